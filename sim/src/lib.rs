@@ -1,0 +1,14 @@
+//! The simulator: draws a life for a cluster, lives it in one of two worlds, and judges what it saw.
+//!
+//! In reading order: a [`scenario`] is what shall happen, explicit to the last operation; [`plan`] draws one
+//! from a seed; [`random`], [`clocks`], [`links`] and [`disks`] model what nodes stand on; a [`world`] lives the
+//! scenario and tells the [`ghost`], which knows everything; [`check`] says what was broken.
+
+#[cfg(not(madsim))]
+compile_error!(
+    "built without --cfg madsim: a RUSTFLAGS variable replaced .cargo/config.toml. \
+     Unset it, or append: RUSTFLAGS=\"... --cfg madsim\""
+);
+
+pub mod random;
+pub mod scenario;

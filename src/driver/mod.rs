@@ -1,0 +1,90 @@
+//! The only async code: brings clock, network and clients to a node, one turn at a time.
+#![allow(clippy::disallowed_methods, reason = "this layer is where clocks, tasks and threads are allowed")]
+
+mod run;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::model::{Address, Instant, NodeId, Now, Reply, Request};
+pub use run::{Ended, run};
+
+/// Frames between nodes. Sending neither waits nor fails: a lost frame looks the same.
+#[async_trait]
+pub trait Network: Send {
+    /// Hands a frame over, or drops it.
+    fn send(&mut self, to: &Address, frame: Bytes);
+
+    /// The next frame and who sent it. Cancel safe: a frame is either returned or still there. `None` when the
+    /// network is gone for good.
+    async fn recv(&mut self) -> Option<(NodeId, Bytes)>;
+
+    /// A frame that is there already.
+    fn try_recv(&mut self) -> Option<(NodeId, Bytes)>;
+}
+
+/// Reads the time and waits for it.
+#[async_trait]
+pub trait Clock: Send + Sync {
+    /// The time now.
+    fn now(&self) -> Now;
+
+    /// Returns at `deadline` or a little later; `None` never returns.
+    async fn sleep_until(&self, deadline: Option<Instant>);
+
+    /// Waits out a simulated disk. A real disk has already waited, so `duration` is zero then.
+    async fn wait(&self, duration: Duration);
+}
+
+/// A client's request on its way into the loop.
+#[derive(Debug)]
+pub struct Letter {
+    /// What is asked.
+    pub request: Request,
+    /// Where the answer goes; the asker may be gone by then.
+    pub answer: oneshot::Sender<Reply>,
+}
+
+/// Most requests that wait for the loop; a client beyond it is told to come back.
+pub const MAILBOX_MAX: usize = 4096;
+
+/// A mailbox's two ends.
+pub fn mailbox() -> (Mailbox, mpsc::Receiver<Letter>) {
+    let (sender, receiver) = mpsc::channel(MAILBOX_MAX);
+    (Mailbox { sender }, receiver)
+}
+
+/// The clients' end. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Mailbox {
+    sender: mpsc::Sender<Letter>,
+}
+
+/// Why the loop did not answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum NoAnswer {
+    /// [`MAILBOX_MAX`] requests wait already. Nothing was done.
+    #[error("the node is busy")]
+    Busy,
+    /// The node stopped, perhaps after doing it.
+    #[error("the node stopped before it answered")]
+    Stopped,
+}
+
+impl Mailbox {
+    /// Asks the node and waits for its one reply.
+    ///
+    /// # Errors
+    /// The loop is overloaded or over.
+    pub async fn ask(&self, request: Request) -> Result<Reply, NoAnswer> {
+        let (answer, reply) = oneshot::channel();
+        self.sender.try_send(Letter { request, answer }).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => NoAnswer::Busy,
+            mpsc::error::TrySendError::Closed(_) => NoAnswer::Stopped,
+        })?;
+        reply.await.map_err(|_| NoAnswer::Stopped)
+    }
+}

@@ -1,0 +1,153 @@
+//! Members: nodes as others know them.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::time::WallTime;
+use super::version::Origin;
+
+/// The name of a node's place in the cluster, such as `node1`; given by its operator. Cheap to clone.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct NodeId(Arc<str>);
+
+/// Where a node is reached, as `host:port`. Cheap to clone.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Address(Arc<str>);
+
+/// A name that is no node id or no address, with the rule it breaks.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NameError {
+    /// For node ids.
+    #[error("`{0}` is no node id: 1 to 64 letters, digits, `.`, `_` or `-`")]
+    NodeId(String),
+    /// For addresses.
+    #[error("`{0}` is no address: host:port with at most 255 bytes, such as 127.0.0.1:8080")]
+    Address(String),
+}
+
+impl NodeId {
+    /// Checks a name.
+    ///
+    /// # Errors
+    /// [`NameError::NodeId`] unless it is 1 to 64 letters, digits, `.`, `_` or `-`.
+    pub fn new(name: &str) -> Result<NodeId, NameError> {
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+        if name.is_empty() || name.len() > 64 || !name.bytes().all(allowed) {
+            return Err(NameError::NodeId(name.to_owned()));
+        }
+        Ok(NodeId(name.into()))
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Address {
+    /// Checks an address.
+    ///
+    /// # Errors
+    /// [`NameError::Address`] unless it reads `host:port`.
+    pub fn new(text: &str) -> Result<Address, NameError> {
+        let port = text.rsplit_once(':').filter(|(host, _)| !host.is_empty()).map(|(_, port)| port);
+        let is_port = port.is_some_and(|port| port.parse::<u16>().is_ok_and(|port| port != 0));
+        if !is_port || text.len() > 255 || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(NameError::Address(text.to_owned()));
+        }
+        Ok(Address(text.into()))
+    }
+
+    /// The address as `host:port`.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+macro_rules! text_type {
+    ($name:ident) => {
+        impl TryFrom<String> for $name {
+            type Error = NameError;
+
+            fn try_from(text: String) -> Result<$name, NameError> {
+                $name::new(&text)
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(name: $name) -> String {
+                name.0.as_ref().to_owned()
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+text_type!(NodeId);
+text_type!(Address);
+
+/// What the cluster believes of a member. Ordered by rank: within one life and incarnation the later wins.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MemberState {
+    /// Answers.
+    Alive,
+    /// Missed a probe; has `suspect_timeout` to answer.
+    Suspect,
+    /// Does not answer. Keeps its place, is still probed, and is welcomed back by itself.
+    Down,
+    /// Said goodbye.
+    Left,
+    /// Removed by an operator.
+    Forgotten,
+}
+
+/// What a node does for clients.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mode {
+    /// Reads and writes.
+    Normal,
+    /// Refuses clients' writes, takes replication.
+    ReadOnly,
+    /// On its way out: finishes what it has, takes no new writes.
+    Draining,
+}
+
+/// A node as others know it.
+///
+/// Merged by the greatest `(life, incarnation, state)`, so a rumour and a full exchange are one merge.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Member {
+    /// The place.
+    pub id: NodeId,
+    /// Where it is reached.
+    pub address: Address,
+    /// Rises at every start of the node.
+    pub life: u64,
+    /// Raised by the member itself to refute `Suspect` and `Down`.
+    pub incarnation: u32,
+    /// What is believed of it.
+    pub state: MemberState,
+    /// When it first joined; never changes.
+    pub joined: WallTime,
+    /// What it does for clients.
+    pub mode: Mode,
+    /// The origin of its present life, once it has written.
+    pub origin: Option<Origin>,
+}

@@ -1,0 +1,14 @@
+//! The things of the store and their order-free vocabulary: keys, versions, members, requests, time.
+//! Plain values only; nothing here decides, stores or sends.
+
+pub mod key;
+pub mod member;
+pub mod request;
+pub mod time;
+pub mod version;
+
+pub use key::{Key, KeyError};
+pub use member::{Address, Member, MemberState, Mode, NodeId};
+pub use request::{Ack, Condition, Refusal, Reply, Request, RequestId, Status};
+pub use time::{Instant, Now, WallTime};
+pub use version::{Dot, Entry, Origin, Stamp, Version, VersionId};

@@ -1,0 +1,214 @@
+//! What clients ask of a node and what it answers, free of HTTP.
+
+use std::fmt;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::key::Key;
+use super::member::{Address, Member, Mode, NodeId};
+use super::time::WallTime;
+use super::version::{Version, VersionId};
+
+/// Names one request of one node run: the life keeps late confirmations from answering another run's request.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
+pub struct RequestId(pub u64);
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "#{}", self.0)
+    }
+}
+
+/// On how many nodes a write must be durable before it is acknowledged.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Ack {
+    /// On the node that took it.
+    #[default]
+    Local,
+    /// On this many nodes, the one that took it included.
+    Nodes(u16),
+    /// On more than half of the members that are alive, suspect or down.
+    Majority,
+}
+
+/// What must hold at the serving node for a write to happen (`If-Match`, `If-None-Match`).
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub enum Condition {
+    /// Nothing.
+    #[default]
+    None,
+    /// The key has a live value.
+    Exists,
+    /// The key has no live value.
+    Absent,
+    /// The key's live version has one of these uuids.
+    Matches(Vec<uuid::Uuid>),
+    /// The key's live version has none of these uuids.
+    Differs(Vec<uuid::Uuid>),
+}
+
+/// What a client, or an operator, can ask.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Request {
+    /// Write a value.
+    Put {
+        /// Where.
+        key: Key,
+        /// The bytes.
+        value: Bytes,
+        /// Their media type.
+        content_type: String,
+        /// Until when reads show it, counted from the write's stamp.
+        ttl: Option<Duration>,
+        /// Only if this holds here.
+        condition: Condition,
+        /// How durable before the answer.
+        ack: Ack,
+        /// How long to wait for `ack`.
+        timeout: Duration,
+    },
+    /// Write a tombstone.
+    Delete {
+        /// Where.
+        key: Key,
+        /// Only if this holds here.
+        condition: Condition,
+        /// How durable before the answer.
+        ack: Ack,
+        /// How long to wait for `ack`.
+        timeout: Duration,
+    },
+    /// Read one key through the turn. (The API reads from durable snapshots beside the loop.)
+    Get {
+        /// Where.
+        key: Key,
+    },
+    /// The member table.
+    Members,
+    /// The node about itself.
+    Status,
+    /// Join the cluster that this address belongs to.
+    Join {
+        /// Any member of it.
+        address: Address,
+    },
+    /// Say goodbye to the cluster; the node then drains.
+    Leave,
+    /// Forget a member that will not come back.
+    Remove {
+        /// Which.
+        id: NodeId,
+    },
+    /// Stop taking writes; part of a graceful stop.
+    Drain,
+}
+
+/// What the node answers. Exactly one per request.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Reply {
+    /// The write is durable on `acked` nodes, as many as were asked for.
+    Written {
+        /// The version that was written.
+        id: VersionId,
+        /// On how many nodes it is known to be durable.
+        acked: u16,
+    },
+    /// The key's version: a live value, or `None` for anything a client may not see.
+    Value(Option<Version>),
+    /// The member table, self included, ordered by id.
+    Members(Vec<MemberView>),
+    /// The node about itself.
+    Status(Box<Status>),
+    /// Done; nothing to tell.
+    Done,
+    /// Not done, or done with less than was asked for.
+    Refused(Refusal),
+}
+
+/// Why a request was not carried out as asked.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Refusal {
+    /// The node takes no writes in this mode. Nothing was stored.
+    #[error("this node is {0:?} and takes no writes")]
+    Mode(Mode),
+    /// `If-Match` or `If-None-Match` did not hold. Nothing was stored.
+    #[error("the condition does not hold on this node")]
+    Condition {
+        /// The live version at this node, if there is one.
+        found: Option<VersionId>,
+    },
+    /// More nodes were asked for than there are members. Nothing was stored.
+    #[error("ack={asked} is more than the {members} members of the cluster")]
+    AckAboveMembers {
+        /// What was asked.
+        asked: u16,
+        /// Members alive, suspect or down, self included.
+        members: u16,
+    },
+    /// Stored here, but the confirmations did not come in time. Safe to retry.
+    #[error("stored here, but on {acked} of {asked} nodes within the timeout")]
+    AckTimeout {
+        /// The version that was written.
+        id: VersionId,
+        /// Confirmed in time, self included.
+        acked: u16,
+        /// What was asked.
+        asked: u16,
+    },
+    /// The row's bytes on disk fail their checksum. Nothing was stored.
+    #[error("the stored record fails its checksum")]
+    Corrupt,
+    /// Too many writes wait for confirmations. Nothing was stored.
+    #[error("{limit} writes already wait for confirmations")]
+    TooManyPending {
+        /// The bound.
+        limit: usize,
+    },
+    /// No such member, or not one that can be removed.
+    #[error("{0}")]
+    Member(String),
+}
+
+/// One row of the member table as shown.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct MemberView {
+    /// The record that members exchange.
+    pub member: Member,
+    /// When this node last heard of it by its own clock; for itself, now.
+    pub last_seen: WallTime,
+}
+
+/// A node about itself.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Status {
+    /// Its own member record.
+    pub me: Member,
+    /// Members alive, suspect or down, self included.
+    pub member_count: usize,
+    /// Members alive, self included.
+    pub alive_count: usize,
+    /// Origins in `seen`.
+    pub origins: usize,
+    /// Dots in `seen`.
+    pub dots_seen: u64,
+    /// Digest of `seen`; equal digests mean equal sets.
+    pub seen_hash: u64,
+    /// The hybrid clock's durable high-water mark.
+    pub high_water: super::version::Stamp,
+    /// One row per peer.
+    pub peers: Vec<PeerStatus>,
+    /// Everything counted since the start, by name.
+    pub counters: Vec<(&'static str, u64)>,
+}
+
+/// Replication with one peer.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PeerStatus {
+    /// Which.
+    pub id: NodeId,
+    /// The state of the stream that this node takes from it, in the field's words.
+    pub stream: &'static str,
+    /// Whether the last digest heard from it equals our own.
+    pub in_step: bool,
+}

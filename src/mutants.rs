@@ -1,0 +1,37 @@
+//! Known bugs, re-created on purpose so that the simulator can prove that it would find them.
+//!
+//! Without the feature `mutants` every question here is answered `false` at compile time.
+
+/// The bugs that can be switched on: id, then what it does.
+pub const ALL: &[(&str, &str)] = &[
+    ("no-persist", "flush hands its outputs over without persisting"),
+    ("no-pull", "a node never asks a peer for what it missed"),
+    ("tie-incoming", "of two versions with equal stamps the one that arrives wins"),
+    ("delete-removes", "a delete removes the row instead of writing a tombstone"),
+    ("cover-early", "a stream covers what it has not sent yet"),
+    ("dot-reuse", "an origin continues over a restart from what the disk has"),
+    ("clock-unseen", "applied stamps do not raise the hybrid clock"),
+];
+
+#[cfg(feature = "mutants")]
+static CHOSEN: std::sync::OnceLock<&'static str> = std::sync::OnceLock::new();
+
+/// Switches one bug on for this process; `false` when there is no such bug, or one is on already.
+#[cfg(feature = "mutants")]
+pub fn choose(id: &str) -> bool {
+    let known = ALL.iter().find(|(known, _)| *known == id);
+    known.is_some_and(|(known, _)| CHOSEN.set(known).is_ok())
+}
+
+/// Whether this bug is switched on.
+#[cfg(feature = "mutants")]
+pub fn is_on(id: &str) -> bool {
+    CHOSEN.get() == Some(&id)
+}
+
+/// Whether this bug is switched on: never, in a build without mutants.
+#[cfg(not(feature = "mutants"))]
+#[inline(always)]
+pub fn is_on(_id: &str) -> bool {
+    false
+}

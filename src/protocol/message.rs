@@ -1,0 +1,90 @@
+//! What nodes say to each other. Any of it may be lost, late, repeated or out of order.
+
+use serde::{Deserialize, Serialize};
+
+use super::seen::DotSet;
+use crate::model::{Entry, Member};
+
+/// One message from one node to another. The order of the variants is part of the wire format.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Message {
+    /// The sender's whole member table: to join, to greet after a start, and now and then so that lost
+    /// rumours heal.
+    Table {
+        /// The sender's own record first.
+        members: Vec<Member>,
+        /// Whether the receiver should answer with its own table.
+        answer: bool,
+    },
+    /// Are you there?
+    Ping {
+        /// Comes back in the pong.
+        nonce: u64,
+        /// Digest of the sender's `seen`.
+        seen: u64,
+        /// Member records that changed lately.
+        rumours: Vec<Member>,
+    },
+    /// I am.
+    Pong {
+        /// From the ping.
+        nonce: u64,
+        /// Digest of the sender's `seen`.
+        seen: u64,
+        /// Member records that changed lately.
+        rumours: Vec<Member>,
+    },
+    /// Entries that the sender has just written, sent at once to everyone.
+    Push {
+        /// In dot order.
+        entries: Vec<Entry>,
+    },
+    /// These dots are durable at the sender.
+    Durable {
+        /// Which.
+        dots: DotSet,
+    },
+    /// Send me what I lack: opens a stream towards the sender.
+    Pull {
+        /// Drawn by the puller; a new one ends the old stream.
+        session: u64,
+        /// What the puller has.
+        seen: DotSet,
+        /// How many bytes of entries may be under way at once.
+        credit: u32,
+    },
+    /// Part of one step of a stream.
+    Step {
+        /// From the pull.
+        session: u64,
+        /// Which step, from 0.
+        step: u32,
+        /// Which part of it, from 0.
+        part: u16,
+        /// Entries in dot order.
+        entries: Vec<Entry>,
+    },
+    /// Ends a step of a stream.
+    StepEnd {
+        /// From the pull.
+        session: u64,
+        /// Which step.
+        step: u32,
+        /// How many parts it had.
+        parts: u16,
+        /// On the last step: everything that the sender had covered in the read transaction of this whole pass.
+        cover: Option<DotSet>,
+    },
+    /// This step is durable at the puller; go on.
+    StepDone {
+        /// From the pull.
+        session: u64,
+        /// Which step.
+        step: u32,
+    },
+    /// The sender does not talk to the receiver, and why.
+    Refuse {
+        /// For the receiver's log.
+        reason: String,
+    },
+}

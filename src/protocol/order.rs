@@ -1,0 +1,42 @@
+//! Which of two versions of a key wins: a question about the two versions and nothing else.
+
+use std::cmp::Ordering;
+
+use crate::model::Version;
+
+/// The documented order; the greater version wins. Total: `Equal` means the same version, byte for byte.
+///
+/// By stamp, tombstone over value, ruling, older author, dot, and at last a hash of the whole version, so that
+/// two contents under one dot (a disk that lied) still have one winner everywhere.
+pub fn compare(a: &Version, b: &Version) -> Ordering {
+    (a.stamp.cmp(&b.stamp))
+        .then(a.tombstone.cmp(&b.tombstone))
+        .then(a.ruling.cmp(&b.ruling))
+        .then(b.author_joined.cmp(&a.author_joined))
+        .then(a.dot.cmp(&b.dot))
+        .then_with(|| if a == b { Ordering::Equal } else { content_hash(a).cmp(&content_hash(b)) })
+}
+
+/// Whether `new` takes the place of `old`.
+pub fn beats(new: &Version, old: &Version) -> bool {
+    compare(new, old) == Ordering::Greater
+}
+
+fn content_hash(version: &Version) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new_derive_key("reknit 2026-11 order of two contents under one dot");
+    hasher.update(&[u8::from(version.confirms.is_some())]);
+    if let Some(dot) = version.confirms {
+        hasher.update(&dot.origin.0.to_be_bytes());
+        hasher.update(&dot.seq.to_be_bytes());
+    }
+    hasher.update(&[u8::from(version.expires_at.is_some())]);
+    hasher.update(&version.expires_at.map_or(0, |deadline| deadline.0).to_be_bytes());
+    hasher.update(&(version.content_type.len() as u64).to_be_bytes());
+    hasher.update(version.content_type.as_bytes());
+    hasher.update(&version.value);
+    hasher.finalize().into()
+}
+
+#[cfg(test)]
+#[path = "order_tests.rs"]
+mod tests;

@@ -1,0 +1,201 @@
+//! Exact sets of dots: per origin, the runs of numbers that are in.
+//!
+//! A node's `seen` promises: for every dot in it, the node durably holds that version or one of the same key
+//! that beats it. Nothing is rounded: a hole stays a hole until a holder fills it.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{Dot, Origin};
+
+/// A set of dots, exact and canonical: equal sets are equal values with equal hashes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "BTreeMap<Origin, Vec<(u64, u64)>>", into = "BTreeMap<Origin, Vec<(u64, u64)>>")]
+pub struct DotSet {
+    /// Inclusive runs, ascending, with at least one number missing between two of them. Never an empty list.
+    origins: BTreeMap<Origin, Vec<(u64, u64)>>,
+}
+
+/// A run list that is not ascending, apart and from 1 on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a canonical list of runs")]
+pub struct BadRuns;
+
+impl DotSet {
+    /// Whether `dot` is in the set.
+    pub fn contains(&self, dot: Dot) -> bool {
+        let Some(runs) = self.origins.get(&dot.origin) else { return false };
+        let after = runs.partition_point(|&(first, _)| first <= dot.seq);
+        after > 0 && dot.seq <= runs[after - 1].1
+    }
+
+    /// Adds a dot; says whether it was new.
+    pub fn insert(&mut self, dot: Dot) -> bool {
+        if self.contains(dot) {
+            return false;
+        }
+        self.insert_run(dot.origin, dot.seq, dot.seq);
+        true
+    }
+
+    /// Adds the numbers `first..=last` of `origin`.
+    pub fn insert_run(&mut self, origin: Origin, first: u64, last: u64) {
+        assert!(0 < first && first <= last, "runs count from 1 and are not empty");
+        let runs = self.origins.entry(origin).or_default();
+        // Everything that touches first-1 ..= last+1 melts into one run.
+        let from = runs.partition_point(|&(_, end)| end.saturating_add(1) < first);
+        let to = runs.partition_point(|&(start, _)| start <= last.saturating_add(1));
+        let mut merged = (first, last);
+        if from < to {
+            merged = (first.min(runs[from].0), last.max(runs[to - 1].1));
+        }
+        runs.splice(from..to, [merged]);
+    }
+
+    /// Adds every dot of `other`.
+    pub fn union(&mut self, other: &DotSet) {
+        for (origin, runs) in &other.origins {
+            for &(first, last) in runs {
+                self.insert_run(*origin, first, last);
+            }
+        }
+    }
+
+    /// The dots of this set that `other` lacks.
+    pub fn minus(&self, other: &DotSet) -> DotSet {
+        let mut out = DotSet::default();
+        for (origin, runs) in &self.origins {
+            let left = subtract(runs, other.origins.get(origin).map_or(&[], Vec::as_slice));
+            if !left.is_empty() {
+                out.origins.insert(*origin, left);
+            }
+        }
+        out
+    }
+
+    /// Whether every dot of `other` is in this set.
+    pub fn includes(&self, other: &DotSet) -> bool {
+        other.minus(self).is_empty()
+    }
+
+    /// Whether nothing is in the set.
+    pub fn is_empty(&self) -> bool {
+        self.origins.is_empty()
+    }
+
+    /// How many dots are in the set.
+    pub fn count(&self) -> u64 {
+        self.origins.values().flatten().map(|(first, last)| last - first + 1).sum()
+    }
+
+    /// How many origins have a dot in the set.
+    pub fn origin_count(&self) -> usize {
+        self.origins.len()
+    }
+
+    /// The runs of one origin.
+    pub fn runs(&self, origin: Origin) -> &[(u64, u64)] {
+        self.origins.get(&origin).map_or(&[], Vec::as_slice)
+    }
+
+    /// Every run in dot order: origin, first number, last number.
+    pub fn iter(&self) -> impl Iterator<Item = (Origin, u64, u64)> + '_ {
+        self.origins.iter().flat_map(|(origin, runs)| runs.iter().map(|&(first, last)| (*origin, first, last)))
+    }
+
+    /// Every origin in order.
+    pub fn origins(&self) -> impl Iterator<Item = Origin> + '_ {
+        self.origins.keys().copied()
+    }
+
+    /// The greatest number of `origin` in the set; 0 when there is none.
+    pub fn last(&self, origin: Origin) -> u64 {
+        self.runs(origin).last().map_or(0, |&(_, last)| last)
+    }
+
+    /// A digest: equal sets have equal digests, and unequal ones differ as far as 64 bits can tell.
+    pub fn digest(&self) -> u64 {
+        let mut hasher = xxhash_rust::xxh3::Xxh3Default::new();
+        for (origin, runs) in &self.origins {
+            hasher.update(&origin.0.to_be_bytes());
+            hasher.update(&(runs.len() as u64).to_be_bytes());
+            for (first, last) in runs {
+                hasher.update(&first.to_be_bytes());
+                hasher.update(&last.to_be_bytes());
+            }
+        }
+        hasher.digest()
+    }
+}
+
+fn subtract(runs: &[(u64, u64)], holes: &[(u64, u64)]) -> Vec<(u64, u64)> {
+    let mut out = Vec::new();
+    let mut holes = holes.iter().copied().peekable();
+    for &(first, last) in runs {
+        let mut from = first;
+        while holes.next_if(|&(_, hole_last)| hole_last < from).is_some() {}
+        loop {
+            match holes.peek() {
+                Some(&(hole_first, hole_last)) if hole_first <= last => {
+                    if from < hole_first {
+                        out.push((from, hole_first - 1));
+                    }
+                    from = hole_last.saturating_add(1);
+                    if hole_last > last {
+                        // This hole reaches into the next run too.
+                        break;
+                    }
+                    holes.next();
+                }
+                _ => {
+                    if from <= last {
+                        out.push((from, last));
+                    }
+                    break;
+                }
+            }
+        }
+    }
+    out
+}
+
+impl TryFrom<BTreeMap<Origin, Vec<(u64, u64)>>> for DotSet {
+    type Error = BadRuns;
+
+    fn try_from(origins: BTreeMap<Origin, Vec<(u64, u64)>>) -> Result<DotSet, BadRuns> {
+        for runs in origins.values() {
+            let mut free_from = 1;
+            for &(first, last) in runs {
+                if first < free_from || last < first {
+                    return Err(BadRuns);
+                }
+                free_from = last.checked_add(2).ok_or(BadRuns)?;
+            }
+            if runs.is_empty() {
+                return Err(BadRuns);
+            }
+        }
+        Ok(DotSet { origins })
+    }
+}
+
+impl From<DotSet> for BTreeMap<Origin, Vec<(u64, u64)>> {
+    fn from(set: DotSet) -> Self {
+        set.origins
+    }
+}
+
+impl FromIterator<Dot> for DotSet {
+    fn from_iter<T: IntoIterator<Item = Dot>>(dots: T) -> DotSet {
+        let mut set = DotSet::default();
+        for dot in dots {
+            set.insert(dot);
+        }
+        set
+    }
+}
+
+#[cfg(test)]
+#[path = "seen_tests.rs"]
+mod tests;

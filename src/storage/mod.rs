@@ -1,0 +1,117 @@
+//! What must survive: a small ordered map of tables whose writes become durable in two steps.
+//!
+//! One turn is one transaction: [`Storage::apply`] collects, [`Storage::persist`] makes all of it durable at
+//! once. A crash in between takes all of it back. [`rows`] gives the tables their meaning; the two
+//! implementations, [`memory`] and [`engine`], only know bytes.
+
+pub mod engine;
+pub mod memory;
+pub mod rows;
+
+use std::ops::Bound;
+use std::time::Duration;
+
+/// The tables of a node's disk. The numbers are part of the disk format.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Table {
+    /// Key → record.
+    Records,
+    /// Dot → key: the log of live records, in the order streams send them.
+    Dots,
+    /// Origin → the runs of its numbers that this node has covered.
+    Seen,
+    /// Node id → member.
+    Members,
+    /// Name → value: identity and clock.
+    Meta,
+}
+
+impl Table {
+    /// Every table.
+    pub const ALL: [Table; 5] = [Table::Records, Table::Dots, Table::Seen, Table::Members, Table::Meta];
+}
+
+/// A broken disk. It ends the node value that met it; a restart reads what survived.
+#[derive(Debug, thiserror::Error)]
+pub enum StorageError {
+    /// The engine or the system under it failed.
+    #[error("the disk failed: {0}")]
+    Disk(String),
+    /// What the disk holds cannot be a node's data.
+    #[error("the data is damaged: {0}")]
+    Damaged(String),
+    /// Another process holds the data directory.
+    #[error("the data directory is in use by another process")]
+    Locked,
+}
+
+/// The changes of one step, applied in order.
+#[derive(Clone, Debug, Default)]
+pub struct Batch {
+    /// `None` removes.
+    pub changes: Vec<(Table, Vec<u8>, Option<Vec<u8>>)>,
+}
+
+impl Batch {
+    /// Sets a row.
+    pub fn put(&mut self, table: Table, key: impl Into<Vec<u8>>, value: impl Into<Vec<u8>>) {
+        self.changes.push((table, key.into(), Some(value.into())));
+    }
+
+    /// Removes a row, if it is there.
+    pub fn remove(&mut self, table: Table, key: impl Into<Vec<u8>>) {
+        self.changes.push((table, key.into(), None));
+    }
+}
+
+/// A range of row keys.
+pub type Range<'a> = (Bound<&'a [u8]>, Bound<&'a [u8]>);
+
+/// A row as bytes: key, then value.
+pub type Row = (Vec<u8>, Vec<u8>);
+
+/// Reading rows.
+pub trait Read {
+    /// The row's value.
+    ///
+    /// # Errors
+    /// Only when the disk is broken.
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StorageError>;
+
+    /// At most `limit` rows of `range`, in key order, or from its end in reverse order. An empty or inverted
+    /// range has no rows.
+    ///
+    /// # Errors
+    /// Only when the disk is broken.
+    fn scan(
+        &self,
+        table: Table,
+        range: Range<'_>,
+        limit: usize,
+        reverse: bool,
+    ) -> Result<Vec<Row>, StorageError>;
+}
+
+/// A local ordered map whose writes become durable in two steps. Reads see what was applied.
+///
+/// After any error the value is broken: drop it and open the disk again, which shows either the state before
+/// the failed turn or the state after it.
+pub trait Storage: Read {
+    /// Atomic, and visible to the next read of this value; lost by a crash that comes before `persist`.
+    ///
+    /// # Errors
+    /// Only when the disk is broken.
+    fn apply(&mut self, batch: Batch) -> Result<(), StorageError>;
+
+    /// Makes everything applied durable, then visible to readers. Costs nothing when nothing was applied.
+    ///
+    /// Returns how long the caller still has to wait until that is true: zero for a real disk, which has
+    /// already waited, and the drawn delay of a simulated one.
+    ///
+    /// # Errors
+    /// Only when the disk is broken; whether the turn is durable is then unknown.
+    fn persist(&mut self) -> Result<Duration, StorageError>;
+}
+
+#[cfg(test)]
+mod tests;

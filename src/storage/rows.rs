@@ -1,0 +1,380 @@
+//! The meaning of the rows: keys and headers laid out by hand, so that no library owns the format on disk.
+//!
+//! Integers are big-endian, so that rows sort as the numbers do. A record carries an xxh3-64 over its key and
+//! all its bytes: the engine does not check ordinary reads, so rot would otherwise be served as data.
+
+use std::ops::Bound;
+
+use bytes::Bytes;
+use xxhash_rust::xxh3::Xxh3Default;
+
+use super::{Batch, Read, StorageError, Table};
+use crate::model::{
+    Address, Dot, Entry, Key, Member, MemberState, Mode, NodeId, Origin, Stamp, Version, WallTime,
+};
+
+/// What is stored under a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Record {
+    /// Nothing.
+    Absent,
+    /// One version; the record of policy `lww`.
+    Version(Version),
+    /// Bytes that fail their checksum: not data, and not absence either.
+    Rotten,
+}
+
+impl Record {
+    /// The version, if there is one that can be trusted.
+    pub fn version(self) -> Option<Version> {
+        match self {
+            Record::Version(version) => Some(version),
+            Record::Absent | Record::Rotten => None,
+        }
+    }
+}
+
+/// First byte of a record: what follows is a checksum, then one version.
+const FORMAT_ONE_VERSION: u8 = 1;
+
+const FLAG_TOMBSTONE: u8 = 1;
+const FLAG_CONFIRMS: u8 = 2;
+const FLAG_EXPIRES: u8 = 4;
+
+/// The record under `key`.
+///
+/// # Errors
+/// Only when the disk is broken.
+pub fn record(store: &(impl Read + ?Sized), key: &Key) -> Result<Record, StorageError> {
+    let bytes = store.get(Table::Records, key.as_bytes())?;
+    Ok(bytes.map_or(Record::Absent, |bytes| decode_record(key, bytes.into())))
+}
+
+/// At most `limit` records with keys in `range`, in key order or in reverse.
+///
+/// # Errors
+/// Only when the disk is broken, or holds a row under what is no key.
+pub fn records(
+    store: &(impl Read + ?Sized),
+    range: super::Range<'_>,
+    limit: usize,
+    reverse: bool,
+) -> Result<Vec<(Key, Record)>, StorageError> {
+    let rows = store.scan(Table::Records, range, limit, reverse)?;
+    rows.into_iter()
+        .map(|(key, bytes)| {
+            let key = Key::try_from(Bytes::from(key)).map_err(|error| damaged("record key", error))?;
+            let record = decode_record(&key, bytes.into());
+            Ok((key, record))
+        })
+        .collect()
+}
+
+/// Adds to `batch` what makes `entry` the record of its key in place of `replaced`.
+pub fn put_record(batch: &mut Batch, entry: &Entry, replaced: Option<Dot>) {
+    if let Some(dot) = replaced {
+        batch.remove(Table::Dots, encode_dot(dot));
+    }
+    batch.put(Table::Records, entry.key.as_bytes(), encode_record(&entry.key, &entry.version));
+    batch.put(Table::Dots, encode_dot(entry.version.dot), entry.key.as_bytes());
+}
+
+/// A record's bytes: format, checksum, then the version's header, media type and value.
+pub fn encode_record(key: &Key, version: &Version) -> Vec<u8> {
+    let mut out = Vec::with_capacity(64 + version.content_type.len() + version.value.len());
+    out.push(FORMAT_ONE_VERSION);
+    out.extend_from_slice(&[0; 8]);
+    let mut flags = 0;
+    if version.tombstone {
+        flags |= FLAG_TOMBSTONE;
+    }
+    if version.confirms.is_some() {
+        flags |= FLAG_CONFIRMS;
+    }
+    if version.expires_at.is_some() {
+        flags |= FLAG_EXPIRES;
+    }
+    out.push(flags);
+    out.extend_from_slice(&version.stamp.millis.to_be_bytes());
+    out.extend_from_slice(&version.stamp.counter.to_be_bytes());
+    out.extend_from_slice(&encode_dot(version.dot));
+    out.extend_from_slice(&version.author_joined.0.to_be_bytes());
+    out.extend_from_slice(&version.ruling.to_be_bytes());
+    if let Some(dot) = version.confirms {
+        out.extend_from_slice(&encode_dot(dot));
+    }
+    if let Some(deadline) = version.expires_at {
+        out.extend_from_slice(&deadline.0.to_be_bytes());
+    }
+    let content_type = version.content_type.as_bytes();
+    out.push(u8::try_from(content_type.len()).expect("media types are bounded at the door"));
+    out.extend_from_slice(content_type);
+    out.extend_from_slice(&version.value);
+    let sum = checksum(key, &out[9..]);
+    out[1..9].copy_from_slice(&sum.to_be_bytes());
+    out
+}
+
+/// Reads what [`encode_record`] wrote; anything else is [`Record::Rotten`].
+pub fn decode_record(key: &Key, bytes: Bytes) -> Record {
+    decode_version(key, &bytes).map_or(Record::Rotten, Record::Version)
+}
+
+fn decode_version(key: &Key, bytes: &Bytes) -> Option<Version> {
+    let mut at = Cursor { bytes, at: 0 };
+    if at.u8()? != FORMAT_ONE_VERSION {
+        return None;
+    }
+    if at.u64()? != checksum(key, bytes.get(9..)?) {
+        return None;
+    }
+    let flags = at.u8()?;
+    let stamp = Stamp { millis: at.u64()?, counter: at.u16()? };
+    let dot = at.dot()?;
+    let author_joined = WallTime(at.u64()?);
+    let ruling = at.u16()?;
+    let confirms = if flags & FLAG_CONFIRMS != 0 { Some(at.dot()?) } else { None };
+    let expires_at = if flags & FLAG_EXPIRES != 0 { Some(WallTime(at.u64()?)) } else { None };
+    let content_type_len = usize::from(at.u8()?);
+    let content_type = String::from_utf8(at.take(content_type_len)?.to_vec()).ok()?;
+    let value = bytes.slice(at.at..);
+    let tombstone = flags & FLAG_TOMBSTONE != 0;
+    Some(Version { stamp, dot, author_joined, ruling, confirms, tombstone, expires_at, content_type, value })
+}
+
+fn checksum(key: &Key, rest: &[u8]) -> u64 {
+    let mut hasher = Xxh3Default::new();
+    hasher.update(&(key.as_bytes().len() as u32).to_be_bytes());
+    hasher.update(key.as_bytes());
+    hasher.update(rest);
+    hasher.digest()
+}
+
+/// A dot as a row key: origin, then number.
+pub fn encode_dot(dot: Dot) -> [u8; 16] {
+    let mut out = [0; 16];
+    out[..8].copy_from_slice(&dot.origin.0.to_be_bytes());
+    out[8..].copy_from_slice(&dot.seq.to_be_bytes());
+    out
+}
+
+fn decode_dot(bytes: &[u8]) -> Option<Dot> {
+    let mut at = Cursor { bytes, at: 0 };
+    let dot = at.dot()?;
+    at.is_done().then_some(dot)
+}
+
+/// At most `limit` live dots from `first` to `last`, both included, in order, with their keys.
+///
+/// # Errors
+/// Only when the disk is broken, or holds what is no dot or no key.
+pub fn dots(
+    store: &(impl Read + ?Sized),
+    first: Dot,
+    last: Dot,
+    limit: usize,
+) -> Result<Vec<(Dot, Key)>, StorageError> {
+    let (first, last) = (encode_dot(first), encode_dot(last));
+    let range = (Bound::Included(first.as_slice()), Bound::Included(last.as_slice()));
+    let rows = store.scan(Table::Dots, range, limit, false)?;
+    rows.into_iter()
+        .map(|(dot, key)| {
+            let dot = decode_dot(&dot).ok_or_else(|| damaged("dot", "wrong length"))?;
+            let key = Key::try_from(Bytes::from(key)).map_err(|error| damaged("key of a dot", error))?;
+            Ok((dot, key))
+        })
+        .collect()
+}
+
+/// Adds the covered numbers of one origin to `batch`: inclusive runs, ascending and apart.
+pub fn put_seen(batch: &mut Batch, origin: Origin, runs: &[(u64, u64)]) {
+    let mut value = Vec::with_capacity(runs.len() * 16);
+    for (first, last) in runs {
+        value.extend_from_slice(&first.to_be_bytes());
+        value.extend_from_slice(&last.to_be_bytes());
+    }
+    batch.put(Table::Seen, origin.0.to_be_bytes(), value);
+}
+
+/// One origin's covered numbers: inclusive runs, ascending and apart.
+pub type Runs = Vec<(u64, u64)>;
+
+/// Every origin's covered numbers.
+///
+/// # Errors
+/// Only when the disk is broken, or holds what is no run list.
+pub fn seen(store: &(impl Read + ?Sized)) -> Result<Vec<(Origin, Runs)>, StorageError> {
+    let rows = store.scan(Table::Seen, (Bound::Unbounded, Bound::Unbounded), usize::MAX, false)?;
+    rows.iter()
+        .map(|(origin, runs)| {
+            decode_seen(origin, runs).ok_or_else(|| damaged("seen", "not a list of runs"))
+        })
+        .collect()
+}
+
+fn decode_seen(origin: &[u8], runs: &[u8]) -> Option<(Origin, Runs)> {
+    let origin = Origin(u64::from_be_bytes(origin.try_into().ok()?));
+    let mut at = Cursor { bytes: runs, at: 0 };
+    let mut out = Vec::with_capacity(runs.len() / 16);
+    while !at.is_done() {
+        out.push((at.u64()?, at.u64()?));
+    }
+    Some((origin, out))
+}
+
+/// Adds a member to `batch`.
+pub fn put_member(batch: &mut Batch, member: &Member) {
+    let mut value = vec![FORMAT_MEMBER];
+    value.extend_from_slice(&member.life.to_be_bytes());
+    value.extend_from_slice(&member.incarnation.to_be_bytes());
+    value.push(match member.state {
+        MemberState::Alive => 0,
+        MemberState::Suspect => 1,
+        MemberState::Down => 2,
+        MemberState::Left => 3,
+        MemberState::Forgotten => 4,
+    });
+    value.push(match member.mode {
+        Mode::Normal => 0,
+        Mode::ReadOnly => 1,
+        Mode::Draining => 2,
+    });
+    value.extend_from_slice(&member.joined.0.to_be_bytes());
+    value.push(u8::from(member.origin.is_some()));
+    value.extend_from_slice(&member.origin.map_or(0, |origin| origin.0).to_be_bytes());
+    value.extend_from_slice(member.address.as_str().as_bytes());
+    batch.put(Table::Members, member.id.as_str(), value);
+}
+
+const FORMAT_MEMBER: u8 = 1;
+
+/// Every member.
+///
+/// # Errors
+/// Only when the disk is broken, or holds what is no member.
+pub fn members(store: &(impl Read + ?Sized)) -> Result<Vec<Member>, StorageError> {
+    let rows = store.scan(Table::Members, (Bound::Unbounded, Bound::Unbounded), usize::MAX, false)?;
+    rows.iter()
+        .map(|(id, value)| decode_member(id, value).ok_or_else(|| damaged("member", "not a member row")))
+        .collect()
+}
+
+fn decode_member(id: &[u8], value: &[u8]) -> Option<Member> {
+    let mut at = Cursor { bytes: value, at: 0 };
+    if at.u8()? != FORMAT_MEMBER {
+        return None;
+    }
+    let id = NodeId::new(std::str::from_utf8(id).ok()?).ok()?;
+    let life = at.u64()?;
+    let incarnation = u32::from_be_bytes(at.take(4)?.try_into().ok()?);
+    let state = match at.u8()? {
+        0 => MemberState::Alive,
+        1 => MemberState::Suspect,
+        2 => MemberState::Down,
+        3 => MemberState::Left,
+        4 => MemberState::Forgotten,
+        _ => return None,
+    };
+    let mode = match at.u8()? {
+        0 => Mode::Normal,
+        1 => Mode::ReadOnly,
+        2 => Mode::Draining,
+        _ => return None,
+    };
+    let joined = WallTime(at.u64()?);
+    let has_origin = at.u8()? != 0;
+    let origin = at.u64()?;
+    let origin = has_origin.then_some(Origin(origin));
+    let address = Address::new(std::str::from_utf8(&value[at.at..]).ok()?).ok()?;
+    Some(Member { id, address, life, incarnation, state, joined, mode, origin })
+}
+
+/// Who this disk belongs to and how far its clock has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The node that wrote the disk.
+    pub id: NodeId,
+    /// How often it was started.
+    pub life: u64,
+    /// When it first joined.
+    pub joined: WallTime,
+    /// The hybrid clock's durable high-water mark.
+    pub high_water: Stamp,
+}
+
+const IDENTITY: &str = "identity";
+const FORMAT_IDENTITY: u8 = 1;
+
+/// Adds the identity to `batch`.
+pub fn put_identity(batch: &mut Batch, identity: &Identity) {
+    let mut value = vec![FORMAT_IDENTITY];
+    value.extend_from_slice(&identity.life.to_be_bytes());
+    value.extend_from_slice(&identity.joined.0.to_be_bytes());
+    value.extend_from_slice(&identity.high_water.millis.to_be_bytes());
+    value.extend_from_slice(&identity.high_water.counter.to_be_bytes());
+    value.extend_from_slice(identity.id.as_str().as_bytes());
+    batch.put(Table::Meta, IDENTITY, value);
+}
+
+/// The disk's identity; `None` on a new disk.
+///
+/// # Errors
+/// Only when the disk is broken, or holds what is no identity.
+pub fn identity(store: &(impl Read + ?Sized)) -> Result<Option<Identity>, StorageError> {
+    let Some(value) = store.get(Table::Meta, IDENTITY.as_bytes())? else { return Ok(None) };
+    let identity = decode_identity(&value).ok_or_else(|| damaged("identity", "not an identity row"))?;
+    Ok(Some(identity))
+}
+
+fn decode_identity(value: &[u8]) -> Option<Identity> {
+    let mut at = Cursor { bytes: value, at: 0 };
+    if at.u8()? != FORMAT_IDENTITY {
+        return None;
+    }
+    let life = at.u64()?;
+    let joined = WallTime(at.u64()?);
+    let high_water = Stamp { millis: at.u64()?, counter: at.u16()? };
+    let id = NodeId::new(std::str::from_utf8(&value[at.at..]).ok()?).ok()?;
+    Some(Identity { id, life, joined, high_water })
+}
+
+fn damaged(what: &str, why: impl std::fmt::Display) -> StorageError {
+    StorageError::Damaged(format!("{what}: {why}"))
+}
+
+struct Cursor<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Cursor<'a> {
+    fn take(&mut self, len: usize) -> Option<&'a [u8]> {
+        let taken = self.bytes.get(self.at..self.at.checked_add(len)?)?;
+        self.at += len;
+        Some(taken)
+    }
+
+    fn u8(&mut self) -> Option<u8> {
+        Some(self.take(1)?[0])
+    }
+
+    fn u16(&mut self) -> Option<u16> {
+        Some(u16::from_be_bytes(self.take(2)?.try_into().ok()?))
+    }
+
+    fn u64(&mut self) -> Option<u64> {
+        Some(u64::from_be_bytes(self.take(8)?.try_into().ok()?))
+    }
+
+    fn dot(&mut self) -> Option<Dot> {
+        Some(Dot { origin: Origin(self.u64()?), seq: self.u64()? })
+    }
+
+    fn is_done(&self) -> bool {
+        self.at == self.bytes.len()
+    }
+}
+
+#[cfg(test)]
+#[path = "rows_tests.rs"]
+mod tests;

@@ -1,0 +1,1 @@
+//! A hand-stepped cluster for unit tests.
