@@ -3,13 +3,28 @@
 //! `flush` is the only exit: it makes the turn's writes durable and only then hands its outputs over, so that
 //! nothing leaves a node which a crash could take back.
 
+mod clients;
+mod peers;
 pub mod settings;
 
 use std::time::Duration;
 
-use crate::model::{Address, Instant, NodeId, Now, Reply, Request, RequestId};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+
+use crate::model::{Address, Instant, Member, MemberState, NodeId, Now, Reply, Request, RequestId, Stamp};
+use crate::mutants;
 use crate::protocol::Message;
-use crate::storage::{Storage, StorageError};
+use crate::protocol::confirm::Confirmations;
+use crate::protocol::membership::Membership;
+use crate::protocol::outbox::{Action, Outbox};
+pub use crate::protocol::outbox::{Event, Level};
+use crate::protocol::pull::Pulls;
+use crate::protocol::push::Pushes;
+use crate::protocol::replica::Replica;
+use crate::protocol::serve::Serves;
+use crate::storage::rows::{self, Identity};
+use crate::storage::{Batch, Storage, StorageError, Table};
 pub use settings::Settings;
 
 /// Everything that can happen to a node. Nothing else ever changes its state.
@@ -56,28 +71,6 @@ pub enum Output {
     Stop,
 }
 
-/// Something worth a line in the log.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Event {
-    /// How loud.
-    pub level: Level,
-    /// A stable name, such as `member-down`.
-    pub name: &'static str,
-    /// The facts, in words.
-    pub text: String,
-}
-
-/// How loud an event is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Level {
-    /// Good to know.
-    Info,
-    /// Odd, and dealt with.
-    Warn,
-    /// A person must look at it; the simulator treats it as a failed run.
-    Error,
-}
-
 /// What a turn leads to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Flushed {
@@ -88,8 +81,20 @@ pub struct Flushed {
 }
 
 /// One replica as a plain value: no threads, no sockets, no clock, no ambient randomness.
+#[derive(Debug)]
 pub struct Node<S> {
     store: S,
+    settings: Settings,
+    dice: ChaCha8Rng,
+    /// The identity as the disk has it.
+    saved: Identity,
+    replica: Replica,
+    membership: Membership,
+    pushes: Pushes,
+    confirmations: Confirmations,
+    serves: Serves,
+    pulls: Pulls,
+    out: Outbox,
 }
 
 impl<S: Storage> Node<S> {
@@ -97,22 +102,52 @@ impl<S: Storage> Node<S> {
     /// the node draws; it must differ from start to start.
     ///
     /// # Errors
-    /// The disk is broken, or belongs to a node with another id.
-    pub fn open(
-        _store: S,
-        _settings: Settings,
-        _dice: [u8; 32],
-        _now: Now,
-    ) -> Result<Node<S>, StorageError> {
-        unimplemented!()
+    /// The disk is broken.
+    pub fn open(mut store: S, settings: Settings, dice: [u8; 32], now: Now) -> Result<Node<S>, StorageError> {
+        let mut dice = ChaCha8Rng::from_seed(dice);
+        let mut out = Outbox::default();
+        let identity = begin_life(&mut store, &settings, now, &mut out)?;
+        let replica = Replica::load(&store, &identity, settings.clock_drift_max, now)?;
+        let me = Member {
+            id: settings.id.clone(),
+            address: settings.address.clone(),
+            life: identity.life,
+            incarnation: 0,
+            state: MemberState::Alive,
+            joined: identity.joined,
+            mode: settings.mode,
+            origin: None,
+        };
+        let known = rows::members(&store)?;
+        let timing = settings.timing.clone();
+        let membership = Membership::load(me, known, settings.seeds.clone(), timing.clone(), now, &mut dice);
+        Ok(Node {
+            store,
+            dice,
+            saved: identity,
+            replica,
+            membership,
+            pushes: Pushes::default(),
+            confirmations: Confirmations::default(),
+            serves: Serves::default(),
+            pulls: Pulls::new(timing, settings.stream_credit, now),
+            out,
+            settings,
+        })
     }
 
     /// Reacts to one input. The only failure is a broken disk, which ends this node's run.
     ///
     /// # Errors
     /// The disk is broken; drop the node and open it again.
-    pub fn handle(&mut self, _now: Now, _input: Input) -> Result<(), StorageError> {
-        unimplemented!()
+    pub fn handle(&mut self, now: Now, input: Input) -> Result<(), StorageError> {
+        match input {
+            Input::Request { id, request } => self.on_request(now, id, request)?,
+            Input::Message { from, message } => self.on_message(now, &from, message)?,
+            Input::Tick => self.on_tick(now),
+        }
+        self.follow_up(now);
+        Ok(())
     }
 
     /// Makes the turn's writes durable and only then hands its outputs over, so that nothing is ever sent or
@@ -120,13 +155,33 @@ impl<S: Storage> Node<S> {
     ///
     /// # Errors
     /// The disk is broken; drop the node and open it again.
-    pub fn flush(&mut self, _now: Now) -> Result<Flushed, StorageError> {
-        unimplemented!()
+    pub fn flush(&mut self, now: Now) -> Result<Flushed, StorageError> {
+        self.pushes.send_fresh(now.mono, &self.membership, &mut self.out);
+        self.save()?;
+        let persist_takes =
+            if mutants::is_on("no-persist") { Duration::ZERO } else { self.store.persist()? };
+        self.pulls.on_persisted(now, &mut self.out);
+        self.pushes.on_persisted(&mut self.out);
+        let actions = self.out.take();
+        let outputs = actions.into_iter().filter_map(|action| self.output(action)).collect();
+        Ok(Flushed { persist_takes, outputs })
     }
 
     /// When the node next wants an [`Input::Tick`], if no input comes before.
     pub fn next_wakeup(&self) -> Option<Instant> {
-        None
+        let wakeups =
+            [self.membership.next_wakeup(), self.pulls.next_wakeup(), self.confirmations.next_wakeup()];
+        wakeups.into_iter().flatten().min()
+    }
+
+    /// The node's name.
+    pub fn id(&self) -> &NodeId {
+        &self.settings.id
+    }
+
+    /// Everything counted since the start, by name.
+    pub fn counters(&self) -> Vec<(&'static str, u64)> {
+        self.out.counters()
     }
 
     /// The store, for whoever plays the disk.
@@ -143,4 +198,90 @@ impl<S: Storage> Node<S> {
     pub fn into_store(self) -> S {
         self.store
     }
+
+    fn on_tick(&mut self, now: Now) {
+        if is_due(self.membership.next_wakeup(), now) {
+            let seen = self.replica.seen_digest();
+            self.membership.on_tick(now, seen, &mut self.dice, &mut self.out);
+        }
+        if is_due(self.confirmations.next_wakeup(), now) {
+            self.confirmations.on_tick(now.mono, &self.membership, &mut self.out);
+        }
+    }
+
+    /// What one machine noticed and another one must act on, in the turn that noticed it.
+    fn follow_up(&mut self, now: Now) {
+        for peer in self.membership.take_met() {
+            self.pulls.on_met(now, &peer);
+            self.serves.end(&peer);
+        }
+        if is_due(self.pulls.next_wakeup(), now) {
+            let (pulls, replica) = (&mut self.pulls, &mut self.replica);
+            pulls.on_tick(now, replica, &self.membership, &mut self.dice, &mut self.out);
+        }
+    }
+
+    /// Brings the rows of this turn's bookkeeping into its transaction.
+    fn save(&mut self) -> Result<(), StorageError> {
+        let mut batch = Batch::default();
+        self.replica.save(&mut batch);
+        self.membership.save(&mut batch);
+        let me = self.membership.me();
+        let identity = Identity {
+            id: me.id.clone(),
+            life: me.life,
+            joined: me.joined,
+            high_water: self.replica.clock().high_water(),
+        };
+        if identity != self.saved {
+            rows::put_identity(&mut batch, &identity);
+            self.saved = identity;
+        }
+        if batch.changes.is_empty() { Ok(()) } else { self.store.apply(batch) }
+    }
+
+    fn output(&self, action: Action) -> Option<Output> {
+        Some(match action {
+            Action::Send(to, message) => Output::Send { to: self.membership.address(&to)?.clone(), message },
+            Action::SendTo(to, message) => Output::Send { to, message },
+            Action::Reply(id, reply) => Output::Reply { id, reply },
+            Action::Event(event) => Output::Event(event),
+            Action::Stop => Output::Stop,
+        })
+    }
 }
+
+fn is_due(wakeup: Option<Instant>, now: Now) -> bool {
+    wakeup.is_some_and(|at| at <= now.mono)
+}
+
+/// Raises the disk's life and writes it back, before the node says a word in it.
+fn begin_life(
+    store: &mut impl Storage,
+    settings: &Settings,
+    now: Now,
+    out: &mut Outbox,
+) -> Result<Identity, StorageError> {
+    let id = settings.id.clone();
+    let mut batch = Batch::default();
+    let identity = match rows::identity(store)? {
+        None => Identity { id, life: 1, joined: now.wall, high_water: Stamp::default() },
+        Some(found) if found.id == id => Identity { life: found.life + 1, ..found },
+        Some(found) => {
+            // Somebody copied or renamed a data directory. The versions are as good as ever; the identity is not.
+            let text = format!("the data directory was {}'s; it is {id}'s now", found.id);
+            out.event(Level::Warn, "data-of-another-node", text);
+            let before = rows::members(store)?.into_iter().find(|member| member.id == id);
+            batch.remove(Table::Members, id.as_str());
+            let (life, joined) = before.map_or((0, now.wall), |member| (member.life, member.joined));
+            Identity { life: found.life.max(life) + 1, joined, id, ..found }
+        }
+    };
+    rows::put_identity(&mut batch, &identity);
+    store.apply(batch)?;
+    store.persist()?;
+    Ok(identity)
+}
+
+#[cfg(test)]
+mod tests;

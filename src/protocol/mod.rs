@@ -1,13 +1,18 @@
 //! The parts of the protocol, each a law or a machine of its own: pure, and ignorant of the world outside.
 
+pub mod confirm;
 pub mod hlc;
 pub mod membership;
 pub mod message;
 pub mod order;
+pub mod outbox;
+pub mod pull;
+pub mod push;
 pub mod replica;
-pub mod replicate;
 pub mod seen;
+pub mod serve;
 pub mod summary;
+pub mod timing;
 pub mod wire;
 
 pub use message::Message;

@@ -1,1 +1,231 @@
-//! Later.
+//! One replica's versions: its own writes, the merging of others', and the set of dots it has seen.
+//!
+//! Promises that `seen` never runs ahead of the records: both change in the same turn, so in the same
+//! transaction. Leaves to others who sends what to whom.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use bytes::Bytes;
+use rand::Rng;
+
+use super::hlc::Hlc;
+use super::order;
+use super::seen::DotSet;
+use crate::model::{Dot, Entry, Key, Now, Origin, Stamp, Version, WallTime};
+use crate::mutants;
+use crate::storage::rows::{self, Identity, Record};
+use crate::storage::{Batch, Read, Storage, StorageError};
+
+/// What a client wants under a key.
+#[derive(Clone, Debug)]
+pub enum Change {
+    /// This value.
+    Value {
+        /// The bytes.
+        value: Bytes,
+        /// Their media type.
+        content_type: String,
+        /// For how long, from the stamp on.
+        ttl: Option<Duration>,
+    },
+    /// Nothing any more.
+    Tombstone,
+}
+
+/// What became of an entry from elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Merged {
+    /// It is the record now.
+    Won,
+    /// What was there beats it.
+    Lost,
+    /// Its dot had been seen.
+    Known,
+    /// No client and no node of ours can have made it; it was dropped.
+    Malformed,
+}
+
+/// The versions of one node over its store.
+#[derive(Debug)]
+pub struct Replica {
+    seen: DotSet,
+    /// Origins whose row in the store is behind `seen`.
+    unsaved: BTreeSet<Origin>,
+    digest: Option<u64>,
+    clock: Hlc,
+    origin: Option<Origin>,
+}
+
+impl Replica {
+    /// Reads what the disk has seen. `identity` gives the clock's durable mark.
+    ///
+    /// # Errors
+    /// The disk is broken.
+    pub fn load(
+        store: &impl Read,
+        identity: &Identity,
+        drift_max: Duration,
+        now: Now,
+    ) -> Result<Replica, StorageError> {
+        let mut seen = DotSet::default();
+        for (origin, runs) in rows::seen(store)? {
+            for (first, last) in runs {
+                if first == 0 || last < first {
+                    return Err(StorageError::Damaged("seen: a run that is empty or counts from 0".into()));
+                }
+                seen.insert_run(origin, first, last);
+            }
+        }
+        let clock = Hlc::new(identity.high_water, drift_max, now);
+        let origin = mutants::is_on("dot-reuse").then(|| seen.origins().next()).flatten();
+        Ok(Replica { seen, unsaved: BTreeSet::new(), digest: None, clock, origin })
+    }
+
+    /// Writes a client's change over `current`, the key's record. `dice` draws the origin before the first write.
+    ///
+    /// # Errors
+    /// The disk is broken.
+    pub fn write(
+        &mut self,
+        now: Now,
+        store: &mut impl Storage,
+        dice: &mut impl Rng,
+        author_joined: WallTime,
+        (key, current): (Key, &Record),
+        change: Change,
+    ) -> Result<Entry, StorageError> {
+        let replaced = if let Record::Version(version) = current { Some(version) } else { None };
+        let floor = replaced.map_or(Stamp::default(), |version| version.stamp);
+        let stamp = self.clock.issue(now, floor);
+        let dot = self.next_dot(dice);
+        let version = match change {
+            Change::Value { value, content_type, ttl } => Version {
+                stamp,
+                dot,
+                author_joined,
+                ruling: 0,
+                confirms: None,
+                tombstone: false,
+                expires_at: ttl.map(|ttl| WallTime(stamp.millis).after(ttl)),
+                content_type,
+                value,
+            },
+            Change::Tombstone => Version {
+                stamp,
+                dot,
+                author_joined,
+                ruling: 0,
+                confirms: None,
+                tombstone: true,
+                expires_at: None,
+                content_type: String::new(),
+                value: Bytes::new(),
+            },
+        };
+        let entry = Entry { key, version };
+        let mut batch = Batch::default();
+        if entry.version.tombstone && mutants::is_on("delete-removes") {
+            batch.remove(crate::storage::Table::Records, entry.key.as_bytes());
+        } else {
+            rows::put_record(&mut batch, &entry, replaced.map(|version| version.dot));
+        }
+        store.apply(batch)?;
+        self.mark(dot);
+        Ok(entry)
+    }
+
+    /// Merges an entry from elsewhere into the record of its key.
+    ///
+    /// # Errors
+    /// The disk is broken.
+    pub fn merge(
+        &mut self,
+        now: Now,
+        store: &mut impl Storage,
+        entry: &Entry,
+    ) -> Result<Merged, StorageError> {
+        if !is_well_formed(&entry.version) {
+            return Ok(Merged::Malformed);
+        }
+        if self.seen.contains(entry.version.dot) {
+            return Ok(Merged::Known);
+        }
+        let current = rows::record(store, &entry.key)?.version();
+        if !mutants::is_on("clock-unseen") {
+            self.clock.observe(entry.version.stamp, now);
+        }
+        self.mark(entry.version.dot);
+        let wins = current.as_ref().is_none_or(|current| {
+            order::beats(&entry.version, current)
+                || mutants::is_on("tie-incoming") && entry.version.stamp == current.stamp
+        });
+        if !wins {
+            return Ok(Merged::Lost);
+        }
+        let mut batch = Batch::default();
+        rows::put_record(&mut batch, entry, current.map(|version| version.dot));
+        store.apply(batch)?;
+        Ok(Merged::Won)
+    }
+
+    /// Marks what a peer had covered, once every record of its pass is here.
+    pub fn cover(&mut self, covered: &DotSet) {
+        for (origin, first, last) in covered.iter() {
+            self.seen.insert_run(origin, first, last);
+            self.unsaved.insert(origin);
+        }
+        self.digest = None;
+    }
+
+    /// Adds the rows of `seen` that changed since the last call to `batch`.
+    pub fn save(&mut self, batch: &mut Batch) {
+        for origin in std::mem::take(&mut self.unsaved) {
+            rows::put_seen(batch, origin, self.seen.runs(origin));
+        }
+    }
+
+    /// The dots this replica has covered.
+    pub fn seen(&self) -> &DotSet {
+        &self.seen
+    }
+
+    /// Digest of `seen`.
+    pub fn seen_digest(&mut self) -> u64 {
+        *self.digest.get_or_insert_with(|| self.seen.digest())
+    }
+
+    /// The hybrid clock.
+    pub fn clock(&self) -> &Hlc {
+        &self.clock
+    }
+
+    /// The origin of this run, once it has written.
+    pub fn origin(&self) -> Option<Origin> {
+        self.origin
+    }
+
+    fn next_dot(&mut self, dice: &mut impl Rng) -> Dot {
+        let origin = *self.origin.get_or_insert_with(|| Origin(dice.next_u64()));
+        Dot { origin, seq: self.seen.last(origin) + 1 }
+    }
+
+    fn mark(&mut self, dot: Dot) {
+        self.seen.insert(dot);
+        self.unsaved.insert(dot.origin);
+        self.digest = None;
+    }
+}
+
+fn is_well_formed(version: &Version) -> bool {
+    version.dot.seq > 0
+        && version.dot.seq < u64::MAX / 2
+        && version.stamp.millis <= Stamp::MILLIS_MAX
+        && version.value.len() <= Version::VALUE_BYTES_MAX
+        && version.content_type.len() <= Version::CONTENT_TYPE_BYTES_MAX
+        && !(version.tombstone && !version.value.is_empty())
+}
+
+#[cfg(test)]
+#[path = "replica_tests.rs"]
+mod tests;

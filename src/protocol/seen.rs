@@ -101,7 +101,9 @@ impl DotSet {
 
     /// Every run in dot order: origin, first number, last number.
     pub fn iter(&self) -> impl Iterator<Item = (Origin, u64, u64)> + '_ {
-        self.origins.iter().flat_map(|(origin, runs)| runs.iter().map(|&(first, last)| (*origin, first, last)))
+        self.origins
+            .iter()
+            .flat_map(|(origin, runs)| runs.iter().map(|&(first, last)| (*origin, first, last)))
     }
 
     /// Every origin in order.

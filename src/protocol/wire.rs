@@ -195,10 +195,8 @@ impl Assembler {
         }
         self.arrivals += 1;
         let arrived = self.arrivals;
-        let entry = self
-            .unfinished
-            .entry(number)
-            .or_insert_with(|| Unfinished { arrived, parts: vec![None; parts] });
+        let entry =
+            self.unfinished.entry(number).or_insert_with(|| Unfinished { arrived, parts: vec![None; parts] });
         if entry.parts.len() != parts {
             self.unfinished.remove(&number);
             return Err(WireError::Parts);

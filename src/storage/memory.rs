@@ -44,7 +44,11 @@ impl Read for Tables {
         }
         let rows = self.0[table as usize].range::<[u8], _>(range);
         let own = |(key, value): (&Vec<u8>, &Vec<u8>)| (key.clone(), value.clone());
-        Ok(if reverse { rows.rev().take(limit).map(own).collect() } else { rows.take(limit).map(own).collect() })
+        Ok(if reverse {
+            rows.rev().take(limit).map(own).collect()
+        } else {
+            rows.take(limit).map(own).collect()
+        })
     }
 }
 

@@ -206,9 +206,7 @@ pub type Runs = Vec<(u64, u64)>;
 pub fn seen(store: &(impl Read + ?Sized)) -> Result<Vec<(Origin, Runs)>, StorageError> {
     let rows = store.scan(Table::Seen, (Bound::Unbounded, Bound::Unbounded), usize::MAX, false)?;
     rows.iter()
-        .map(|(origin, runs)| {
-            decode_seen(origin, runs).ok_or_else(|| damaged("seen", "not a list of runs"))
-        })
+        .map(|(origin, runs)| decode_seen(origin, runs).ok_or_else(|| damaged("seen", "not a list of runs")))
         .collect()
 }
 

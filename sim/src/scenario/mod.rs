@@ -340,7 +340,11 @@ impl Scenario {
                 tail: 0.0,
             },
             clocks: Clocks {
-                all: ClockModel { skew: Draw::Each(0..=0), granularity: Duration::from_millis(1), drift_ppm: 0 },
+                all: ClockModel {
+                    skew: Draw::Each(0..=0),
+                    granularity: Duration::from_millis(1),
+                    drift_ppm: 0,
+                },
                 nodes: Vec::new(),
             },
             disks: Disks {

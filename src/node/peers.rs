@@ -1,0 +1,102 @@
+//! What a node does with its peers' messages: hands each to the machine it concerns.
+
+use std::collections::BTreeSet;
+
+use super::Node;
+use crate::model::{Entry, NodeId, Now, Origin};
+use crate::protocol::Message;
+use crate::protocol::replica::Merged;
+use crate::storage::{Storage, StorageError};
+
+impl<S: Storage> Node<S> {
+    pub(super) fn on_message(
+        &mut self,
+        now: Now,
+        from: &NodeId,
+        message: Message,
+    ) -> Result<(), StorageError> {
+        let is_greeting = matches!(
+            message,
+            Message::Table { .. } | Message::Ping { .. } | Message::Pong { .. } | Message::Refuse { .. }
+        );
+        if !is_greeting && !self.membership.takes_data_from(from) {
+            // It has to show its record first; then it is asked for, or asks again.
+            self.out.count("messages_from_strangers", 1);
+            return Ok(());
+        }
+        self.membership.on_heard(now, from);
+        match message {
+            Message::Table { members, answer } => {
+                self.membership.on_table(now, from, members, answer, &mut self.out);
+            }
+            Message::Ping { nonce, seen, rumours } => {
+                let own = self.replica.seen_digest();
+                self.membership.on_ping(now, from, (nonce, own), rumours, &mut self.out);
+                self.on_digest(now, from, seen);
+            }
+            Message::Pong { nonce, seen, rumours } => {
+                self.membership.on_pong(now, from, nonce, rumours, &mut self.out);
+                self.on_digest(now, from, seen);
+            }
+            Message::Push { entries } => self.on_push(now, from, &entries)?,
+            Message::Durable { dots } => {
+                self.confirmations.on_durable(from, &dots, &mut self.out);
+                self.pushes.on_durable(now.mono, from, &dots);
+            }
+            Message::Pull { session, seen, credit } => {
+                // What the peer has covered it has durably, however it came by it.
+                self.confirmations.on_durable(from, &seen, &mut self.out);
+                let (store, own) = (&self.store, self.replica.seen());
+                self.serves.on_pull(store, own, (from, session), seen, credit, &mut self.out)?;
+            }
+            Message::Step { session, step, part, entries } => {
+                let (store, replica) = (&mut self.store, &mut self.replica);
+                let place = (session, step, part);
+                self.pulls.on_step(now, store, replica, from, place, &entries, &mut self.out)?;
+            }
+            Message::StepEnd { session, step, parts, cover } => {
+                let (replica, place) = (&mut self.replica, (session, step));
+                self.pulls.on_step_end(now, replica, from, place, (parts, cover), &mut self.out);
+            }
+            Message::StepDone { session, step } => {
+                let own = self.replica.seen();
+                self.serves.on_step_done(&self.store, own, (from, session, step), &mut self.out)?;
+            }
+            Message::Refuse { reason } => {
+                self.membership.on_refused(from, &reason, &mut self.out);
+                self.pulls.on_refused(now, from, &mut self.dice, &mut self.out);
+            }
+        }
+        Ok(())
+    }
+
+    fn on_digest(&mut self, now: Now, from: &NodeId, digest: u64) {
+        if self.membership.takes_data_from(from) {
+            let own = self.replica.seen_digest();
+            self.pulls.on_digest(now, from, digest, own);
+        }
+    }
+
+    fn on_push(&mut self, now: Now, from: &NodeId, entries: &[Entry]) -> Result<(), StorageError> {
+        let mut origins: BTreeSet<Origin> = BTreeSet::new();
+        for entry in entries {
+            match self.replica.merge(now, &mut self.store, entry)? {
+                Merged::Won | Merged::Lost => {
+                    origins.insert(entry.version.dot.origin);
+                }
+                Merged::Known => self.out.count("entries_known", 1),
+                Merged::Malformed => self.out.count("entries_malformed", 1),
+            }
+        }
+        let seen = self.replica.seen();
+        let durable = entries.iter().map(|entry| entry.version.dot).filter(|dot| seen.contains(*dot));
+        self.pushes.owe(from, durable);
+        for origin in origins {
+            let runs = self.replica.seen().runs(origin);
+            if runs.len() > 1 || runs.first().is_some_and(|(first, _)| *first > 1) {
+                self.pulls.on_hole(now, from, origin);
+            }
+        }
+        Ok(())
+    }
+}

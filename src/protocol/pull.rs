@@ -1,0 +1,445 @@
+//! The taking end of streams: notices that a peer has something we lack, asks for it, and acknowledges each
+//! step once it is durable.
+//!
+//! Every entry is merged when it arrives, whatever becomes of the stream; only the closing cover needs all
+//! parts of its step. A stream that falls silent fails, and is tried again after a growing wait.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use rand::{Rng, RngExt};
+
+use super::membership::Membership;
+use super::message::Message;
+use super::outbox::{Level, Outbox};
+use super::replica::{Merged, Replica};
+use super::seen::DotSet;
+use super::timing::Timing;
+use crate::model::{Entry, Instant, NodeId, Now, Origin};
+use crate::mutants;
+use crate::storage::{Storage, StorageError};
+
+/// Most streams that a node takes at once: a second one keeps it going when the first peer is slow, more
+/// would only bring the same entries several times.
+pub const PULLS_MAX: usize = 2;
+/// How long a hole in pushed dots may be mere reordering.
+pub const GAP_PATIENCE: Duration = Duration::from_millis(50);
+
+/// Where a stream stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StreamState {
+    /// Asked, nothing heard yet.
+    Connecting,
+    /// Steps arrive.
+    Streaming,
+    /// A step is complete and being applied.
+    Applying,
+    /// Its entries are applied, not yet durable.
+    FsyncPending,
+    /// They are durable; the peer is being told.
+    Acknowledging,
+    /// Nothing is missing as far as we know.
+    Waiting,
+    /// The stream failed; it is tried again later.
+    Error,
+}
+
+impl StreamState {
+    /// The field's word for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            StreamState::Connecting => "connecting",
+            StreamState::Streaming => "streaming",
+            StreamState::Applying => "applying",
+            StreamState::FsyncPending => "fsync-pending",
+            StreamState::Acknowledging => "acknowledging",
+            StreamState::Waiting => "waiting",
+            StreamState::Error => "error",
+        }
+    }
+
+    /// Whether the stream may go from this state to `next`.
+    fn may_become(self, next: StreamState) -> bool {
+        use StreamState::{Acknowledging, Applying, Connecting, Error, FsyncPending, Streaming, Waiting};
+        match (self, next) {
+            (_, Error) => true,
+            (Waiting | Error, Connecting) => true,
+            (Connecting, Streaming) | (Streaming, Applying) => true,
+            (Applying, FsyncPending) | (FsyncPending, Acknowledging) => true,
+            (Acknowledging, Streaming | Waiting) => true,
+            _ => false,
+        }
+    }
+}
+
+/// The streams that a node takes, one per peer.
+#[derive(Debug)]
+pub struct Pulls {
+    timing: Timing,
+    credit: u32,
+    by_peer: BTreeMap<NodeId, Pull>,
+    next_sync: Option<Instant>,
+    next_catchup: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Pull {
+    state: StreamState,
+    /// Digest of the peer's `seen` as last heard.
+    digest: Option<u64>,
+    /// Whether that digest was our own.
+    in_step: bool,
+    /// When to look whether a stream is needed.
+    look_at: Option<Instant>,
+    /// An origin of which a push left a hole; the look is only for that hole if nothing else asked for it.
+    hole: Option<Origin>,
+    session: u64,
+    step: u32,
+    parts: BTreeSet<u16>,
+    end: Option<(u16, Option<DotSet>)>,
+    /// The last step of the stream waits for durability.
+    closes: bool,
+    /// When the stream counts as failed.
+    silent_at: Instant,
+    failures: u32,
+    /// When a failed stream may be tried again.
+    retry_at: Option<Instant>,
+    moved: u64,
+}
+
+impl Pull {
+    fn new() -> Pull {
+        Pull {
+            state: StreamState::Waiting,
+            digest: None,
+            in_step: false,
+            look_at: None,
+            hole: None,
+            session: 0,
+            step: 0,
+            parts: BTreeSet::new(),
+            end: None,
+            closes: false,
+            silent_at: Instant::default(),
+            failures: 0,
+            retry_at: None,
+            moved: 0,
+        }
+    }
+
+    fn become_state(&mut self, next: StreamState) {
+        assert!(self.state.may_become(next), "a stream does not go from {:?} to {next:?}", self.state);
+        self.state = next;
+    }
+
+    fn is_running(&self) -> bool {
+        !matches!(self.state, StreamState::Waiting | StreamState::Error)
+    }
+}
+
+impl Pulls {
+    /// No streams yet.
+    pub fn new(timing: Timing, credit: u32, now: Now) -> Pulls {
+        let next_sync = Some(now.mono + timing.sync_interval);
+        let next_catchup = Some(now.mono + timing.catchup_interval);
+        Pulls { timing, credit, by_peer: BTreeMap::new(), next_sync, next_catchup }
+    }
+
+    /// A peer came (back): looks at once what it has.
+    pub fn on_met(&mut self, now: Now, peer: &NodeId) {
+        let pull = self.by_peer.entry(peer.clone()).or_insert_with(Pull::new);
+        pull.digest = None;
+        pull.in_step = false;
+        pull.hole = None;
+        pull.failures = 0;
+        pull.retry_at = None;
+        if pull.is_running() {
+            // The other end of this stream is another life of the peer, which does not know of it.
+            pull.state = StreamState::Error;
+        }
+        pull.look_at = Some(now.mono);
+    }
+
+    /// A peer is gone for good.
+    pub fn on_gone(&mut self, peer: &NodeId) {
+        self.by_peer.remove(peer);
+    }
+
+    /// A peer said what its `seen` comes down to.
+    pub fn on_digest(&mut self, now: Now, peer: &NodeId, digest: u64, own: u64) {
+        let pull = self.by_peer.entry(peer.clone()).or_insert_with(Pull::new);
+        pull.digest = Some(digest);
+        pull.in_step = digest == own;
+        if !pull.in_step && !pull.is_running() {
+            pull.hole = None;
+            pull.look_at = Some(pull.look_at.map_or(now.mono, |at| at.min(now.mono)));
+        }
+    }
+
+    /// A push left a hole in what we have seen of `origin`.
+    pub fn on_hole(&mut self, now: Now, peer: &NodeId, origin: Origin) {
+        let pull = self.by_peer.entry(peer.clone()).or_insert_with(Pull::new);
+        if pull.look_at.is_none() && !pull.is_running() {
+            pull.hole = Some(origin);
+            pull.look_at = Some(now.mono + GAP_PATIENCE);
+        }
+    }
+
+    /// Entries of a step arrived.
+    ///
+    /// # Errors
+    /// The disk is broken.
+    pub fn on_step(
+        &mut self,
+        now: Now,
+        store: &mut impl Storage,
+        replica: &mut Replica,
+        peer: &NodeId,
+        (session, step, part): (u64, u32, u16),
+        entries: &[Entry],
+        out: &mut Outbox,
+    ) -> Result<(), StorageError> {
+        let silence_max = self.timing.silence_max;
+        let Some(pull) = self.expecting(peer, session, step) else {
+            out.count("stream_frames_late", 1);
+            return Ok(());
+        };
+        pull.heard(now, silence_max);
+        for entry in entries {
+            match replica.merge(now, store, entry)? {
+                Merged::Won | Merged::Lost => pull.moved += 1,
+                Merged::Known => out.count("entries_known", 1),
+                Merged::Malformed => out.count("entries_malformed", 1),
+            }
+        }
+        pull.parts.insert(part);
+        pull.complete(replica);
+        Ok(())
+    }
+
+    /// A step is over on the peer's side.
+    pub fn on_step_end(
+        &mut self,
+        now: Now,
+        replica: &mut Replica,
+        peer: &NodeId,
+        (session, step): (u64, u32),
+        (parts, cover): (u16, Option<DotSet>),
+        out: &mut Outbox,
+    ) {
+        let silence_max = self.timing.silence_max;
+        let Some(pull) = self.expecting(peer, session, step) else {
+            out.count("stream_frames_late", 1);
+            return;
+        };
+        pull.heard(now, silence_max);
+        pull.end = Some((parts, cover));
+        pull.complete(replica);
+    }
+
+    /// The peer refuses to stream.
+    pub fn on_refused(&mut self, now: Now, peer: &NodeId, dice: &mut impl Rng, out: &mut Outbox) {
+        if self.by_peer.get(peer).is_some_and(Pull::is_running) {
+            self.fail(now, peer, dice, out);
+        }
+    }
+
+    /// The turn is durable: acknowledges the steps that it completed.
+    pub fn on_persisted(&mut self, now: Now, out: &mut Outbox) {
+        for (peer, pull) in &mut self.by_peer {
+            if pull.state != StreamState::FsyncPending {
+                continue;
+            }
+            pull.become_state(StreamState::Acknowledging);
+            out.send(peer, Message::StepDone { session: pull.session, step: pull.step });
+            if pull.closes {
+                pull.become_state(StreamState::Waiting);
+                pull.failures = 0;
+                if pull.moved > 0 {
+                    let text = format!("took {} entries from {peer}", pull.moved);
+                    out.event(Level::Info, "caught-up", text);
+                }
+            } else {
+                pull.become_state(StreamState::Streaming);
+                pull.step += 1;
+                pull.parts.clear();
+                pull.end = None;
+            }
+        }
+        // Whoever waited for room is due in the past by now, and a timer must not be set there.
+        for pull in self.by_peer.values_mut().filter(|pull| !pull.is_running()) {
+            let soon = now.mono + Duration::from_millis(1);
+            pull.look_at = pull.look_at.map(|at| at.max(soon));
+            pull.retry_at = pull.retry_at.map(|at| at.max(soon));
+        }
+    }
+
+    /// Fails what is silent, and starts what is due.
+    pub fn on_tick(
+        &mut self,
+        now: Now,
+        replica: &mut Replica,
+        members: &Membership,
+        dice: &mut impl Rng,
+        out: &mut Outbox,
+    ) {
+        let reachable = members.reachable();
+        let silent = |pull: &Pull| pull.is_running() && pull.silent_at <= now.mono;
+        let failed: Vec<NodeId> =
+            self.by_peer.iter().filter(|(_, pull)| silent(pull)).map(|(peer, _)| peer.clone()).collect();
+        for peer in failed {
+            self.fail(now, &peer, dice, out);
+        }
+        self.plan_checks(now, &reachable, dice);
+        self.start_due(now, replica, &reachable, dice, out);
+    }
+
+    /// When the next thing is due.
+    pub fn next_wakeup(&self) -> Option<Instant> {
+        let has_room = self.running() < PULLS_MAX;
+        let of_pull = |pull: &Pull| {
+            if pull.is_running() {
+                return Some(pull.silent_at);
+            }
+            if has_room { pull.due() } else { None }
+        };
+        let pulls = self.by_peer.values().filter_map(of_pull);
+        pulls.chain(self.next_sync).chain(self.next_catchup).min()
+    }
+
+    /// The state of the stream from `peer`, and whether the last digest heard from it was ours.
+    pub fn status(&self, peer: &NodeId) -> (&'static str, bool) {
+        self.by_peer.get(peer).map_or(("waiting", false), |pull| (pull.state.word(), pull.in_step))
+    }
+
+    fn running(&self) -> usize {
+        self.by_peer.values().filter(|pull| pull.is_running()).count()
+    }
+
+    fn expecting(&mut self, peer: &NodeId, session: u64, step: u32) -> Option<&mut Pull> {
+        self.by_peer.get_mut(peer).filter(|pull| {
+            matches!(pull.state, StreamState::Connecting | StreamState::Streaming)
+                && (pull.session, pull.step) == (session, step)
+        })
+    }
+
+    /// `sync_interval` and `catchup_interval`: looks that nothing in particular asked for.
+    fn plan_checks(&mut self, now: Now, reachable: &[NodeId], dice: &mut impl Rng) {
+        if self.next_sync.is_some_and(|at| at <= now.mono) {
+            self.next_sync = Some(now.mono + self.timing.sync_interval);
+            if !reachable.is_empty() {
+                let peer = reachable[dice.random_range(0..reachable.len())].clone();
+                let pull = self.by_peer.entry(peer).or_insert_with(Pull::new);
+                pull.hole = None;
+                pull.look_at.get_or_insert(now.mono);
+            }
+        }
+        if self.next_catchup.is_some_and(|at| at <= now.mono) {
+            self.next_catchup = Some(now.mono + self.timing.catchup_interval);
+            for pull in self.by_peer.values_mut().filter(|pull| !pull.in_step && !pull.is_running()) {
+                pull.look_at.get_or_insert(now.mono);
+            }
+        }
+    }
+
+    fn start_due(
+        &mut self,
+        now: Now,
+        replica: &mut Replica,
+        reachable: &[NodeId],
+        dice: &mut impl Rng,
+        out: &mut Outbox,
+    ) {
+        let own = replica.seen_digest();
+        let mut room = PULLS_MAX.saturating_sub(self.running());
+        for (peer, pull) in &mut self.by_peer {
+            if pull.is_running() || pull.due().is_none_or(|at| at > now.mono) {
+                continue;
+            }
+            if !reachable.contains(peer) {
+                // It is asked again when it is met again.
+                pull.look_at = None;
+                pull.retry_at = None;
+                continue;
+            }
+            let hole = pull.hole.take();
+            let is_filled = hole.is_some_and(|origin| replica.seen().runs(origin).len() <= 1);
+            if is_filled || pull.digest == Some(own) || mutants::is_on("no-pull") {
+                pull.look_at = None;
+                pull.retry_at = None;
+                continue;
+            }
+            if room == 0 {
+                pull.hole = hole;
+                continue;
+            }
+            room -= 1;
+            pull.start(now, dice, self.timing.silence_max);
+            let message =
+                Message::Pull { session: pull.session, seen: replica.seen().clone(), credit: self.credit };
+            out.send(peer, message);
+            out.count("pulls", 1);
+        }
+    }
+
+    fn fail(&mut self, now: Now, peer: &NodeId, dice: &mut impl Rng, out: &mut Outbox) {
+        let pull = self.by_peer.get_mut(peer).expect("the caller has just found it");
+        pull.become_state(StreamState::Error);
+        pull.failures += 1;
+        let wait = backoff(&self.timing, pull.failures, dice);
+        pull.retry_at = Some(now.mono + wait);
+        out.count("pulls_failed", 1);
+    }
+}
+
+impl Pull {
+    /// When a stream that does not run is worth another look.
+    fn due(&self) -> Option<Instant> {
+        match (self.state, self.retry_at) {
+            (StreamState::Error, Some(retry_at)) => Some(retry_at),
+            _ => self.look_at,
+        }
+    }
+
+    fn start(&mut self, now: Now, dice: &mut impl Rng, silence_max: Duration) {
+        self.become_state(StreamState::Connecting);
+        self.session = dice.next_u64();
+        self.step = 0;
+        self.parts.clear();
+        self.end = None;
+        self.closes = false;
+        self.look_at = None;
+        self.retry_at = None;
+        self.moved = 0;
+        self.silent_at = now.mono + silence_max;
+    }
+
+    fn heard(&mut self, now: Now, silence_max: Duration) {
+        self.silent_at = now.mono + silence_max;
+        if self.state == StreamState::Connecting {
+            self.become_state(StreamState::Streaming);
+        }
+    }
+
+    /// Once all parts of a step are here: takes its cover and leaves the rest to the disk.
+    fn complete(&mut self, replica: &mut Replica) {
+        let Some((parts, _)) = &self.end else { return };
+        if self.parts.len() < usize::from(*parts) {
+            return;
+        }
+        self.become_state(StreamState::Applying);
+        let cover = self.end.take().and_then(|(_, cover)| cover);
+        self.closes = cover.is_some();
+        if let Some(cover) = cover {
+            replica.cover(&cover);
+        }
+        self.become_state(StreamState::FsyncPending);
+    }
+}
+
+/// Doubles with each failure up to `retry_max`, and draws from the upper half so that peers do not march in step.
+pub fn backoff(timing: &Timing, failures: u32, dice: &mut impl Rng) -> Duration {
+    let doubled = timing.retry_min.saturating_mul(1 << failures.saturating_sub(1).min(16));
+    let wait = doubled.min(timing.retry_max);
+    wait.mul_f64(dice.random_range(0.5..=1.0))
+}
