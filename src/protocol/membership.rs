@@ -437,11 +437,8 @@ impl Membership {
     /// Our own record, and what changed lately, those first that the target must refute.
     fn rumours_for(&mut self, target: &NodeId) -> Vec<Member> {
         let mut out = vec![self.me.clone()];
-        if let Some(peer) = self.peers.get(target) {
-            if peer.member.state != MemberState::Alive {
-                out.push(peer.member.clone());
-            }
-        }
+        let believed = self.peers.get(target).map(|peer| &peer.member);
+        out.extend(believed.filter(|member| member.state != MemberState::Alive).cloned());
         for (id, peer) in &mut self.peers {
             if out.len() >= RUMOURS_MAX {
                 break;

@@ -61,14 +61,16 @@ impl StreamState {
     /// Whether the stream may go from this state to `next`.
     fn may_become(self, next: StreamState) -> bool {
         use StreamState::{Acknowledging, Applying, Connecting, Error, FsyncPending, Streaming, Waiting};
-        match (self, next) {
-            (_, Error) => true,
-            (Waiting | Error, Connecting) => true,
-            (Connecting, Streaming) | (Streaming, Applying) => true,
-            (Applying, FsyncPending) | (FsyncPending, Acknowledging) => true,
-            (Acknowledging, Streaming | Waiting) => true,
-            _ => false,
-        }
+        matches!(
+            (self, next),
+            (_, Error)
+                | (Waiting | Error, Connecting)
+                | (Connecting, Streaming)
+                | (Streaming, Applying)
+                | (Applying, FsyncPending)
+                | (FsyncPending, Acknowledging)
+                | (Acknowledging, Streaming | Waiting)
+        )
     }
 }
 
@@ -192,8 +194,7 @@ impl Pulls {
     pub fn on_step(
         &mut self,
         now: Now,
-        store: &mut impl Storage,
-        replica: &mut Replica,
+        (store, replica): (&mut impl Storage, &mut Replica),
         peer: &NodeId,
         (session, step, part): (u64, u32, u16),
         entries: &[Entry],
