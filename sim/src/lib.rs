@@ -12,3 +12,4 @@ compile_error!(
 
 pub mod random;
 pub mod scenario;
+pub mod suggest;
