@@ -10,6 +10,7 @@ compile_error!(
      Unset it, or append: RUSTFLAGS=\"... --cfg madsim\""
 );
 
+pub mod plan;
 pub mod random;
 pub mod scenario;
 pub mod suggest;
