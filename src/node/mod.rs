@@ -9,7 +9,7 @@ pub mod settings;
 
 use std::time::Duration;
 
-use rand::SeedableRng;
+use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::model::{Address, Instant, Member, MemberState, NodeId, Now, Reply, Request, RequestId, Stamp};
@@ -183,6 +183,11 @@ impl<S: Storage> Node<S> {
     /// The node's name.
     pub fn id(&self) -> &NodeId {
         &self.settings.id
+    }
+
+    /// A number of this run's dice, for names that no earlier run may have used.
+    pub fn draw(&mut self) -> u64 {
+        self.dice.next_u64()
     }
 
     /// Everything counted since the start, by name.
