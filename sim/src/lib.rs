@@ -10,5 +10,7 @@ compile_error!(
      Unset it, or append: RUSTFLAGS=\"... --cfg madsim\""
 );
 
+pub mod check;
+pub mod ghost;
 pub mod random;
 pub mod scenario;
