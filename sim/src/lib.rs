@@ -10,5 +10,8 @@ compile_error!(
      Unset it, or append: RUSTFLAGS=\"... --cfg madsim\""
 );
 
+pub mod clocks;
+pub mod links;
 pub mod random;
 pub mod scenario;
+pub mod trace;
