@@ -11,6 +11,10 @@ compile_error!(
 );
 
 pub mod check;
+pub mod clocks;
 pub mod ghost;
+pub mod links;
 pub mod random;
 pub mod scenario;
+pub mod trace;
+pub mod world;

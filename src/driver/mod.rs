@@ -2,6 +2,7 @@
 #![allow(clippy::disallowed_methods, reason = "this layer is where clocks, tasks and threads are allowed")]
 
 mod run;
+pub mod tokio_world;
 
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::model::{Address, Instant, NodeId, Now, Reply, Request};
-pub use run::{Ended, run};
+pub use run::{Ended, NoObserver, Observer, run, run_observed};
 
 /// Frames between nodes. Sending neither waits nor fails: a lost frame looks the same.
 #[async_trait]

@@ -52,7 +52,7 @@ impl<S: Storage> Node<S> {
             Message::Step { session, step, part, entries } => {
                 let (store, replica) = (&mut self.store, &mut self.replica);
                 let place = (session, step, part);
-                self.pulls.on_step(now, store, replica, from, place, &entries, &mut self.out)?;
+                self.pulls.on_step(now, (store, replica), from, place, &entries, &mut self.out)?;
             }
             Message::StepEnd { session, step, parts, cover } => {
                 let (replica, place) = (&mut self.replica, (session, step));

@@ -218,12 +218,11 @@ impl Replica {
 }
 
 fn is_well_formed(version: &Version) -> bool {
-    version.dot.seq > 0
-        && version.dot.seq < u64::MAX / 2
+    (1..u64::MAX / 2).contains(&version.dot.seq)
         && version.stamp.millis <= Stamp::MILLIS_MAX
         && version.value.len() <= Version::VALUE_BYTES_MAX
         && version.content_type.len() <= Version::CONTENT_TYPE_BYTES_MAX
-        && !(version.tombstone && !version.value.is_empty())
+        && (!version.tombstone || version.value.is_empty())
 }
 
 #[cfg(test)]

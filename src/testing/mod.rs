@@ -1,1 +1,10 @@
-//! A hand-stepped cluster for unit tests.
+//! Nodes stepped by hand, for tests that read like a conversation or like a story about a cluster.
+//!
+//! The network here is instant in order and lossy only where a test says so; models of links, disks and clocks
+//! belong to the simulator.
+
+pub mod cluster;
+pub mod transcript;
+
+pub use cluster::Cluster;
+pub use transcript::check;

@@ -1,0 +1,3 @@
+//! Later.
+/// x
+pub fn check() {}
