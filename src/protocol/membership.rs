@@ -36,6 +36,8 @@ pub struct Membership {
     /// Addresses to join through, and how often that failed in a row.
     seeds: Vec<Address>,
     join_failures: u32,
+    /// Whether a member's whole table has come in this run.
+    has_table: bool,
     next_join: Option<Instant>,
     /// The members still to be probed in this round, last first.
     round: Vec<NodeId>,
@@ -90,6 +92,7 @@ impl Membership {
             me,
             peers: known,
             join_failures: 0,
+            has_table: false,
             next_join: Some(now.mono),
             seeds,
             round: Vec::new(),
@@ -240,6 +243,7 @@ impl Membership {
         }
         self.on_heard(now, from);
         if is_up {
+            self.has_table = true;
             self.next_join = None;
             self.join_failures = 0;
             if !was_met && !self.met.contains(from) {
@@ -307,6 +311,10 @@ impl Membership {
         let is_known = self.peers.contains_key(from);
         if is_known && !was_met && !self.met.contains(from) {
             self.met.push(from.clone());
+            if !self.has_table {
+                // Others may remember lives of ours that this disk has forgotten; only a whole table tells.
+                out.send(from, self.table(true));
+            }
         }
     }
 

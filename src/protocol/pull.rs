@@ -19,9 +19,10 @@ use crate::model::{Entry, Instant, NodeId, Now, Origin};
 use crate::mutants;
 use crate::storage::{Storage, StorageError};
 
-/// Most streams that a node takes at once: a second one keeps it going when the first peer is slow, more
-/// would only bring the same entries several times.
+/// Most streams that a node takes at once. More would only bring the same entries several times.
 pub const PULLS_MAX: usize = 2;
+/// After this long without a word on the stream that runs, a second one may start beside it.
+pub const SLOW_AFTER: Duration = Duration::from_millis(500);
 /// How long a hole in pushed dots may be mere reordering.
 pub const GAP_PATIENCE: Duration = Duration::from_millis(50);
 
@@ -101,6 +102,8 @@ struct Pull {
     end: Option<(u16, Option<DotSet>)>,
     /// The last step of the stream waits for durability.
     closes: bool,
+    /// When the stream was last heard, or asked for.
+    heard_at: Instant,
     /// When the stream counts as failed.
     silent_at: Instant,
     failures: u32,
@@ -122,6 +125,7 @@ impl Pull {
             parts: BTreeSet::new(),
             end: None,
             closes: false,
+            heard_at: Instant::default(),
             silent_at: Instant::default(),
             failures: 0,
             retry_at: None,
@@ -297,12 +301,12 @@ impl Pulls {
 
     /// When the next thing is due.
     pub fn next_wakeup(&self) -> Option<Instant> {
-        let has_room = self.running() < PULLS_MAX;
+        let room_at = self.room_at();
         let of_pull = |pull: &Pull| {
             if pull.is_running() {
                 return Some(pull.silent_at);
             }
-            if has_room { pull.due() } else { None }
+            Some(pull.due()?.max(room_at?))
         };
         let pulls = self.by_peer.values().filter_map(of_pull);
         pulls.chain(self.next_sync).chain(self.next_catchup).min()
@@ -313,8 +317,21 @@ impl Pulls {
         self.by_peer.get(peer).map_or(("waiting", false), |pull| (pull.state.word(), pull.in_step))
     }
 
-    fn running(&self) -> usize {
-        self.by_peer.values().filter(|pull| pull.is_running()).count()
+    /// Whether the last digest heard from `peer` is this one.
+    pub fn has_digest(&self, peer: &NodeId, digest: u64) -> bool {
+        self.by_peer.get(peer).is_some_and(|pull| pull.digest == Some(digest))
+    }
+
+    /// When one more stream may start, as things stand: at once if none runs, and beside one that is slow.
+    fn room_at(&self) -> Option<Instant> {
+        let running = self.by_peer.values().filter(|pull| pull.is_running());
+        let (count, heard_at) =
+            running.fold((0, Instant::default()), |(count, at), pull| (count + 1, at.max(pull.heard_at)));
+        match count {
+            0 => Some(Instant::default()),
+            PULLS_MAX.. => None,
+            _ => Some(heard_at + SLOW_AFTER),
+        }
     }
 
     fn expecting(&mut self, peer: &NodeId, session: u64, step: u32) -> Option<&mut Pull> {
@@ -352,7 +369,7 @@ impl Pulls {
         out: &mut Outbox,
     ) {
         let own = replica.seen_digest();
-        let mut room = PULLS_MAX.saturating_sub(self.running());
+        let mut room_at = self.room_at();
         for (peer, pull) in &mut self.by_peer {
             if pull.is_running() || pull.due().is_none_or(|at| at > now.mono) {
                 continue;
@@ -370,11 +387,12 @@ impl Pulls {
                 pull.retry_at = None;
                 continue;
             }
-            if room == 0 {
+            if room_at.is_none_or(|at| at > now.mono) {
                 pull.hole = hole;
                 continue;
             }
-            room -= 1;
+            // What this one brings may be all that the others were wanted for.
+            room_at = None;
             pull.start(now, dice, self.timing.silence_max);
             let message =
                 Message::Pull { session: pull.session, seen: replica.seen().clone(), credit: self.credit };
@@ -412,10 +430,12 @@ impl Pull {
         self.look_at = None;
         self.retry_at = None;
         self.moved = 0;
+        self.heard_at = now.mono;
         self.silent_at = now.mono + silence_max;
     }
 
     fn heard(&mut self, now: Now, silence_max: Duration) {
+        self.heard_at = now.mono;
         self.silent_at = now.mono + silence_max;
         if self.state == StreamState::Connecting {
             self.become_state(StreamState::Streaming);

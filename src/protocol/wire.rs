@@ -195,7 +195,8 @@ impl Assembler {
         let number = u64::from_le_bytes(payload[..8].try_into().expect("eight bytes"));
         let part = usize::from(u16::from_le_bytes([payload[8], payload[9]]));
         let parts = usize::from(u16::from_le_bytes([payload[10], payload[11]]));
-        if part >= parts || parts * PART_BYTES_MAX > MESSAGE_BYTES_MAX + PART_BYTES_MAX {
+        // One part alone would be a second way to write a small message.
+        if parts < 2 || part >= parts || parts * PART_BYTES_MAX > MESSAGE_BYTES_MAX + PART_BYTES_MAX {
             return Err(WireError::Parts);
         }
         self.arrivals += 1;
