@@ -10,5 +10,11 @@ compile_error!(
      Unset it, or append: RUSTFLAGS=\"... --cfg madsim\""
 );
 
+pub mod check;
+pub mod clocks;
+pub mod ghost;
+pub mod links;
 pub mod random;
 pub mod scenario;
+pub mod trace;
+pub mod world;
