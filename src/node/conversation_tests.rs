@@ -227,6 +227,24 @@ fn a_hole_between_pushes_is_asked_for_unless_it_was_mere_reordering() {
 }
 
 #[test]
+fn the_first_pushes_of_an_origin_can_be_the_hole() {
+    check(
+        "
+        meet b
+        b: push l=green @1000.2.b2
+        after 100ms
+        ",
+        expect![[r#"
+            meet b
+            b: push l=green @1000.2.b2
+              send b: durable b2
+            after 100ms
+              1050 send b: pull b2
+        "#]],
+    );
+}
+
+#[test]
 fn a_pull_takes_two_steps_and_is_told_what_was_overwritten_by_the_closing_cover() {
     check(
         "

@@ -92,8 +92,7 @@ impl<S: Storage> Node<S> {
         let durable = entries.iter().map(|entry| entry.version.dot).filter(|dot| seen.contains(*dot));
         self.pushes.owe(from, durable);
         for origin in origins {
-            let runs = self.replica.seen().runs(origin);
-            if runs.len() > 1 || runs.first().is_some_and(|(first, _)| *first > 1) {
+            if self.replica.seen().has_hole(origin) {
                 self.pulls.on_hole(now, from, origin);
             }
         }
