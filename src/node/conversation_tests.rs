@@ -368,12 +368,34 @@ fn a_stranger_has_to_show_its_record_before_its_data_counts() {
               reply #0: absent
             b: ping ahead
               event member-joined: b at b:7000
+              send b: table answer a/1.0 b/1.0
               send b: pong a/1.0
               send b: pull
             b: push k=red @1000.1.b1
               send b: durable b1
             get k
               reply #1: red @1000.1.b1
+        "#]],
+    );
+}
+
+#[test]
+fn a_member_known_by_hearsay_is_asked_for_data_with_its_own_first_word() {
+    check(
+        "
+        b: table c/1.0
+        b: step-end 0 parts 0 cover
+        c: pong
+        ",
+        expect![[r#"
+            b: table c/1.0
+              event member-joined: b at b:7000
+              event member-joined: c at c:7000
+              send b: pull
+            b: step-end 0 parts 0 cover
+              send b: step-done 0
+            c: pong
+              send c: pull
         "#]],
     );
 }
@@ -452,6 +474,38 @@ fn a_wiped_node_learns_from_a_peer_which_life_it_is_in() {
             put k blue
               reply #2: ok @1000.1.a'1 on 1
               send b: push k=blue @1000.1.a'1
+        "#]],
+    );
+}
+
+#[test]
+fn a_restart_begins_a_new_life_and_a_new_origin_and_asks_at_once_what_it_missed() {
+    check(
+        "
+        meet b
+        put k red
+        put l blue
+        restart
+        b: table a/2.0
+        b: again
+        put k green
+        ",
+        expect![[r#"
+            meet b
+            put k red
+              reply #0: ok @1000.1.a1 on 1
+              send b: push k=red @1000.1.a1
+            put l blue
+              reply #1: ok @1000.2.a2 on 1
+              send b: push l=blue @1000.2.a2
+            restart
+              1000 send b: table answer a/2.0 b/1.0
+            b: table a/2.0
+              send b: pull a1..2
+            b: again
+            put k green
+              reply #2: ok @1000.3.a'1 on 1
+              send b: push k=green @1000.3.a'1
         "#]],
     );
 }

@@ -24,7 +24,10 @@ impl<S: Storage> Node<S> {
             self.out.count("messages_from_strangers", 1);
             return Ok(());
         }
-        self.membership.on_heard(now, from);
+        if !is_greeting {
+            // A greeting is heard by itself, after its records: the first word of a run is news.
+            self.membership.on_heard(now, from);
+        }
         match message {
             Message::Table { members, answer } => {
                 self.membership.on_table(now, from, members, answer, &mut self.out);
