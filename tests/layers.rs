@@ -91,24 +91,36 @@ fn uses(code: &str) -> Vec<&str> {
     let mut names = Vec::new();
     for (at, prefix) in code.match_indices("crate::") {
         let rest = &code[at + prefix.len()..];
-        let mut depth = 0;
-        for part in rest.split_inclusive(['{', '}', ',']) {
-            if depth <= 1 {
-                let name = part.trim_start();
-                let end = name.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(name.len());
-                names.push(&name[..end]);
-            }
-            match part.chars().last() {
-                Some('{') => depth += 1,
-                Some('}') => depth -= 1,
-                _ => {}
-            }
-            if depth <= 0 {
-                break;
-            }
+        match rest.strip_prefix('{') {
+            Some(group) => names.extend(first_names(group)),
+            None => names.push(name_at(rest)),
         }
     }
     names
+}
+
+/// The first name of each item of a group, whose opening brace is gone already.
+fn first_names(group: &str) -> Vec<&str> {
+    let mut names = vec![name_at(group)];
+    let mut depth = 1;
+    for (at, c) in group.char_indices() {
+        match c {
+            '{' => depth += 1,
+            '}' => depth -= 1,
+            ',' if depth == 1 => names.push(name_at(&group[at + 1..])),
+            _ => {}
+        }
+        if depth == 0 {
+            break;
+        }
+    }
+    names
+}
+
+fn name_at(text: &str) -> &str {
+    let text = text.trim_start();
+    let end = text.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(text.len());
+    &text[..end]
 }
 
 fn assert_none(broken: Vec<String>) {
@@ -118,7 +130,7 @@ fn assert_none(broken: Vec<String>) {
 #[test]
 fn names_after_crate_are_found_alone_and_in_groups() {
     assert_eq!(uses("use crate::model::{Key, node};"), ["model"]);
-    assert_eq!(uses("use crate::{model::{Key, api}, node::Node, wire};"), ["", "model", "node", "wire"]);
+    assert_eq!(uses("use crate::{model::{Key, api}, node::Node, wire};"), ["model", "node", "wire"]);
     assert_eq!(uses("let a: crate::storage::X = crate::driver::y();"), ["storage", "driver"]);
 }
 
