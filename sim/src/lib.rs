@@ -17,3 +17,4 @@ pub mod links;
 pub mod random;
 pub mod scenario;
 pub mod trace;
+pub mod world;
