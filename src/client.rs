@@ -181,7 +181,7 @@ impl Client {
     ///
     /// # Errors
     /// The node refuses, or nobody answers.
-    pub fn read(&self, path: &str, parameters: &[(String, String)]) -> Result<Vec<u8>, ClientError> {
+    pub fn read(&self, path: &str, parameters: &[(&str, Vec<u8>)]) -> Result<Vec<u8>, ClientError> {
         let path = format!("{path}{}", query(parameters));
         bytes_of(self.call(&Call { method: Method::Get, path, headers: &[], body: &[] })?)
     }
@@ -230,11 +230,12 @@ fn with_headers<B>(
     headers.iter().fold(request, |request, (name, value)| request.header(name, value))
 }
 
-fn query(parameters: &[(String, String)]) -> String {
-    let encode = |text: &str| {
-        percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
+fn query(parameters: &[(impl AsRef<str>, impl AsRef<[u8]>)]) -> String {
+    let pair = |(name, value): &(_, _)| {
+        let (name, value): (&str, &[u8]) = (AsRef::as_ref(name), AsRef::as_ref(value));
+        format!("{name}={}", percent_encoding::percent_encode(value, percent_encoding::NON_ALPHANUMERIC))
     };
-    let pairs: Vec<_> = parameters.iter().map(|(name, value)| format!("{name}={}", encode(value))).collect();
+    let pairs: Vec<_> = parameters.iter().map(pair).collect();
     if pairs.is_empty() { String::new() } else { format!("?{}", pairs.join("&")) }
 }
 

@@ -7,10 +7,13 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use comfy_table::{Table, presets};
 use reknit::client::{Client, ClientError, Options, Value};
-use reknit::model::Key;
+use reknit::model::{Key, key};
+use serde::Deserialize;
 use serde_json::{Value as Json, json};
 
-const EXIT_CODES: &str = "Exit codes:
+const EXIT_CODES: &str = "Keys are written as in the URL: %25 is a percent sign, %XX any byte.
+
+Exit codes:
   0  done
   1  the node could not do it
   2  wrong arguments
@@ -60,13 +63,13 @@ enum Command {
     /// Write the exact bytes of a value to standard output
     Get {
         /// Such as users/john
-        #[arg(value_parser = key)]
+        #[arg(value_parser = parse_key)]
         key: Key,
     },
     /// Store a value
     Put {
         /// Such as users/john
-        #[arg(value_parser = key)]
+        #[arg(value_parser = parse_key)]
         key: Key,
         /// The value; `-` reads standard input, `@FILE` a file, byte for byte
         #[arg(allow_hyphen_values = true)]
@@ -84,7 +87,7 @@ enum Command {
     #[command(alias = "delete")]
     Del {
         /// Such as users/john
-        #[arg(value_parser = key)]
+        #[arg(value_parser = parse_key)]
         key: Key,
         #[command(flatten)]
         options: WriteOptions,
@@ -92,8 +95,8 @@ enum Command {
     /// List the keys below a prefix
     Ls {
         /// Such as users/; without it, all keys
-        #[arg(default_value = "")]
-        prefix: String,
+        #[arg(default_value = "", value_parser = prefix)]
+        prefix: Prefix,
         /// List what is up to the next delimiter once, such as /
         #[arg(short, long, value_name = "TEXT")]
         delimiter: Option<String>,
@@ -125,6 +128,10 @@ struct WriteOptions {
     #[arg(long, value_name = "UUID")]
     if_none_match: Option<String>,
 }
+
+/// The first bytes of some keys.
+#[derive(Clone)]
+struct Prefix(Vec<u8>);
 
 /// What went wrong, and so the exit code.
 enum Failure {
@@ -172,7 +179,7 @@ fn run(cli: &Cli) -> Result<(), Failure> {
         }
         Command::Del { key, options } => Ok(client.delete(key, &options.to_options())?),
         Command::Ls { prefix, delimiter, limit, reverse } => {
-            let listing = Listing { prefix, delimiter: delimiter.as_deref(), reverse: *reverse };
+            let listing = Listing { prefix: &prefix.0, delimiter: delimiter.as_deref(), reverse: *reverse };
             listing.print(&client, cli.output, limit.unwrap_or(usize::MAX))
         }
         Command::Members => show(cli.output, &client.read("/members/", &[])?, members_table),
@@ -229,31 +236,31 @@ fn guessed_type(bytes: &[u8]) -> &'static str {
 }
 
 struct Listing<'a> {
-    prefix: &'a str,
+    prefix: &'a [u8],
     delimiter: Option<&'a str>,
     reverse: bool,
 }
 
 impl Listing<'_> {
-    /// Prints up to `limit` rows, page by page, so that a long listing starts at once.
+    /// Prints up to `limit` rows; as text page by page, so that a long listing starts at once.
     fn print(&self, client: &Client, output: Output, limit: usize) -> Result<(), Failure> {
         let mut left = limit;
         let mut rows = Vec::new();
         let mut next: Option<String> = None;
         while left > 0 {
             let page = client.read("/kv", &self.parameters(left.min(PAGE_KEYS), next.as_deref()))?;
-            let page: Json = serde_json::from_slice(&page).map_err(not_understood)?;
-            let mut found = rows_of(&page)?;
+            let page: Page = serde_json::from_slice(&page).map_err(not_understood)?;
+            next = page.next.clone();
+            let mut found = self.in_order(page);
             found.truncate(left);
             left -= found.len();
             match output {
                 Output::Raw => {
-                    let lines: String = found.iter().map(|row| format!("{}\n", text(row, "key"))).collect();
+                    let lines: String = found.iter().map(|row| format!("{}\n", name(row))).collect();
                     print(lines.as_bytes())?;
                 }
                 Output::Table | Output::Json => rows.extend(found),
             }
-            next = page.get("next").and_then(Json::as_str).map(str::to_owned);
             if next.is_none() {
                 break;
             }
@@ -261,28 +268,48 @@ impl Listing<'_> {
         match output {
             Output::Raw => Ok(()),
             Output::Json => print_json(&Json::Array(rows)),
-            Output::Table => print_table(&["KEY", "TIMESTAMP", "BYTES", "TYPE"], &rows, |row| {
-                ["key", "timestamp", "bytes", "content_type"].map(|name| text(row, name)).to_vec()
+            Output::Table => print_table(&["KEY", "WRITTEN", "TYPE"], &rows, |row| {
+                vec![name(row), time_text(row.get("timestamp")), text(row, "content_type")]
             }),
         }
     }
 
-    fn parameters(&self, limit: usize, next: Option<&str>) -> Vec<(String, String)> {
+    /// Keys and common prefixes as one list.
+    fn in_order(&self, page: Page) -> Vec<Json> {
+        let prefixes = page.prefixes.into_iter().map(|prefix| json!({ "prefix": prefix }));
+        let mut rows: Vec<_> = page.items.into_iter().chain(prefixes).collect();
+        // Names are percent-encoded, which is another order than that of the bytes.
+        rows.sort_by_cached_key(|row| key::decode(&name(row)).unwrap_or_default());
+        if self.reverse {
+            rows.reverse();
+        }
+        rows
+    }
+
+    fn parameters(&self, limit: usize, next: Option<&str>) -> Vec<(&'static str, Vec<u8>)> {
         let mut parameters = vec![
-            ("prefix".to_owned(), self.prefix.to_owned()),
-            ("limit".to_owned(), limit.to_string()),
-            ("keys_only".to_owned(), "true".to_owned()),
+            ("prefix", self.prefix.to_owned()),
+            ("limit", limit.to_string().into()),
+            ("keys_only", "true".into()),
         ];
-        parameters.extend(self.delimiter.map(|text| ("delimiter".to_owned(), text.to_owned())));
-        parameters.extend(self.reverse.then(|| ("reverse".to_owned(), "true".to_owned())));
-        parameters.extend(next.map(|cursor| ("start".to_owned(), cursor.to_owned())));
+        parameters.extend(self.delimiter.map(|text| ("delimiter", text.into())));
+        parameters.extend(self.reverse.then(|| ("reverse", "true".into())));
+        parameters.extend(next.map(|cursor| ("cursor", cursor.into())));
         parameters
     }
 }
 
-fn rows_of(page: &Json) -> Result<Vec<Json>, Failure> {
-    let rows = page.get("items").and_then(Json::as_array);
-    rows.cloned().ok_or_else(|| ClientError::Answer("the listing has no `items`".into()).into())
+/// One answer of many to a listing.
+#[derive(Deserialize)]
+struct Page {
+    items: Vec<Json>,
+    prefixes: Vec<String>,
+    next: Option<String>,
+}
+
+/// What a row of a listing is called.
+fn name(row: &Json) -> String {
+    if row.get("prefix").is_some() { text(row, "prefix") } else { text(row, "key") }
 }
 
 /// Prints a JSON answer: as it came, or through `table`.
@@ -362,8 +389,12 @@ fn print(bytes: &[u8]) -> Result<(), Failure> {
         .map_err(|error| Failure::Io("standard output".to_owned(), error))
 }
 
-fn key(argument: &str) -> Result<Key, String> {
-    Key::new(argument.as_bytes().to_vec()).map_err(|error| error.to_string())
+fn prefix(argument: &str) -> Result<Prefix, String> {
+    key::decode(argument).map(Prefix).map_err(|error| error.to_string())
+}
+
+fn parse_key(argument: &str) -> Result<Key, String> {
+    Key::from_path(argument).map_err(|error| error.to_string())
 }
 
 fn duration(argument: &str) -> Result<Duration, String> {
