@@ -10,7 +10,17 @@ compile_error!(
      Unset it, or append: RUSTFLAGS=\"... --cfg madsim\""
 );
 
+pub mod check;
+pub mod clocks;
+pub mod ghost;
+pub mod links;
+pub mod panics;
 pub mod plan;
 pub mod random;
+pub mod report;
+pub mod run;
 pub mod scenario;
 pub mod suggest;
+pub mod sweep;
+pub mod trace;
+pub mod world;

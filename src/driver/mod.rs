@@ -1,7 +1,10 @@
 //! The only async code: brings clock, network and clients to a node, one turn at a time.
 #![allow(clippy::disallowed_methods, reason = "this layer is where clocks, tasks and threads are allowed")]
 
+#[cfg(test)]
+mod failing_disk;
 mod run;
+pub mod tokio_world;
 
 use std::time::Duration;
 
@@ -10,7 +13,7 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::model::{Address, Instant, NodeId, Now, Reply, Request};
-pub use run::{Ended, run};
+pub use run::{Ended, NoObserver, Observer, run, run_observed};
 
 /// Frames between nodes. Sending neither waits nor fails: a lost frame looks the same.
 #[async_trait]

@@ -1,8 +1,10 @@
 //! What a node does for clients and operators.
 
+use std::time::Duration;
+
 use crate::model::{
-    Ack, Condition, Entry, Key, MemberState, Mode, Now, PeerStatus, Refusal, Reply, Request, RequestId,
-    Status, Version,
+    Ack, Condition, Entry, Instant, Key, MemberState, Mode, Now, PeerStatus, Refusal, Reply, Request,
+    RequestId, Status, Version,
 };
 use crate::protocol::replica::Change;
 use crate::storage::rows::{self, Record};
@@ -10,10 +12,20 @@ use crate::storage::{Storage, StorageError};
 
 use super::{Level, Node};
 
+/// How long a leaving node waits for somebody to hold all that it holds.
+pub const LEAVE_PATIENCE: Duration = Duration::from_secs(10);
+
+/// A goodbye under way.
+#[derive(Debug)]
+pub(super) struct Leaving {
+    asked_by: Vec<RequestId>,
+    pub(super) at_latest: Instant,
+}
+
 /// How a write is to be confirmed.
 struct Wanted {
     ack: Ack,
-    timeout: std::time::Duration,
+    timeout: Duration,
 }
 
 impl<S: Storage> Node<S> {
@@ -46,11 +58,7 @@ impl<S: Storage> Node<S> {
                 self.membership.join(now, address);
                 self.out.reply(id, Reply::Done);
             }
-            Request::Leave => {
-                self.membership.leave(&mut self.out);
-                self.out.reply(id, Reply::Done);
-                self.out.stop();
-            }
+            Request::Leave => self.begin_leaving(now, id),
             Request::Remove { id: member } => {
                 let reply = match self.membership.remove(&member, &mut self.out) {
                     Ok(()) => Reply::Done,
@@ -66,6 +74,37 @@ impl<S: Storage> Node<S> {
             }
         }
         Ok(())
+    }
+
+    /// Takes no more writes, and goes once somebody else holds what this node holds.
+    fn begin_leaving(&mut self, now: Now, id: RequestId) {
+        if self.membership.me().mode != Mode::Draining {
+            self.membership.update_me(|me| me.mode = Mode::Draining);
+        }
+        match &mut self.leaving {
+            Some(leaving) => leaving.asked_by.push(id),
+            None => self.leaving = Some(Leaving { asked_by: vec![id], at_latest: now.mono + LEAVE_PATIENCE }),
+        }
+    }
+
+    pub(super) fn leave_if_done(&mut self, now: Now) {
+        let Some(leaving) = &self.leaving else { return };
+        let own = self.replica.seen_digest();
+        let reachable = self.membership.reachable();
+        let is_held = reachable.is_empty() || reachable.iter().any(|peer| self.pulls.has_digest(peer, own));
+        if !is_held && now.mono < leaving.at_latest {
+            return;
+        }
+        if !is_held {
+            let text = "nobody confirmed to hold all that this node holds".into();
+            self.out.event(Level::Warn, "left-unconfirmed", text);
+        }
+        let leaving = self.leaving.take().expect("just looked");
+        self.membership.leave(&mut self.out);
+        for id in leaving.asked_by {
+            self.out.reply(id, Reply::Done);
+        }
+        self.out.stop();
     }
 
     fn on_write(
@@ -123,7 +162,7 @@ impl<S: Storage> Node<S> {
         (!holds).then(|| Refusal::Condition { found: live.map(Version::id) })
     }
 
-    fn confirm(&mut self, now: Now, id: RequestId, entry: Entry, asked: u16, timeout: std::time::Duration) {
+    fn confirm(&mut self, now: Now, id: RequestId, entry: Entry, asked: u16, timeout: Duration) {
         if asked <= 1 {
             self.out.reply(id, Reply::Written { id: entry.version.id(), acked: 1 });
         } else {

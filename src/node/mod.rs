@@ -9,7 +9,7 @@ pub mod settings;
 
 use std::time::Duration;
 
-use rand::SeedableRng;
+use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::model::{Address, Instant, Member, MemberState, NodeId, Now, Reply, Request, RequestId, Stamp};
@@ -94,6 +94,7 @@ pub struct Node<S> {
     confirmations: Confirmations,
     serves: Serves,
     pulls: Pulls,
+    leaving: Option<clients::Leaving>,
     out: Outbox,
 }
 
@@ -131,6 +132,7 @@ impl<S: Storage> Node<S> {
             confirmations: Confirmations::default(),
             serves: Serves::default(),
             pulls: Pulls::new(timing, settings.stream_credit, now),
+            leaving: None,
             out,
             settings,
         })
@@ -169,14 +171,23 @@ impl<S: Storage> Node<S> {
 
     /// When the node next wants an [`Input::Tick`], if no input comes before.
     pub fn next_wakeup(&self) -> Option<Instant> {
-        let wakeups =
-            [self.membership.next_wakeup(), self.pulls.next_wakeup(), self.confirmations.next_wakeup()];
+        let wakeups = [
+            self.membership.next_wakeup(),
+            self.pulls.next_wakeup(),
+            self.confirmations.next_wakeup(),
+            self.leaving.as_ref().map(|leaving| leaving.at_latest),
+        ];
         wakeups.into_iter().flatten().min()
     }
 
     /// The node's name.
     pub fn id(&self) -> &NodeId {
         &self.settings.id
+    }
+
+    /// A number of this run's dice, for names that no earlier run may have used.
+    pub fn draw(&mut self) -> u64 {
+        self.dice.next_u64()
     }
 
     /// Everything counted since the start, by name.
@@ -219,6 +230,7 @@ impl<S: Storage> Node<S> {
             let (pulls, replica) = (&mut self.pulls, &mut self.replica);
             pulls.on_tick(now, replica, &self.membership, &mut self.dice, &mut self.out);
         }
+        self.leave_if_done(now);
     }
 
     /// Brings the rows of this turn's bookkeeping into its transaction.
@@ -283,5 +295,7 @@ fn begin_life(
     Ok(identity)
 }
 
+#[cfg(test)]
+mod conversation_tests;
 #[cfg(test)]
 mod tests;

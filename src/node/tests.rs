@@ -117,3 +117,17 @@ fn a_cluster_with_nothing_to_say_sends_no_data() {
     let after: Vec<u64> = ['a', 'b', 'c'].iter().map(|at| pulls(&cluster, *at)).collect();
     assert_eq!(before, after);
 }
+
+#[test]
+fn a_node_that_leaves_goes_only_once_another_holds_what_it_holds() {
+    let mut cluster = Cluster::new("a b", 9);
+    cluster.partition("a | b");
+    cluster.put('b', "k", "red");
+    cluster.run(std::time::Duration::from_millis(100));
+    cluster.heal();
+
+    cluster.ask('b', crate::model::Request::Leave);
+    cluster.crash('b');
+
+    assert_eq!(cluster.get('a', "k"), "red");
+}

@@ -317,6 +317,11 @@ impl Pulls {
         self.by_peer.get(peer).map_or(("waiting", false), |pull| (pull.state.word(), pull.in_step))
     }
 
+    /// Whether the last digest heard from `peer` is this one.
+    pub fn has_digest(&self, peer: &NodeId, digest: u64) -> bool {
+        self.by_peer.get(peer).is_some_and(|pull| pull.digest == Some(digest))
+    }
+
     /// When one more stream may start, as things stand: at once if none runs, and beside one that is slow.
     fn room_at(&self) -> Option<Instant> {
         let running = self.by_peer.values().filter(|pull| pull.is_running());
@@ -376,7 +381,7 @@ impl Pulls {
                 continue;
             }
             let hole = pull.hole.take();
-            let is_filled = hole.is_some_and(|origin| replica.seen().runs(origin).len() <= 1);
+            let is_filled = hole.is_some_and(|origin| !replica.seen().has_hole(origin));
             if is_filled || pull.digest == Some(own) || mutants::is_on("no-pull") {
                 pull.look_at = None;
                 pull.retry_at = None;

@@ -1,0 +1,45 @@
+//! HLC and TTL: what can be said about stamps and deadlines by someone who knows the true time.
+
+use std::time::Duration;
+
+use reknit::model::{Stamp, Version, WallTime};
+
+/// How far the run's wall clocks stray from true time, at any node and at any moment. Without it, deadlines
+/// and stamps across keys are not judged.
+#[derive(Clone, Copy, Debug)]
+pub struct ClockBounds {
+    /// What a perfect wall clock showed when the run began.
+    pub epoch: WallTime,
+    /// How far a clock may be behind; for one that may stand still, how long it may.
+    pub behind_max: Duration,
+    /// How far a clock may be ahead.
+    pub ahead_max: Duration,
+    /// The nodes' `max_clock_drift`.
+    pub drift_max: Duration,
+}
+
+/// Room for stamps that ran ahead of their wall clock because much happened within one millisecond.
+const CARRY_MAX: Duration = Duration::from_secs(1);
+
+impl ClockBounds {
+    /// Whether `version` was past its deadline by every possible clock at `at`.
+    pub fn is_expired(&self, version: &Version, at: Duration) -> bool {
+        let slowest = self.epoch.after(at.saturating_sub(self.behind_max));
+        version.expires_at.is_some_and(|deadline| deadline <= slowest)
+    }
+
+    /// Whether no stamp is ever so far ahead of a node's clock that the node may leave it out of its own.
+    pub fn are_sane(&self) -> bool {
+        self.behind_max + self.ahead_max + CARRY_MAX <= self.drift_max
+    }
+}
+
+/// What is wrong with the stamp of a write at a node that held `row` under that key and `any` under some key.
+pub fn judge(stamp: Stamp, row: Option<Stamp>, any: Stamp, bounds: Option<&ClockBounds>) -> Option<String> {
+    if let Some(row) = row.filter(|&row| stamp <= row) {
+        return Some(format!("a write was stamped {stamp} over a record of {row}, so it loses at once"));
+    }
+    let counts = bounds.is_some_and(ClockBounds::are_sane);
+    (counts && stamp <= any)
+        .then(|| format!("a write was stamped {stamp} at a node that already held a version of {any}"))
+}

@@ -1,0 +1,135 @@
+//! What must be true of a cluster. Each check judges [`facts`], which only the [`crate::ghost`] gathers.
+//!
+//! | code | what was broken |
+//! |---|---|
+//! | `ORD` | a node went from a version to one that loses against it, or did not end with the greatest |
+//! | `CONV` | after the quiet phase two nodes hold different records |
+//! | `DUR` | an acknowledged write is gone, and nothing that beats it is there |
+//! | `NORES` | what a tombstone had replaced is alive again |
+//! | `NOINV` | a version that no client asked for under that key |
+//! | `DOT` | one dot names two writes |
+//! | `HLC` | a write got a stamp that is not later than what its node held |
+//! | `TTL` | a value was served after its deadline |
+//! | `REPLY` | a request was answered twice, or with another request's kind of answer |
+//! | `LOG` | a node said that a person must look |
+//!
+//! A check never raises a false alarm: where the facts do not decide, it stays silent.
+
+pub mod clock;
+pub mod conv;
+pub mod dot;
+pub mod dur;
+pub mod facts;
+pub mod noinv;
+pub mod nores;
+pub mod ord;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::Bound;
+use std::time::Duration;
+
+use reknit::model::{Key, Version};
+use reknit::storage::{Read, StorageError, rows};
+
+/// All the records of one disk or node.
+pub type Dump = BTreeMap<Key, Version>;
+
+/// Reads all records of a store. A record that fails its checksum is left out, as if it were not there.
+///
+/// # Errors
+/// The disk is broken.
+pub fn dump(store: &impl Read) -> Result<Dump, StorageError> {
+    let records = rows::records(store, (Bound::Unbounded, Bound::Unbounded), usize::MAX, false)?;
+    Ok(records.into_iter().filter_map(|(key, record)| Some((key, record.version()?))).collect())
+}
+
+/// Where a violation was noticed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Site {
+    /// In the answer to a client.
+    Reply,
+    /// In a message that left a node.
+    Message,
+    /// In the records of a disk or node.
+    Dump,
+    /// When a phase was judged as a whole.
+    Phase(Phase),
+    /// In a node's log.
+    Log,
+}
+
+/// The parts of a run that end with a judgement of the whole cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// Faults are off, clients are silent, the bound for convergence has passed.
+    Quiet,
+    /// The tombstones' grace has passed as well.
+    Drained,
+    /// Every node has lost its power and come back.
+    Cold,
+    /// Nothing has happened for a while.
+    Idle,
+}
+
+impl Phase {
+    /// The phase as reports name it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Phase::Quiet => "quiet",
+            Phase::Drained => "drained",
+            Phase::Cold => "cold",
+            Phase::Idle => "idle",
+        }
+    }
+}
+
+impl Site {
+    fn name(self) -> &'static str {
+        match self {
+            Site::Reply => "reply",
+            Site::Message => "message",
+            Site::Dump => "dump",
+            Site::Phase(phase) => phase.name(),
+            Site::Log => "log",
+        }
+    }
+}
+
+/// One broken promise. Shown as `NORES t=41.203s node=c key=k3: served …`, which the runner completes with the
+/// seed and the scenario.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// Which promise, from the table above.
+    pub code: &'static str,
+    /// Where it was noticed.
+    pub site: Site,
+    /// When, in virtual time.
+    pub at: Duration,
+    /// At which node, if at one.
+    pub node: Option<String>,
+    /// Of which key, if of one.
+    pub key: Option<Key>,
+    /// What was seen, and what should have been.
+    pub text: String,
+}
+
+impl Violation {
+    /// Equal for failures that look like one bug: what they have in common whatever the seed.
+    pub fn signature(&self) -> String {
+        format!("{}/{}", self.code, self.site.name())
+    }
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} t={:.3}s", self.code, self.at.as_secs_f64())?;
+        if let Some(node) = &self.node {
+            write!(f, " node={node}")?;
+        }
+        if let Some(key) = &self.key {
+            write!(f, " key={key}")?;
+        }
+        write!(f, ": {}", self.text)
+    }
+}

@@ -1,1 +1,0 @@
-//! Configuration: YAML, environment, flags.
