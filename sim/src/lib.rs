@@ -15,6 +15,7 @@ pub mod clocks;
 pub mod ghost;
 pub mod links;
 pub mod panics;
+pub mod plan;
 pub mod random;
 pub mod report;
 pub mod run;

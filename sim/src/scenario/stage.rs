@@ -55,6 +55,11 @@ impl Stage {
         self.nodes.iter().filter(|(_, power)| **power == Power::On).map(|(node, _)| node.as_str())
     }
 
+    /// All nodes in order of their names, and where they stand.
+    pub fn all(&self) -> impl Iterator<Item = (&str, Power)> {
+        self.nodes.iter().map(|(node, power)| (node.as_str(), *power))
+    }
+
     /// Plays one step.
     ///
     /// # Errors
