@@ -163,7 +163,10 @@ impl Stage {
         if agree {
             let after_millis = (at - since).as_millis() as u64;
             self.trace.record(at, None, &Event::Agree { after_millis });
-            self.part = Part::Hold { phase, until: at + self.while_watched() };
+            // What is still under way since the faults is part of them: it may set off a stream, and must not
+            // do any harm.
+            let until = self.links.last_arrival().max(at) + self.while_watched();
+            self.part = Part::Hold { phase, until };
         } else if at >= limit {
             // The judgement tells which keys differ; nothing after it would tell more.
             let order = self.judge(phase);
