@@ -19,6 +19,7 @@ pub mod random;
 pub mod report;
 pub mod run;
 pub mod scenario;
+pub mod suggest;
 pub mod sweep;
 pub mod trace;
 pub mod world;
