@@ -238,6 +238,7 @@ impl Ghost {
         for (name, records) in running {
             let node = self.facts.node_number(name);
             nodes.push(node);
+            self.facts.bind_to_pull(node);
             found.push(self.take_in(Sight { at, node, site }, records));
         }
         let agree = conv::agree(running);
@@ -375,6 +376,7 @@ impl Ghost {
 
     /// Judges all records of one node against how far it had come, and takes them in.
     fn judge_records(&mut self, sight: Sight, records: &Dump) {
+        self.facts.bind_to_pull(sight.node);
         let before: Vec<Floor> =
             self.facts.key_numbers().map(|key| self.facts.floor(sight.node, key)).collect();
         let found = self.take_in(sight, records);

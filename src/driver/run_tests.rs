@@ -339,3 +339,11 @@ async fn the_same_inputs_give_the_same_frames() {
 
     assert_eq!(runs[0], runs[1]);
 }
+
+#[test]
+fn a_run_may_move_between_threads() {
+    fn is_send<T: Send>(_: T) {}
+    let (clock, mut network) = (TestClock::default(), TestNetwork::default());
+    let (_, mut letters) = mailbox();
+    is_send(run(&mut node(Memory::default()), &clock, &mut network, &mut letters));
+}

@@ -296,4 +296,6 @@ fn begin_life(
 }
 
 #[cfg(test)]
+mod conversation_tests;
+#[cfg(test)]
 mod tests;

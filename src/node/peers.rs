@@ -24,7 +24,10 @@ impl<S: Storage> Node<S> {
             self.out.count("messages_from_strangers", 1);
             return Ok(());
         }
-        self.membership.on_heard(now, from);
+        if !is_greeting {
+            // A greeting is heard by itself, after its records: the first word of a run is news.
+            self.membership.on_heard(now, from);
+        }
         match message {
             Message::Table { members, answer } => {
                 self.membership.on_table(now, from, members, answer, &mut self.out);
@@ -92,8 +95,7 @@ impl<S: Storage> Node<S> {
         let durable = entries.iter().map(|entry| entry.version.dot).filter(|dot| seen.contains(*dot));
         self.pushes.owe(from, durable);
         for origin in origins {
-            let runs = self.replica.seen().runs(origin);
-            if runs.len() > 1 || runs.first().is_some_and(|(first, _)| *first > 1) {
+            if self.replica.seen().has_hole(origin) {
                 self.pulls.on_hole(now, from, origin);
             }
         }

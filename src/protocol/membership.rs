@@ -209,12 +209,16 @@ impl Membership {
         Ok(())
     }
 
-    /// Any word from a member is a sign of life.
-    pub fn on_heard(&mut self, now: Now, from: &NodeId) {
-        if let Some(peer) = self.peers.get_mut(from) {
-            peer.heard = Some(now.mono);
-            peer.last_seen = now.wall;
+    /// Any word from a member is a sign of life. Says whether it was the first one in this run.
+    pub fn on_heard(&mut self, now: Now, from: &NodeId) -> bool {
+        let Some(peer) = self.peers.get_mut(from) else { return false };
+        let is_first = peer.heard.is_none();
+        peer.heard = Some(now.mono);
+        peer.last_seen = now.wall;
+        if is_first && !self.met.contains(from) {
+            self.met.push(from.clone());
         }
+        is_first
     }
 
     /// A whole table, the sender's own record first.
@@ -236,7 +240,6 @@ impl Membership {
             out.send_to(&sender.address, Message::Refuse { reason });
             return;
         }
-        let was_met = self.peers.get(from).is_some_and(|peer| peer.heard.is_some());
         let is_up = sender.state == MemberState::Alive;
         for member in members {
             self.merge(now, member, out);
@@ -246,9 +249,6 @@ impl Membership {
             self.has_table = true;
             self.next_join = None;
             self.join_failures = 0;
-            if !was_met && !self.met.contains(from) {
-                self.met.push(from.clone());
-            }
         }
         if answer {
             out.send_to(&sender.address, self.table(false));
@@ -303,18 +303,12 @@ impl Membership {
     }
 
     fn on_rumours(&mut self, now: Now, from: &NodeId, rumours: Vec<Member>, out: &mut Outbox) {
-        let was_met = self.peers.get(from).is_some_and(|peer| peer.heard.is_some());
         for rumour in rumours.into_iter().take(RUMOURS_MAX) {
             self.merge(now, rumour, out);
         }
-        self.on_heard(now, from);
-        let is_known = self.peers.contains_key(from);
-        if is_known && !was_met && !self.met.contains(from) {
-            self.met.push(from.clone());
-            if !self.has_table {
-                // Others may remember lives of ours that this disk has forgotten; only a whole table tells.
-                out.send(from, self.table(true));
-            }
+        if self.on_heard(now, from) && !self.has_table {
+            // Others may remember lives of ours that this disk has forgotten; only a whole table tells.
+            out.send(from, self.table(true));
         }
     }
 
@@ -508,8 +502,8 @@ impl Membership {
             return;
         }
         if record.state == MemberState::Alive {
+            // Met it is with its own first word: what is hearsay yet need not know us, and may not exist.
             out.event(Level::Info, "member-joined", format!("{} at {}", record.id, record.address));
-            self.met.push(record.id.clone());
         }
         let down_at = (record.state == MemberState::Suspect).then(|| now.mono + self.timing.suspect_timeout);
         self.unsaved.push(record.id.clone());

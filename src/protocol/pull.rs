@@ -381,7 +381,7 @@ impl Pulls {
                 continue;
             }
             let hole = pull.hole.take();
-            let is_filled = hole.is_some_and(|origin| replica.seen().runs(origin).len() <= 1);
+            let is_filled = hole.is_some_and(|origin| !replica.seen().has_hole(origin));
             if is_filled || pull.digest == Some(own) || mutants::is_on("no-pull") {
                 pull.look_at = None;
                 pull.retry_at = None;

@@ -116,6 +116,12 @@ impl DotSet {
         self.runs(origin).last().map_or(0, |&(_, last)| last)
     }
 
+    /// Whether a number below the greatest of `origin` is missing.
+    pub fn has_hole(&self, origin: Origin) -> bool {
+        let runs = self.runs(origin);
+        runs.len() > 1 || runs.first().is_some_and(|&(first, _)| first > 1)
+    }
+
     /// A digest: equal sets have equal digests, and unequal ones differ as far as 64 bits can tell.
     pub fn digest(&self) -> u64 {
         let mut hasher = xxhash_rust::xxh3::Xxh3Default::new();

@@ -4,7 +4,8 @@
 //! belong to the simulator.
 
 pub mod cluster;
+mod notation;
 pub mod transcript;
 
 pub use cluster::Cluster;
-pub use transcript::check;
+pub use transcript::transcript;

@@ -186,6 +186,15 @@ fn a_write_counts_only_nodes_that_have_said_that_they_hold_it() {
     good(&format!("{story} durable b a1\n wipe b: ; a: a1\n acked 1 a1 2"));
 }
 
+#[test]
+fn a_node_is_held_to_what_it_says_when_it_pulls() {
+    let story = "put? a k=red @10 a1\n push a a1\n put? a k=blue @11 a2\n push a a2\n pull b a1\n";
+    good(&format!("{story} holds b: a1\n holds b: a2"));
+    good(&format!("{story} wipe b: ; a: a2\n holds b:"));
+    bad(&format!("{story} holds b:"), &["ORD"]);
+    bad(&format!("{story} end b: a2 ; c:"), &["CONV", "ORD"]);
+}
+
 // NORES
 
 #[test]

@@ -6,7 +6,6 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,8 +15,9 @@ use reknit::protocol::wire::{self, Assembler};
 use reknit::storage::memory::{Memory, Tables};
 use reknit::storage::{StorageError, Table};
 
-use super::{Order, Stage};
+use super::{Order, Played, Stage, State};
 use crate::check::{self, Dump};
+use crate::panics::caught;
 use crate::scenario::Boundary;
 
 /// Most frames taken in one turn, as in the driver.
@@ -27,42 +27,17 @@ const TURN_REQUESTS_MAX: usize = 1024;
 /// Most frames that wait for one node; a network drops what comes on top.
 const FRAMES_WAITING_MAX: usize = 4096;
 
-/// Lives the stage's story to its end; returns the virtual time then.
-pub fn play(stage: &mut Stage) -> Duration {
+/// Lives the stage's story to its end.
+pub fn play(mut stage: Stage) -> Played {
     let mut world = FastWorld::new(stage.names());
     loop {
         match stage.next(world.at) {
-            Order::Over => return world.at,
-            order => world.obey(stage, order),
+            Order::Over => break,
+            order => world.obey(&mut stage, order),
         }
     }
-}
-
-/// As [`play`], then shows every machine: what it does, how many keys its disk has, and digests of its records
-/// and of what it has seen.
-pub fn play_and_show(stage: &mut Stage) -> (Duration, Vec<State>) {
-    let mut world = FastWorld::new(stage.names());
-    loop {
-        match stage.next(world.at) {
-            Order::Over => return (world.at, world.states(stage)),
-            order => world.obey(stage, order),
-        }
-    }
-}
-
-/// One machine at the end of a run that was stopped early.
-#[derive(Clone, Debug)]
-pub struct State {
-    /// Which.
-    pub node: String,
-    /// `up`, `paused`, `down`, `left` or `never started`.
-    pub state: &'static str,
-    /// Records on its disk, tombstones included.
-    pub records: usize,
-    /// Digest of its records.
-    pub root: u64,
-    /// Digest of what it has seen.
-    pub seen: u64,
+    let states = world.states(&stage);
+    Played { stage, at: world.at, states }
 }
 
 struct FastWorld {
@@ -251,7 +226,7 @@ impl FastWorld {
         let at = self.at;
         let inputs = self.inputs(stage, node);
         let machine = &mut self.machines[node];
-        match catch_unwind(AssertUnwindSafe(|| machine.react(stage, (node, at), inputs))) {
+        match caught(|| machine.react(stage, (node, at), inputs)) {
             Ok(Ok(Reaction::Waits)) => {
                 if machine.busy.as_ref().is_some_and(|busy| busy.until <= at) {
                     self.end_turn(stage, node);
@@ -259,7 +234,7 @@ impl FastWorld {
             }
             Ok(Ok(Reaction::Dies)) => self.crash(stage, node, Boundary::BeforePersist),
             Ok(Err(error)) => stage.broke(at, node, error.to_string()),
-            Err(panic) => stage.broke(at, node, panic_text(panic.as_ref())),
+            Err(panic) => stage.broke(at, node, panic),
         }
     }
 
@@ -337,14 +312,14 @@ impl FastWorld {
         let now = stage.now(node, self.at);
         let machine = &mut self.machines[node];
         let store = Memory::new(std::mem::take(&mut machine.disk));
-        match catch_unwind(AssertUnwindSafe(|| Node::open(store, birth.settings, birth.dice, now))) {
+        match caught(|| Node::open(store, birth.settings, birth.dice, now)) {
             Ok(Ok(mut opened)) => {
                 machine.message_number = opened.draw();
                 machine.node = Some(opened);
                 self.turn(stage, node);
             }
             Ok(Err(error)) => stage.broke(self.at, node, error.to_string()),
-            Err(panic) => stage.broke(self.at, node, panic_text(panic.as_ref())),
+            Err(panic) => stage.broke(self.at, node, panic),
         }
     }
 
@@ -467,12 +442,6 @@ fn hash(tables: &Tables, table: Table) -> u64 {
         hasher.update(value);
     }
     hasher.digest()
-}
-
-fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
-    format!("panicked: {}", text.unwrap_or_else(|| "with something that is no text".to_owned()))
 }
 
 #[cfg(test)]

@@ -63,6 +63,32 @@ pub enum Order {
     Over,
 }
 
+/// What a world hands back: the stage after the last order, and the machines as they were then.
+#[derive(Debug)]
+pub struct Played {
+    /// To be asked for its [`Ending`].
+    pub stage: Stage,
+    /// The virtual time at the end.
+    pub at: Duration,
+    /// One row per machine, in the order of the names.
+    pub states: Vec<State>,
+}
+
+/// One machine at the end of a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct State {
+    /// Which.
+    pub node: String,
+    /// `up`, `paused`, `down`, `left` or `never started`.
+    pub state: &'static str,
+    /// Records on its disk, tombstones included.
+    pub records: usize,
+    /// Digest of its records.
+    pub root: u64,
+    /// Digest of what it has seen.
+    pub seen: u64,
+}
+
 /// How a run ended.
 #[derive(Clone, Debug)]
 pub struct Ending {

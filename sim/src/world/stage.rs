@@ -373,7 +373,8 @@ impl Stage {
     /// Nobody will answer what was asked of a node that is off now.
     fn lose_asks(&mut self, at: Duration, node: usize) {
         let of_node = |asked: &Asked| asked.node == node;
-        let lost: Vec<u64> = self.asks.iter().filter(|(_, asked)| of_node(asked)).map(|(id, _)| *id).collect();
+        let lost: Vec<u64> =
+            self.asks.iter().filter(|(_, asked)| of_node(asked)).map(|(id, _)| *id).collect();
         for id in lost {
             let asked = self.asks.remove(&id).expect("just looked");
             self.ghost.lost(at, OpId(id));
@@ -389,7 +390,17 @@ impl Stage {
 fn frame_kind(frame: &[u8]) -> &'static str {
     const KIND_AT: usize = 8;
     const KINDS: [&str; 11] = [
-        "unknown", "table", "ping", "pong", "push", "durable", "pull", "step", "step-end", "step-done", "refuse",
+        "unknown",
+        "table",
+        "ping",
+        "pong",
+        "push",
+        "durable",
+        "pull",
+        "step",
+        "step-end",
+        "step-done",
+        "refuse",
     ];
     let kind = frame.get(KIND_AT).map_or(0, |kind| usize::from(*kind));
     KINDS.get(kind).unwrap_or(&KINDS[0])
@@ -460,11 +471,7 @@ fn name_of(reply: &Reply) -> (Option<(u64, u16)>, Option<(u64, u64)>) {
     let version = match reply {
         Reply::Written { id, .. } | Reply::Refused(Refusal::AckTimeout { id, .. }) => Some(named(id)),
         Reply::Value(Some(version)) => Some((version.stamp, version.dot)),
-        Reply::Value(None)
-        | Reply::Members(_)
-        | Reply::Status(_)
-        | Reply::Done
-        | Reply::Refused(_) => None,
+        Reply::Value(None) | Reply::Members(_) | Reply::Status(_) | Reply::Done | Reply::Refused(_) => None,
     };
     let stamp = version.map(|(stamp, _)| (stamp.millis, stamp.counter));
     (stamp, version.map(|(_, dot)| (dot.origin.0, dot.seq)))

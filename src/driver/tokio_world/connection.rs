@@ -25,14 +25,30 @@ use crate::protocol::wire;
 
 /// Bytes that one connection may have waiting for the loop; then it is not read, and TCP slows the peer down.
 pub const INBOUND_BYTES_MAX: usize = 1 << 20;
-/// A connection with nothing to say says so this often.
-pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
-/// A connection from which nothing comes for this long is dead.
-pub const SILENCE_MAX: Duration = Duration::from_secs(20);
-/// A connection that takes nothing for this long is dead.
-pub const WRITE_TIMEOUT: Duration = Duration::from_secs(15);
-/// How long the other side may take to finish once this one has.
-pub const FINISH_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long things may take on a connection. The same everywhere but in tests.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// A connection with nothing to say says so this often.
+    pub keepalive_interval: Duration,
+    /// A connection from which nothing comes for this long is dead.
+    pub silence_max: Duration,
+    /// A connection that takes nothing for this long is dead.
+    pub write_timeout: Duration,
+    /// How long the other side may take to finish once this one has.
+    pub finish_timeout: Duration,
+}
+
+impl Default for Pace {
+    fn default() -> Pace {
+        Pace {
+            keepalive_interval: Duration::from_secs(5),
+            silence_max: Duration::from_secs(20),
+            write_timeout: Duration::from_secs(15),
+            finish_timeout: Duration::from_secs(5),
+        }
+    }
+}
 
 /// An upgraded connection as frames.
 pub type Frames = Framed<TokioIo<Upgraded>, LengthDelimitedCodec>;
@@ -77,12 +93,12 @@ pub async fn serve(shared: Arc<Shared>, frames: Frames, peer: Hello, dialed_by_m
                 wake.notify_one();
                 if end == End::Finished {
                     // Whatever is still being written may arrive; if not, it is lost like any frame.
-                    let _ = timeout(FINISH_TIMEOUT, writer).await;
+                    let _ = timeout(shared.pace.finish_timeout, writer).await;
                 }
                 end
             }
             end = &mut writer => match end {
-                End::Finished => timeout(FINISH_TIMEOUT, reader).await.unwrap_or(End::Finished),
+                End::Finished => timeout(shared.pace.finish_timeout, reader).await.unwrap_or(End::Finished),
                 end => end,
             },
         }
@@ -110,7 +126,7 @@ fn count_end(shared: &Shared, peer: &NodeId, end: End) {
 async fn read(shared: &Shared, mut stream: SplitStream<Frames>, peer: &NodeId) -> End {
     let budget = Arc::new(Semaphore::new(INBOUND_BYTES_MAX));
     loop {
-        let frame = match timeout(SILENCE_MAX, stream.next()).await {
+        let frame = match timeout(shared.pace.silence_max, stream.next()).await {
             Err(_) => return End::TimedOut,
             Ok(None) => return End::Finished,
             Ok(Some(Err(error))) if error.kind() == std::io::ErrorKind::InvalidData => return End::Malformed,
@@ -141,12 +157,12 @@ async fn write(
         let next = shared.registry().next(peer, serial);
         let batch = match next {
             Next::Write(batch) => batch,
-            Next::Wait => match timeout(KEEPALIVE_INTERVAL, wake.notified()).await {
+            Next::Wait => match timeout(shared.pace.keepalive_interval, wake.notified()).await {
                 Ok(()) => continue,
                 Err(_) => vec![Bytes::new()],
             },
             Next::Finish => {
-                return match timeout(WRITE_TIMEOUT, sink.close()).await {
+                return match timeout(shared.pace.write_timeout, sink.close()).await {
                     Ok(Ok(())) => End::Finished,
                     Ok(Err(_)) => End::Broken,
                     Err(_) => End::TimedOut,
@@ -155,7 +171,7 @@ async fn write(
         };
         shared.counters.add(Count::FramesOut, batch.iter().filter(|frame| !frame.is_empty()).count() as u64);
         shared.counters.add(Count::BytesOut, batch.iter().map(|frame| frame.len() as u64).sum());
-        match timeout(WRITE_TIMEOUT, write_batch(&mut sink, batch)).await {
+        match timeout(shared.pace.write_timeout, write_batch(&mut sink, batch)).await {
             Ok(Ok(())) => {}
             Ok(Err(_)) => return End::Broken,
             Err(_) => return End::TimedOut,

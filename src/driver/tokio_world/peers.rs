@@ -18,7 +18,7 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use super::connection::{self, Frames};
+use super::connection::{self, Frames, Pace};
 use super::counters::{Count, Counters};
 use super::dial::dial;
 use super::handshake::{self, Hello, Key, Me, PROOF_BYTES, Refused, Role, Why};
@@ -60,6 +60,8 @@ pub struct Shared {
     pub inbound: mpsc::Sender<Inbound>,
     /// For `/metrics`.
     pub counters: Counters,
+    /// How long things may take.
+    pub pace: Pace,
     registry: Mutex<Registry>,
     dice: Mutex<ChaCha20Rng>,
     /// What was warned of already: refusals, by direction and code.
@@ -76,6 +78,10 @@ impl std::fmt::Debug for Shared {
 impl Peers {
     /// No connections yet. Must be called on the I/O runtime, which then runs them.
     pub fn start(settings: PeersSettings) -> (Peers, TcpNetwork) {
+        Peers::start_at(settings, Pace::default())
+    }
+
+    fn start_at(settings: PeersSettings, pace: Pace) -> (Peers, TcpNetwork) {
         let mut dice = ChaCha20Rng::from_seed(settings.dice);
         let me = Me {
             id: settings.id,
@@ -89,6 +95,7 @@ impl Peers {
             me,
             inbound,
             counters: Counters::default(),
+            pace,
             registry: Mutex::default(),
             dice: Mutex::new(dice),
             warned: Mutex::default(),

@@ -34,6 +34,10 @@ impl Host {
     }
 
     async fn start_at(id: &str, secret: &str, port: u16) -> Host {
+        Host::start_with(id, secret, port, Pace::default()).await
+    }
+
+    async fn start_with(id: &str, secret: &str, port: u16, pace: Pace) -> Host {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let (id, secret) = (NodeId::new(id).unwrap(), secret.as_bytes().to_vec());
@@ -44,7 +48,7 @@ impl Host {
             dice[..16].copy_from_slice(&uuid_like().to_le_bytes());
             let settings =
                 PeersSettings { id, address: address.clone(), secret, insecure_peers: false, dice };
-            let (peers, network) = Peers::start(settings);
+            let (peers, network) = Peers::start_at(settings, pace);
             tokio::spawn(serve(listener, peers.clone()));
             (peers, network, address)
         });
@@ -428,6 +432,49 @@ async fn a_peer_that_takes_nothing_costs_a_bounded_queue_and_holds_up_nobody_els
         data += 1;
     }
     assert_eq!(data + dropped, many);
+}
+
+#[tokio::test]
+async fn an_idle_connection_stays_and_a_silent_one_dies() {
+    let pace = Pace {
+        keepalive_interval: Duration::from_millis(50),
+        silence_max: Duration::from_millis(400),
+        ..Pace::default()
+    };
+    let (mut a, mut b) =
+        (Host::start_with("a", "s", 0, pace).await, Host::start_with("b", "s", 0, pace).await);
+    a.send(&b, &say(1));
+    assert_eq!(b.recv_text().await, "1");
+    let (mut silent, proof) = raw_handshake(&b, "s").await;
+    write_frame(&mut silent, &proof).await;
+    write_frame(&mut silent, b"").await;
+    write_frame(&mut silent, &wire::encode(&say("and no more"), 1).unwrap()[0]).await;
+    assert_eq!(b.recv_text().await, "and no more");
+
+    b.count_reaches("peer_connections_timed_out", 1).await;
+
+    assert!(closes(&mut silent).await);
+    assert_eq!(b.peers.connected(), [NodeId::new("a").unwrap()]);
+    assert_eq!((a.count("peer_connections_closed"), a.count("peer_connections_timed_out")), (0, 0));
+    a.send(&b, &say(2));
+    assert_eq!(b.recv_text().await, "2");
+}
+
+#[tokio::test]
+async fn a_connection_that_takes_nothing_dies() {
+    let pace = Pace { write_timeout: Duration::from_millis(300), ..Pace::default() };
+    let mut a = Host::start_with("a", "s", 0, pace).await;
+    let (mut stuck, proof) = raw_handshake(&a, "s").await;
+    write_frame(&mut stuck, &proof).await;
+    a.count_reaches("peer_connections_accepted", 1).await;
+
+    let stuck_at = Address::new("127.0.0.1:1").unwrap();
+    for _ in 0..200 {
+        a.send_to(&stuck_at, &push(60 << 10));
+    }
+
+    a.count_reaches("peer_connections_timed_out", 1).await;
+    assert!(a.peers.connected().is_empty());
 }
 
 #[tokio::test]

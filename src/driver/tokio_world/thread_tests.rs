@@ -2,9 +2,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use http_body_util::Full;
+use hyper::Request as HttpRequest;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::Request as HttpRequest;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 

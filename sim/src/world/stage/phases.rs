@@ -30,12 +30,7 @@ pub(super) enum Part {
     /// The timeline.
     Faults,
     /// Waiting for agreement, which `phase` will then judge.
-    Quiet {
-        phase: Phase,
-        since: Duration,
-        compare_at: Duration,
-        limit: Duration,
-    },
+    Quiet { phase: Phase, since: Duration, compare_at: Duration, limit: Duration },
     /// They agree, and go on doing so.
     Hold { phase: Phase, until: Duration },
     /// Nobody should have anything to say.
