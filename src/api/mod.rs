@@ -3,7 +3,10 @@
 //! Writes go through the node's mailbox; reads come from durable snapshots beside the loop. Every answer that is
 //! an error is `application/problem+json`, and every answer carries the request's id. `docs/api.md` lists the
 //! routes. Nothing here decides what is true: that is the node's part.
-#![allow(clippy::disallowed_methods, reason = "a server needs tasks; time still comes from the driver's clock")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a server needs tasks; time still comes from the driver's clock"
+)]
 
 mod body;
 mod cluster;
@@ -15,6 +18,7 @@ mod merkle;
 mod metrics;
 mod params;
 mod patient;
+mod peer;
 mod problem;
 mod reads;
 mod serve;
@@ -43,6 +47,7 @@ use crate::model::{NodeId, Reply, Request, Status, Version, WallTime};
 use crate::protocol::summary::SummaryKey;
 use metrics::{Metrics, Route};
 use problem::{Code, Problem};
+pub use peer::router_with_peers;
 pub use reads::SharedReader;
 pub use serve::{Patience, serve, serve_with};
 
@@ -106,16 +111,7 @@ struct Shared {
 
 /// Everything this node answers.
 pub fn router(app: App) -> Router {
-    assert!(app.limits.value_bytes_max <= Version::VALUE_BYTES_MAX, "what is taken can be stored");
-    let shared = Arc::new(Shared {
-        metrics: Metrics::new(&app.info),
-        summary_key: SummaryKey::new(&app.info.cluster_secret),
-        scans: Arc::new(Semaphore::new(SCANS_MAX)),
-        started: app.clock.now().wall,
-        requests: AtomicU64::new(0),
-        app,
-    });
-    dress(routes(), shared)
+    dress(routes(), Shared::new(app))
 }
 
 fn routes() -> Router<Arc<Shared>> {
@@ -176,6 +172,18 @@ async fn finish(State(shared): State<Arc<Shared>>, request: HttpRequest, next: N
 }
 
 impl Shared {
+    fn new(app: App) -> Arc<Shared> {
+        assert!(app.limits.value_bytes_max <= Version::VALUE_BYTES_MAX, "what is taken can be stored");
+        Arc::new(Shared {
+            metrics: Metrics::new(&app.info),
+            summary_key: SummaryKey::new(&app.info.cluster_secret),
+            scans: Arc::new(Semaphore::new(SCANS_MAX)),
+            started: app.clock.now().wall,
+            requests: AtomicU64::new(0),
+            app,
+        })
+    }
+
     /// The client's id if it is one to repeat, else one of our own.
     fn request_id(&self, headers: &HeaderMap) -> String {
         let is_plain = |id: &&str| {
@@ -211,11 +219,9 @@ impl Shared {
         })??;
         match reply {
             Reply::Refused(refusal) => Err(refusal.into()),
-            Reply::Written { .. }
-            | Reply::Value(_)
-            | Reply::Members(_)
-            | Reply::Status(_)
-            | Reply::Done => Ok(reply),
+            Reply::Written { .. } | Reply::Value(_) | Reply::Members(_) | Reply::Status(_) | Reply::Done => {
+                Ok(reply)
+            }
         }
     }
 
@@ -239,7 +245,8 @@ impl Shared {
             drop(permit);
             result
         });
-        task.await.unwrap_or_else(|_| Err(Problem::new(Code::Internal, "the scan panicked; the log says where")))
+        task.await
+            .unwrap_or_else(|_| Err(Problem::new(Code::Internal, "the scan panicked; the log says where")))
     }
 }
 
