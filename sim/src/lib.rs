@@ -10,6 +10,7 @@ compile_error!(
      Unset it, or append: RUSTFLAGS=\"... --cfg madsim\""
 );
 
+pub mod args;
 pub mod check;
 pub mod clocks;
 pub mod ghost;

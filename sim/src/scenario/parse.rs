@@ -92,6 +92,11 @@ fn find(name: &str) -> Result<PathBuf, ScenarioError> {
     Err(about_file(name, format!("there is no such file and no such story in scenarios/; {known}")))
 }
 
+/// Whether there is a story of this name.
+pub fn is_story(name: &str) -> bool {
+    folders().iter().any(|folder| folder.join(format!("{name}.yaml")).is_file())
+}
+
 /// The names of the stories in a folder, sorted.
 pub fn stories_in(folder: &Path) -> Vec<String> {
     let files = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());

@@ -135,7 +135,7 @@ pub const VERBS: &[Verb] = &[
         word: "partition",
         forms: &["partition A B | C D [| …]"],
         meaning: "only nodes on the same side reach each other. Replaces the partition before, lists every node that \
-                  is up; one that is left out reaches nobody",
+                  is up; one that is left out reaches everyone",
         examples: &["partition a b | c", "partition a | b | c"],
         read: |_, line| read_partition(line),
     },
