@@ -61,6 +61,11 @@ pub struct Dot {
     pub seq: u64,
 }
 
+impl Dot {
+    /// The greatest number of an origin: far beyond what any run writes, far enough from the end of the type.
+    pub const SEQ_MAX: u64 = u64::MAX / 4;
+}
+
 impl fmt::Display for Dot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.origin, self.seq)

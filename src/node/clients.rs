@@ -122,12 +122,11 @@ impl<S: Storage> Node<S> {
             self.out.reply(id, Reply::Refused(refusal));
             return Ok(());
         }
-        let is_first = self.replica.origin().is_none();
         let joined = self.membership.me().joined;
         let (store, dice) = (&mut self.store, &mut self.dice);
         let entry = self.replica.write(now, store, dice, joined, (key, &current), change)?;
-        if is_first {
-            let origin = self.replica.origin();
+        let origin = self.replica.origin();
+        if self.membership.me().origin != origin {
             self.membership.update_me(|me| me.origin = origin);
         }
         self.pushes.add(entry.clone());

@@ -299,4 +299,6 @@ fn begin_life(
 #[cfg(test)]
 mod conversation_tests;
 #[cfg(test)]
+mod hostile_tests;
+#[cfg(test)]
 mod tests;

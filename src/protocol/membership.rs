@@ -25,6 +25,11 @@ pub const GREETED_MAX: usize = 8;
 /// Most members that one round of the table exchange goes to.
 pub const GOSSIP_PEERS_MAX: usize = 3;
 
+/// The last life that is believed: far beyond any number of starts, far enough from the end of the type.
+pub const LIFE_MAX: u64 = u64::MAX / 4;
+/// Most characters of another node's reason that are kept and logged.
+pub const REASON_CHARS_MAX: usize = 200;
+
 /// The member table of one node and its timers.
 #[derive(Debug)]
 pub struct Membership {
@@ -113,7 +118,15 @@ impl Membership {
     /// Changes what this node says of itself; a new incarnation makes others take it.
     pub fn update_me(&mut self, change: impl FnOnce(&mut Member)) {
         change(&mut self.me);
-        self.me.incarnation += 1;
+        self.outdo(self.me.life, self.me.incarnation);
+    }
+
+    /// Makes this node's own record newer than one with this life and incarnation.
+    fn outdo(&mut self, life: u64, incarnation: u32) {
+        (self.me.life, self.me.incarnation) = match incarnation.checked_add(1) {
+            Some(next) => (life, next),
+            None => (life + 1, 0),
+        };
         self.unsaved.push(self.me.id.clone());
     }
 
@@ -272,9 +285,10 @@ impl Membership {
     /// Another node refuses to have us.
     pub fn on_refused(&mut self, from: &NodeId, reason: &str, out: &mut Outbox) {
         const REFUSALS_MAX: usize = 16;
-        if self.refusals.len() < REFUSALS_MAX && !self.refusals.iter().any(|told| told == reason) {
-            self.refusals.push(reason.to_owned());
+        let reason: String = reason.chars().take(REASON_CHARS_MAX).collect();
+        if self.refusals.len() < REFUSALS_MAX && !self.refusals.contains(&reason) {
             out.event(Level::Warn, "refused", format!("{from} refuses this node: {reason}"));
+            self.refusals.push(reason);
         }
     }
 
@@ -464,6 +478,10 @@ impl Membership {
     }
 
     fn merge(&mut self, now: Now, record: Member, out: &mut Outbox) {
+        if record.life > LIFE_MAX {
+            out.count("members_malformed", 1);
+            return;
+        }
         if record.id == self.me.id {
             self.merge_own(&record, out);
             return;
@@ -522,13 +540,11 @@ impl Membership {
         }
         out.count("refutations", 1);
         if record.life > self.me.life {
-            // This disk has forgotten lives that others remember.
-            self.me.life = record.life + 1;
-            self.me.incarnation = 0;
+            // This disk has forgotten lives that others remember, so a new one begins.
+            self.outdo(record.life, u32::MAX);
         } else {
-            self.me.incarnation = record.incarnation + 1;
+            self.outdo(record.life, record.incarnation);
         }
-        self.unsaved.push(self.me.id.clone());
     }
 }
 

@@ -71,8 +71,8 @@ impl Replica {
         let mut seen = DotSet::default();
         for (origin, runs) in rows::seen(store)? {
             for (first, last) in runs {
-                if first == 0 || last < first {
-                    return Err(StorageError::Damaged("seen: a run that is empty or counts from 0".into()));
+                if first == 0 || last < first || last > Dot::SEQ_MAX {
+                    return Err(StorageError::Damaged("seen: not a run of numbers".into()));
                 }
                 seen.insert_run(origin, first, last);
             }
@@ -206,7 +206,12 @@ impl Replica {
     }
 
     fn next_dot(&mut self, dice: &mut impl Rng) -> Dot {
-        let origin = *self.origin.get_or_insert_with(|| Origin(dice.next_u64()));
+        let mut origin = *self.origin.get_or_insert_with(|| Origin(dice.next_u64()));
+        if self.seen.last(origin) >= Dot::SEQ_MAX {
+            // Only a peer's nonsense can have used an origin up.
+            origin = Origin(dice.next_u64());
+            self.origin = Some(origin);
+        }
         Dot { origin, seq: self.seen.last(origin) + 1 }
     }
 
@@ -218,7 +223,7 @@ impl Replica {
 }
 
 fn is_well_formed(version: &Version) -> bool {
-    (1..u64::MAX / 2).contains(&version.dot.seq)
+    (1..=Dot::SEQ_MAX).contains(&version.dot.seq)
         && version.stamp.millis <= Stamp::MILLIS_MAX
         && version.value.len() <= Version::VALUE_BYTES_MAX
         && version.content_type.len() <= Version::CONTENT_TYPE_BYTES_MAX

@@ -17,7 +17,7 @@ pub struct DotSet {
     origins: BTreeMap<Origin, Vec<(u64, u64)>>,
 }
 
-/// A run list that is not ascending, apart and from 1 on.
+/// A run list that is not ascending, apart, and from 1 to [`Dot::SEQ_MAX`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a canonical list of runs")]
 pub struct BadRuns;
@@ -86,7 +86,10 @@ impl DotSet {
 
     /// How many dots are in the set.
     pub fn count(&self) -> u64 {
-        self.origins.values().flatten().map(|(first, last)| last - first + 1).sum()
+        self.origins
+            .values()
+            .flatten()
+            .fold(0, |sum: u64, (first, last)| sum.saturating_add(last - first + 1))
     }
 
     /// How many origins have a dot in the set.
@@ -178,9 +181,9 @@ impl TryFrom<BTreeMap<Origin, Vec<(u64, u64)>>> for DotSet {
                 if first < free_from || last < first {
                     return Err(BadRuns);
                 }
-                free_from = last.checked_add(2).ok_or(BadRuns)?;
+                free_from = last.saturating_add(2);
             }
-            if runs.is_empty() {
+            if runs.is_empty() || free_from > Dot::SEQ_MAX + 2 {
                 return Err(BadRuns);
             }
         }

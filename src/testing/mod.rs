@@ -3,6 +3,8 @@
 //! The network here is instant in order and lossy only where a test says so; models of links, disks and clocks
 //! belong to the simulator.
 
+#[cfg(test)]
+pub mod arbitrary;
 pub mod cluster;
 mod notation;
 pub mod transcript;
