@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use crate::check::Violation;
 use crate::scenario::Scenario;
+use crate::scenario::write::to_yaml;
 use crate::trace::{Trace, Watch};
 use crate::world::{Ending, Played, Stage, State, fast};
 
@@ -134,6 +135,7 @@ pub fn run(scenario: &Scenario, seed: u64, world: World, options: Options) -> Re
     let mut trace = Trace::hashed();
     if let Some(folder) = &files {
         std::fs::create_dir_all(folder).map_err(|error| RunError::Files { path: folder.clone(), error })?;
+        write(&folder.join("plan.yaml"), to_yaml(scenario).as_bytes())?;
         let path = folder.join("trace.jsonl");
         let lines = File::create(&path).map_err(|error| RunError::Files { path, error })?;
         let names = scenario.all_nodes().cloned().collect();
