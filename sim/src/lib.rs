@@ -12,6 +12,7 @@ compile_error!(
 
 pub mod check;
 pub mod clocks;
+pub mod disks;
 pub mod ghost;
 pub mod links;
 pub mod panics;
