@@ -13,6 +13,7 @@ compile_error!(
 pub mod args;
 pub mod check;
 pub mod clocks;
+pub mod disks;
 pub mod ghost;
 pub mod links;
 pub mod panics;
