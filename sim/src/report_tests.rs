@@ -63,24 +63,24 @@ fn a_person_sees_what_happened_line_by_line() {
            3.205s  *      a member-down: b at b:7000
            4.000s  |      heal
            5.000s  |  ^   b starts again
-           5.009s  *  |   a member-rejoined: b at b:7000
-           5.011s  |  *   b caught-up: took 1 entries from a
-           5.015s  |  *   b member-refuted: a at a:7000
+           5.005s  *  |   a member-rejoined: b at b:7000
+           5.013s  |  *   b member-refuted: a at a:7000
+           5.013s  |  *   b caught-up: took 1 entries from a
            6.000s  *  |   a wall clock: jump -10000 ms
            6.000s  |  |   --- heal
            6.000s  |  |   --- quiet
            6.000s  |  |   the replicas agree, 0 ms after the quiet began
-          11.000s  |  |   --- power-cycle
-          11.000s  |  |   --- cold
-          11.000s  $  |   a loses its power (between turns)
-          11.000s     $   b loses its power (between turns)
-          11.000s  ^      a starts again
-          11.000s  |  ^   b starts again
-          11.000s  |  |   the replicas agree, 0 ms after the quiet began
-          11.006s  *  |   a member-rejoined: b at b:7000
-          11.008s  |  *   b member-rejoined: a at a:7000
-          16.000s  |  |   --- idle
-          26.000s  |  |   --- check
+          11.004s  |  |   --- power-cycle
+          11.004s  |  |   --- cold
+          11.004s  $  |   a loses its power (between turns)
+          11.004s     $   b loses its power (between turns)
+          11.004s  ^      a starts again
+          11.004s  |  ^   b starts again
+          11.004s  |  |   the replicas agree, 0 ms after the quiet began
+          11.008s  *  |   a member-rejoined: b at b:7000
+          11.009s  |  *   b member-rejoined: a at a:7000
+          16.006s  |  |   --- idle
+          26.006s  |  |   --- check
     "#]]
     .assert_eq(&text);
 }

@@ -50,7 +50,7 @@ pub fn life_with(seed: u64, faults: Faults) -> Scenario {
     }
     story.seed = Some(seed);
     story.about = format!("A life drawn from seed {seed}: {many} nodes, {}.", kinds.title);
-    story.config = surroundings::config();
+    story.config = surroundings::config(seed);
     story.network = surroundings::network(seed, &kinds);
     let all: Vec<String> = story.all_nodes().cloned().collect();
     story.clocks = surroundings::clocks(seed, &kinds, &all);
