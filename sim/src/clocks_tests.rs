@@ -15,11 +15,8 @@ fn wall(clock: &MachineClock, at: Duration) -> i64 {
 
 #[test]
 fn skew_is_drawn_once_per_seed_and_node() {
-    let model = ClockModel {
-        skew: Draw::Once(-500..=500),
-        granularity: Duration::from_millis(1),
-        drift_ppm: 0,
-    };
+    let model =
+        ClockModel { skew: Draw::Once(-500..=500), granularity: Duration::from_millis(1), drift_ppm: 0 };
     let of = |seed, name| wall(&MachineClock::new(&model, seed, name), SECOND);
 
     assert_eq!(of(7, "a"), of(7, "a"));

@@ -238,7 +238,8 @@ impl Ghost {
         for (name, records) in running {
             let node = self.facts.node_number(name);
             nodes.push(node);
-            found.push(self.judge_records(Sight { at, node, site }, records));
+            self.facts.bind_to_pull(node);
+            found.push(self.take_in(Sight { at, node, site }, records));
         }
         let agree = conv::agree(running);
         self.compared(at, agree);
@@ -374,23 +375,28 @@ impl Ghost {
     }
 
     /// Judges all records of one node against how far it had come, and takes them in.
-    fn judge_records(&mut self, sight: Sight, records: &Dump) -> BTreeMap<KeyNo, VersionNo> {
-        let mut found = BTreeMap::new();
-        for (key, version) in records {
-            let version = self.meet(sight, key, version);
-            found.insert(self.facts.key_number(key), version);
-        }
-        for key in self.facts.key_numbers() {
+    fn judge_records(&mut self, sight: Sight, records: &Dump) {
+        self.facts.bind_to_pull(sight.node);
+        let before: Vec<Floor> =
+            self.facts.key_numbers().map(|key| self.facts.floor(sight.node, key)).collect();
+        let found = self.take_in(sight, records);
+        for (key, floor) in self.facts.key_numbers().zip(before) {
             let version = found.get(&key).copied();
-            let floor = self.facts.floor(sight.node, key);
             if let Some(fall) = ord::fall(&self.facts, key, version, floor, Some(sight.node)) {
                 self.report(fall.code, sight, Some(key), |facts| {
                     format!("holds {} after it had {}", facts.show_found(version), facts.show(fall.missing))
                 });
             }
         }
-        for &version in found.values() {
+    }
+
+    /// Takes all records of one node in.
+    fn take_in(&mut self, sight: Sight, records: &Dump) -> BTreeMap<KeyNo, VersionNo> {
+        let mut found = BTreeMap::new();
+        for (key, version) in records {
+            let version = self.meet(sight, key, version);
             self.facts.raise(sight.node, version);
+            found.insert(self.facts.version(version).key, version);
         }
         found
     }
@@ -491,3 +497,10 @@ impl Ghost {
         self.violations.len() < VIOLATIONS_MAX && self.reported.insert((code, node, key))
     }
 }
+
+#[cfg(test)]
+mod history;
+#[cfg(test)]
+mod model_tests;
+#[cfg(test)]
+mod tests;

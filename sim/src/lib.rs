@@ -10,10 +10,19 @@ compile_error!(
      Unset it, or append: RUSTFLAGS=\"... --cfg madsim\""
 );
 
+pub mod args;
 pub mod check;
 pub mod clocks;
+pub mod disks;
 pub mod ghost;
 pub mod links;
+pub mod panics;
+pub mod plan;
 pub mod random;
+pub mod report;
+pub mod run;
 pub mod scenario;
+pub mod suggest;
+pub mod sweep;
 pub mod trace;
+pub mod world;

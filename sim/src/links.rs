@@ -62,6 +62,7 @@ pub struct Links {
     isolated: BTreeSet<usize>,
     cuts: BTreeSet<(usize, usize)>,
     dice: ChaCha8Rng,
+    last_arrival: Duration,
     /// What became of frames so far.
     pub counts: Counts,
 }
@@ -94,6 +95,7 @@ impl Links {
             isolated: BTreeSet::new(),
             cuts: BTreeSet::new(),
             dice: random::stream(seed, "network"),
+            last_arrival: Duration::ZERO,
             counts: Counts::default(),
         };
         links.set_delay(&network.delay);
@@ -123,7 +125,13 @@ impl Links {
         self.counts.tail += u64::from(held);
         let frame = if damaged { flip(&frame, &mut dice) } else { frame };
         let at = at + first + if held { hold } else { Duration::ZERO };
+        self.last_arrival = self.last_arrival.max(at);
         [Some(Arrival { at, frame }), copy]
+    }
+
+    /// When the last frame that is under way, or was, is there.
+    pub fn last_arrival(&self) -> Duration {
+        self.last_arrival
     }
 
     /// Whether a frame that comes to the end of its way is handed over: a cut loses what is under way.

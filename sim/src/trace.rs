@@ -6,8 +6,9 @@
 use std::io::Write;
 use std::time::Duration;
 
+use reknit::model::Key;
 use reknit::node::Level;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use xxhash_rust::xxh3::Xxh3Default;
 
 use crate::random::nanos;
@@ -63,8 +64,9 @@ pub enum Event<'a> {
         id: u64,
         /// In the words of the scenario.
         verb: &'a str,
-        /// The key as shown; may be empty.
-        key: &'a str,
+        /// The key, if it is about one.
+        #[serde(serialize_with = "percent_encoded")]
+        key: Option<&'a Key>,
     },
     /// A client was answered.
     Answer {
@@ -126,6 +128,13 @@ pub enum Event<'a> {
         /// How.
         text: &'a str,
     },
+}
+
+fn percent_encoded<S: Serializer>(key: &Option<&Key>, serializer: S) -> Result<S::Ok, S::Error> {
+    match key {
+        Some(key) => serializer.collect_str(key),
+        None => serializer.serialize_none(),
+    }
 }
 
 /// How loud an event is, as traces write it.
@@ -249,7 +258,10 @@ fn gather(event: &Event<'_>, out: &mut Vec<u8>) {
         }
         Event::Links { deed } => texts(out, 8, &[deed]),
         Event::Ask { id, verb, key } => {
-            texts(out, 9, &[verb, key]);
+            texts(out, 9, &[verb]);
+            let key = key.map_or(&[][..], Key::as_bytes);
+            out.extend_from_slice(&(key.len() as u64).to_le_bytes());
+            out.extend_from_slice(key);
             out.extend_from_slice(&id.to_le_bytes());
         }
         Event::Answer { id, status, stamp, dot } => {

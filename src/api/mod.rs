@@ -1,1 +1,266 @@
 //! HTTP: what clients and operators see.
+//!
+//! Writes go through the node's mailbox; reads come from durable snapshots beside the loop. Every answer that is
+//! an error is `application/problem+json`, and every answer carries the request's id. `docs/api.md` lists the
+//! routes. Nothing here decides what is true: that is the node's part.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a server needs tasks; time still comes from the driver's clock"
+)]
+
+mod body;
+mod cluster;
+mod health;
+mod kv;
+mod list;
+mod media;
+mod merkle;
+mod metrics;
+mod params;
+mod patient;
+mod peer;
+mod problem;
+mod reads;
+mod serve;
+mod tags;
+#[cfg(test)]
+mod testbed;
+
+use std::any::Any;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{MatchedPath, Request as HttpRequest, State};
+use axum::http::header::{CONTENT_TYPE, HeaderValue};
+use axum::http::{HeaderMap, HeaderName, Method};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use serde::Serialize;
+use tokio::sync::Semaphore;
+use tower_http::catch_panic::CatchPanicLayer;
+
+use crate::driver::{Clock, Mailbox};
+use crate::model::{NodeId, Reply, Request, Status, Version, WallTime};
+use crate::protocol::summary::SummaryKey;
+use metrics::{Metrics, Route};
+use problem::{Code, Problem};
+pub use peer::router_with_peers;
+pub use reads::SharedReader;
+pub use serve::{Patience, serve, serve_with};
+
+/// Names a request in answers and logs; taken from the client if it sends one.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// Longest request id that is taken from a client.
+const REQUEST_ID_BYTES_MAX: usize = 128;
+/// How long the loop may take for an answer, beyond what the request itself allows.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(30);
+/// Most scans that run at once; more wait for their turn. A scan holds a thread and up to 16 MiB.
+const SCANS_MAX: usize = 4;
+
+/// What the API stands on.
+pub struct App {
+    /// The way to the node.
+    pub mailbox: Mailbox,
+    /// The way to what is durable.
+    pub reader: SharedReader,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Who this node is.
+    pub info: Info,
+    /// The bounds that are a matter of taste.
+    pub limits: Limits,
+}
+
+/// Who this node is, as far as clients may ask.
+pub struct Info {
+    /// The node's place.
+    pub id: NodeId,
+    /// The version of the program.
+    pub version: &'static str,
+    /// Keys the summaries; lets other hosts change the members. Empty for an open cluster.
+    pub cluster_secret: Vec<u8>,
+}
+
+/// The bounds that are a matter of taste.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Largest value; at most [`Version::VALUE_BYTES_MAX`].
+    pub value_bytes_max: usize,
+    /// How long a request's body may take to arrive.
+    pub body_patience: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits { value_bytes_max: Version::VALUE_BYTES_MAX, body_patience: Duration::from_secs(30) }
+    }
+}
+
+/// What the handlers share.
+struct Shared {
+    app: App,
+    metrics: Metrics,
+    summary_key: SummaryKey,
+    scans: Arc<Semaphore>,
+    started: WallTime,
+    requests: AtomicU64,
+}
+
+/// Everything this node answers.
+pub fn router(app: App) -> Router {
+    dress(routes(), Shared::new(app))
+}
+
+fn routes() -> Router<Arc<Shared>> {
+    let key = get(kv::read).put(kv::put).delete(kv::delete);
+    Router::new()
+        .route("/kv", get(list::list))
+        .route("/kv/", get(list::list).put(kv::put).delete(kv::delete))
+        .route("/kv/{*key}", key)
+        .route("/members", get(cluster::members))
+        .route("/members/", get(cluster::members))
+        .route("/members/join", post(cluster::join))
+        .route("/members/leave", post(cluster::leave))
+        .route("/members/remove", post(cluster::remove))
+        .route("/merkle_tree/root", get(merkle::root))
+        .route("/health", get(health::health))
+        .route("/livez", get(health::livez))
+        .route("/readyz", get(health::readyz))
+        .route("/version", get(health::version))
+        .route("/status", get(health::status))
+        .route("/metrics", get(metrics::metrics))
+        .fallback(no_route)
+}
+
+/// Adds what every route has: ids, problems in one form, panics caught, counts.
+fn dress(routes: Router<Arc<Shared>>, shared: Arc<Shared>) -> Router {
+    routes
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(from_fn_with_state(Arc::clone(&shared), finish))
+        .with_state(shared)
+}
+
+async fn no_route(request: HttpRequest) -> Problem {
+    Problem::new(Code::NoRoute, format!("nothing is served at {}", request.uri().path()))
+}
+
+fn panicked(_: Box<dyn Any + Send + 'static>) -> Response {
+    Problem::new(Code::Internal, "the handler panicked; the log says where").into_response()
+}
+
+/// The outermost layer.
+async fn finish(State(shared): State<Arc<Shared>>, request: HttpRequest, next: Next) -> Response {
+    let began = shared.app.clock.now().mono;
+    let id = shared.request_id(request.headers());
+    let method = request.method().clone();
+    let route = Route::of(request.extensions().get::<MatchedPath>());
+
+    let response = next.run(request).await;
+
+    if response.status().is_server_error() {
+        shared.complain(&id, route, &response);
+    }
+    let mut response = problem::render(response, &id, method == Method::HEAD);
+    let value = HeaderValue::from_str(&id).expect("ids are checked or made here");
+    response.headers_mut().insert(REQUEST_ID, value);
+    let took = shared.app.clock.now().mono.since(began);
+    shared.metrics.answered(route, &method, response.status(), took);
+    response
+}
+
+impl Shared {
+    fn new(app: App) -> Arc<Shared> {
+        assert!(app.limits.value_bytes_max <= Version::VALUE_BYTES_MAX, "what is taken can be stored");
+        Arc::new(Shared {
+            metrics: Metrics::new(&app.info),
+            summary_key: SummaryKey::new(&app.info.cluster_secret),
+            scans: Arc::new(Semaphore::new(SCANS_MAX)),
+            started: app.clock.now().wall,
+            requests: AtomicU64::new(0),
+            app,
+        })
+    }
+
+    /// The client's id if it is one to repeat, else one of our own.
+    fn request_id(&self, headers: &HeaderMap) -> String {
+        let is_plain = |id: &&str| {
+            (1..=REQUEST_ID_BYTES_MAX).contains(&id.len())
+                && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:/+=".contains(&byte))
+        };
+        let given = headers.get(REQUEST_ID).and_then(|id| id.to_str().ok()).filter(is_plain);
+        given.map(str::to_owned).unwrap_or_else(|| {
+            let number = self.requests.fetch_add(1, Ordering::Relaxed);
+            format!("{}-{:x}-{number}", self.app.info.id, self.started.0)
+        })
+    }
+
+    /// Only a bug or a broken disk is for a person to look at; overload and timeouts are counted.
+    fn complain(&self, id: &str, route: Route, response: &Response) {
+        let node = &self.app.info.id;
+        let Some(problem) = response.extensions().get::<Problem>() else { return };
+        match problem.code() {
+            Code::Internal | Code::CorruptRecord | Code::StorageFailed => {
+                tracing::error!(%node, request = id, route = route.name(), event = "request-failed", "{problem}");
+            }
+            _ => tracing::debug!(%node, request = id, route = route.name(), "{problem}"),
+        }
+    }
+
+    /// Asks the node; a refusal is a problem. `patience` is what the request itself allows for.
+    async fn ask(&self, request: Request, patience: Duration) -> Result<Reply, Problem> {
+        let limit = patience + ANSWER_PATIENCE;
+        let answer = tokio::time::timeout(limit, self.app.mailbox.ask(request)).await;
+        let reply = answer.map_err(|_| {
+            let detail = format!("no answer within {} s", limit.as_secs());
+            Problem::new(Code::NoAnswer, detail)
+        })??;
+        match reply {
+            Reply::Refused(refusal) => Err(refusal.into()),
+            Reply::Written { .. } | Reply::Value(_) | Reply::Members(_) | Reply::Status(_) | Reply::Done => {
+                Ok(reply)
+            }
+        }
+    }
+
+    async fn status(&self) -> Result<Box<Status>, Problem> {
+        match self.ask(Request::Status, Duration::ZERO).await? {
+            Reply::Status(status) => Ok(status),
+            other => Err(odd(&other)),
+        }
+    }
+
+    /// Runs a scan on a thread where it may take its time, at most [`SCANS_MAX`] at once.
+    async fn scan<T: Send + 'static>(
+        self: &Arc<Shared>,
+        scan: impl FnOnce(&Shared) -> Result<T, Problem> + Send + 'static,
+    ) -> Result<T, Problem> {
+        let permit = Arc::clone(&self.scans).acquire_owned().await.expect("it is never closed");
+        let shared = Arc::clone(self);
+        let task = tokio::task::spawn_blocking(move || {
+            let result = scan(&shared);
+            // Held by the thread and not by the waiter, who may be gone long before the scan ends.
+            drop(permit);
+            result
+        });
+        task.await
+            .unwrap_or_else(|_| Err(Problem::new(Code::Internal, "the scan panicked; the log says where")))
+    }
+}
+
+/// A reply that does not belong to its request.
+fn odd(reply: &Reply) -> Problem {
+    Problem::new(Code::Internal, format!("the node answered {reply:?}"))
+}
+
+/// An answer of `value` as JSON.
+fn json(value: &impl Serialize) -> Response {
+    let bytes = serde_json::to_vec(value).expect("our own structs are JSON");
+    ([(CONTENT_TYPE, HeaderValue::from_static(media::JSON))], bytes).into_response()
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

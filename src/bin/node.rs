@@ -1,2 +1,359 @@
-#![allow(missing_docs)]
-fn main() {}
+//! `node`: the server. Thin: reads the configuration, puts disk, node, peers and API together, and ends well.
+
+use std::fmt;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use reknit::api::{self, App, Info, Limits, SharedReader};
+use reknit::config::{Config, ConfigError, KEYS, LogFormat, LogLevel};
+use reknit::driver::tokio_world::{
+    LoopFailure, LoopThread, Peers, PeersSettings, SystemClock, TcpNetwork, spawn_loop,
+};
+use reknit::driver::{Clock, Mailbox, mailbox};
+use reknit::model::Request;
+use reknit::node::Node;
+use reknit::storage::StorageError;
+use reknit::storage::engine::Engine;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+#[cfg(feature = "mutants")]
+compile_error!(
+    "a node with known bugs inside is for the simulator only: build `node` without the feature `mutants`"
+);
+
+const HELP: &str = "\
+Every setting is a key of CONFIG (YAML), a variable (port: REKNIT_PORT) and a flag (--port).
+Flags win over variables, variables over the file, the file over defaults. No file is written unasked.
+
+Exit codes:
+  0  stopped by SIGTERM or SIGINT, or left its cluster
+  1  could not start or go on
+  2  wrong arguments or configuration
+  3  the disk failed, and opening it again did not help";
+
+/// How long the loop may take to say that it is draining, to let connections to peers end, and to end itself.
+const GOODBYE_PATIENCE: Duration = Duration::from_secs(5);
+/// How often a disk that failed is tried again while its last readers still hold it.
+const LOCKED_RETRIES: u32 = 50;
+/// The time between two such attempts.
+const LOCKED_PAUSE: Duration = Duration::from_millis(100);
+
+/// Why the process ends without having been asked to.
+#[derive(Debug)]
+enum Failure {
+    Config(ConfigError),
+    /// What could not be done, and why.
+    Start(String, String),
+    Loop(LoopFailure),
+}
+
+fn main() -> ExitCode {
+    let arguments = command().get_matches();
+    match run(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("node: {failure}");
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+fn command() -> Command {
+    let switch = |name: &'static str, about: &'static str| {
+        Arg::new(name).long(name).action(ArgAction::SetTrue).help(about)
+    };
+    let setting = |key: &'static reknit::config::Key| {
+        let dashed = key.name.replace('_', "-");
+        let arg = Arg::new(key.name).long(dashed).value_name("VALUE").help(key.about);
+        arg.alias(key.name).help_heading("Settings").value_parser(value_parser!(String))
+    };
+    Command::new("node")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("A node of a reknit cluster; without arguments a standalone one on 127.0.0.1:8080 with ./data")
+        .after_help(HELP)
+        .arg(Arg::new("CONFIG").value_parser(value_parser!(PathBuf)).help("Configuration file (YAML)"))
+        .arg(switch("check-config", "Check the configuration and stop"))
+        .arg(switch("print-config", "Print the configuration with where each value comes from, and stop"))
+        .args(KEYS.iter().map(setting))
+}
+
+fn run(arguments: &ArgMatches) -> Result<(), Failure> {
+    let config = configuration(arguments)?;
+    if arguments.get_flag("print-config") {
+        say(config.to_yaml().trim_end());
+        return Ok(());
+    }
+    if arguments.get_flag("check-config") {
+        config.warnings().iter().for_each(|warning| eprintln!("warning: {warning}"));
+        say("the configuration is fine");
+        return Ok(());
+    }
+    start_log(&config);
+    config.warnings().iter().for_each(|warning| tracing::warn!(event = "configuration", "{warning}"));
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::start("start the I/O runtime", error))?;
+    let result = runtime.block_on(live(config));
+    // What still runs there is reads of clients who are gone.
+    runtime.shutdown_background();
+    result
+}
+
+fn configuration(arguments: &ArgMatches) -> Result<Config, Failure> {
+    let file = arguments.get_one::<PathBuf>("CONFIG").map(PathBuf::as_path);
+    let text = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
+    let variables = std::env::vars_os().map(|(name, value)| (text(name), text(value)));
+    let flag = |key: &reknit::config::Key| {
+        Some((key.name.to_owned(), arguments.get_one::<String>(key.name)?.clone()))
+    };
+    Config::load(file, variables, KEYS.iter().filter_map(flag)).map_err(Failure::Config)
+}
+
+/// The whole life of the process, between the configuration and the exit code.
+async fn live(config: Config) -> Result<(), Failure> {
+    let mut signals = Signals::listen().map_err(|error| Failure::start("listen for signals", error))?;
+    // The port first: whoever starts a node twice should read that, and nothing be touched.
+    let listener = TcpListener::bind(config.listen()).await;
+    let listener =
+        listener.map_err(|error| Failure::start(&format!("listen on {}", config.listen()), error))?;
+
+    let mut parts = Parts::start(&config, listener)?;
+    announce(&config);
+
+    let ended = tokio::select! {
+        biased;
+        result = parts.running.ended() => Some(result.map(drop)),
+        () = signals.next() => None,
+    };
+    tokio::select! {
+        biased;
+        result = parts.say_goodbye(ended) => result.map_err(Failure::Loop),
+        () = signals.next() => Err(Failure::start("stop in peace", "a second signal came")),
+    }
+}
+
+/// What a process is made of, once it runs.
+struct Parts {
+    running: LoopThread,
+    mailbox: Mailbox,
+    peers: Peers,
+    serving: JoinHandle<()>,
+    /// Ends `serving`.
+    stop: CancellationToken,
+}
+
+impl Parts {
+    fn start(config: &Config, listener: TcpListener) -> Result<Parts, Failure> {
+        let clock = SystemClock::start();
+        let reader = SharedReader::default();
+        let (peers, network) = start_peers(config);
+        let (mailbox, letters) = mailbox();
+        let place = || format!("open the data in {}", config.data_dir.display());
+        let node = open_node(config, &reader, &clock, 0).map_err(|error| Failure::start(&place(), error))?;
+        let reopen = {
+            let (config, reader) = (config.clone(), reader.clone());
+            move || open_node(&config, &reader, &clock, LOCKED_RETRIES)
+        };
+        let running = spawn_loop(node, clock, network, letters, reopen).map_err(Failure::Loop)?;
+        let router = api::router_with_peers(app(config, mailbox.clone(), reader, clock), peers.clone());
+        let stop = CancellationToken::new();
+        let serving = start_serving(listener, router, &stop);
+        Ok(Parts { running, mailbox, peers, serving, stop })
+    }
+
+    /// Finishes what is under way. `ended` is how the loop ended, if it has.
+    async fn say_goodbye(mut self, ended: Option<Result<(), LoopFailure>>) -> Result<(), LoopFailure> {
+        if ended.is_none() {
+            drain(&self.mailbox).await;
+        }
+        self.stop.cancel();
+        // However it ended: nobody is served any more.
+        let _ = self.serving.await;
+        // Nobody can ask the loop any more, which ends it.
+        drop(self.mailbox);
+        self.peers.stop(GOODBYE_PATIENCE).await;
+        match ended {
+            Some(result) => result,
+            None => end(&mut self.running).await,
+        }
+    }
+}
+
+#[allow(clippy::disallowed_methods, reason = "the server is a task of the I/O runtime, which is ours")]
+fn start_serving(listener: TcpListener, router: axum::Router, stop: &CancellationToken) -> JoinHandle<()> {
+    tokio::spawn(api::serve(listener, router, stop.clone()))
+}
+
+fn start_peers(config: &Config) -> (Peers, TcpNetwork) {
+    Peers::start(PeersSettings {
+        id: config.node_id.clone(),
+        address: config.advertise_address.clone(),
+        secret: config.cluster_secret.clone().into_bytes(),
+        insecure_peers: config.insecure_peers,
+        dice: dice(),
+    })
+}
+
+fn app(config: &Config, mailbox: Mailbox, reader: SharedReader, clock: SystemClock) -> App {
+    App {
+        mailbox,
+        reader,
+        clock: Arc::new(clock),
+        info: Info {
+            id: config.node_id.clone(),
+            version: env!("CARGO_PKG_VERSION"),
+            cluster_secret: config.cluster_secret.clone().into_bytes(),
+        },
+        limits: Limits::default(),
+    }
+}
+
+/// Opens the node on its disk, which no reader may hold any more.
+fn open_node(
+    config: &Config,
+    reader: &SharedReader,
+    clock: &SystemClock,
+    retries: u32,
+) -> Result<Node<Engine>, StorageError> {
+    reader.set(None);
+    let engine = open_engine(&config.data_dir, retries)?;
+    let node = Node::open(engine, config.settings(), dice(), clock.now())?;
+    reader.set(Some(node.store().reader()));
+    Ok(node)
+}
+
+/// A snapshot that is being read still holds the disk, for a moment.
+fn open_engine(data_dir: &Path, retries: u32) -> Result<Engine, StorageError> {
+    for _ in 0..retries {
+        match Engine::open(data_dir) {
+            Err(StorageError::Locked) => pause(LOCKED_PAUSE),
+            other => return other,
+        }
+    }
+    Engine::open(data_dir)
+}
+
+#[allow(clippy::disallowed_methods, reason = "the loop's own thread, while it has no node to run")]
+fn pause(time: Duration) {
+    std::thread::sleep(time);
+}
+
+/// Tells clients and peers that this node is on its way out; not for long, since it may not be able to.
+async fn drain(mailbox: &Mailbox) {
+    tracing::info!(event = "draining", "asked to stop: no new writes, finishing what is under way");
+    if !matches!(timeout(GOODBYE_PATIENCE, mailbox.ask(Request::Drain)).await, Ok(Ok(_))) {
+        tracing::warn!(event = "not-drained", "the loop does not answer; stopping all the same");
+    }
+}
+
+/// Waits for the loop, which ends once nobody can ask it any more.
+async fn end(running: &mut LoopThread) -> Result<(), LoopFailure> {
+    match timeout(GOODBYE_PATIENCE, running.ended()).await {
+        Ok(result) => result.map(drop),
+        Err(_) => {
+            tracing::warn!(
+                event = "loop-still-busy",
+                "the loop does not end; what it acknowledged is durable"
+            );
+            Ok(())
+        }
+    }
+}
+
+/// The signals that end a node.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> io::Result<Signals> {
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            biased;
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// The one line that says where it is.
+fn announce(config: &Config) {
+    let (id, listen, data) = (&config.node_id, config.listen(), config.data_dir.display());
+    say(&format!("{id} listens on http://{listen}, data in {data}"));
+    tracing::info!(node = %id, event = "started", %listen, %data, version = env!("CARGO_PKG_VERSION"), "started");
+}
+
+/// A line on standard output, for whoever reads it.
+fn say(line: &str) {
+    // Nobody may be reading.
+    let _ = writeln!(io::stdout(), "{line}");
+}
+
+fn start_log(config: &Config) {
+    let level = match config.log_level {
+        LogLevel::Trace => LevelFilter::TRACE,
+        LogLevel::Debug => LevelFilter::DEBUG,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Error => LevelFilter::ERROR,
+    };
+    // Libraries speak up only when something is wrong.
+    let libraries = level.min(LevelFilter::WARN);
+    let targets =
+        Targets::new().with_default(libraries).with_target("reknit", level).with_target("node", level);
+    let registry = tracing_subscriber::registry().with(targets);
+    let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr);
+    match config.log_format {
+        LogFormat::Text => registry.with(lines.with_ansi(io::IsTerminal::is_terminal(&io::stderr()))).init(),
+        LogFormat::Json => registry.with(lines.json().flatten_event(true)).init(),
+    }
+}
+
+/// From the system's randomness, and so different at every start.
+fn dice() -> [u8; 32] {
+    let mut dice = [0; 32];
+    getrandom::fill(&mut dice).expect("the system has randomness to give");
+    dice
+}
+
+impl Failure {
+    fn start(what: &str, why: impl fmt::Display) -> Failure {
+        Failure::Start(what.to_owned(), why.to_string())
+    }
+
+    fn exit_code(&self) -> u8 {
+        match self {
+            Failure::Start(..) => 1,
+            Failure::Config(_) => 2,
+            Failure::Loop(LoopFailure::Storage(_)) => 3,
+            Failure::Loop(LoopFailure::Start(_) | LoopFailure::Panicked) => 1,
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::Config(error) => error.fmt(f),
+            Failure::Start(what, why) => write!(f, "cannot {what}: {why}"),
+            Failure::Loop(failure) => failure.fmt(f),
+        }
+    }
+}

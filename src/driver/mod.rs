@@ -1,6 +1,8 @@
 //! The only async code: brings clock, network and clients to a node, one turn at a time.
 #![allow(clippy::disallowed_methods, reason = "this layer is where clocks, tasks and threads are allowed")]
 
+#[cfg(test)]
+mod failing_disk;
 mod run;
 pub mod tokio_world;
 

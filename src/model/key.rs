@@ -89,6 +89,11 @@ pub fn decode(text: &str) -> Result<Vec<u8>, KeyError> {
     Ok(percent_decode_str(text).collect())
 }
 
+/// The percent-encoded form of a key or a part of one, `/` kept; [`decode`] reads it back.
+pub fn encode(bytes: &[u8]) -> String {
+    percent_encode(bytes, PLAIN).to_string()
+}
+
 fn check(bytes: &[u8]) -> Result<(), KeyError> {
     if bytes.is_empty() {
         return Err(KeyError::Empty);

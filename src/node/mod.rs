@@ -25,6 +25,7 @@ use crate::protocol::replica::Replica;
 use crate::protocol::serve::Serves;
 use crate::storage::rows::{self, Identity};
 use crate::storage::{Batch, Storage, StorageError, Table};
+pub use clients::LEAVE_PATIENCE;
 pub use settings::Settings;
 
 /// Everything that can happen to a node. Nothing else ever changes its state.

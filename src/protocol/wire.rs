@@ -156,6 +156,11 @@ pub fn is_data(frame: &[u8]) -> bool {
     matches!(frame.get(HASH_AT - 1), Some(4 | 7))
 }
 
+/// Whether bytes look like a frame; only [`Assembler::push`] knows whether they are one.
+pub fn is_frame(bytes: &[u8]) -> bool {
+    (HEADER_BYTES..=FRAME_BYTES_MAX).contains(&bytes.len()) && bytes[..4] == MAGIC
+}
+
 /// Puts the frames of one peer back together.
 #[derive(Debug, Default)]
 pub struct Assembler {

@@ -1,141 +1,192 @@
-//! The real engine: one redb file, one write transaction per turn.
+//! The disk of a real node: redb, with one write transaction per turn.
 //!
-//! The transaction opens at the turn's first `apply`, the turn reads through it, and `persist` commits it durably:
-//! so a reader beside the loop can see nothing that a crash could take back. A new file is made under another name
-//! and renamed once it is whole, because a crash inside the very first creation leaves what the engine cannot open.
+//! The transaction is opened at the turn's first `apply`, read through by the rest of the turn and committed by
+//! `persist`. So whatever another read transaction shows is durable, and a turn that ends in an error or a crash
+//! leaves nothing behind. An [`Engine`] that met an error is broken for good: drop it and open the disk again.
+//!
+//! Where the bytes live is left to a [`Place`]: a directory here, a simulated disk in the simulator; both go
+//! through the same first creation.
 
-use std::fs::{self, File};
+mod directory;
+#[cfg(test)]
+pub(super) mod shared_file;
+
+use std::cell::{Cell, OnceCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use redb::{
-    Builder, Database, DatabaseError, Durability, ReadTransaction, ReadableDatabase, ReadableTable,
-    StorageBackend, TableDefinition, WriteTransaction,
+    Database, DatabaseError, ReadOnlyTable, ReadableDatabase, ReadableTable, StorageBackend,
+    Table as RedbTable, TableDefinition, TableError, WriteTransaction,
 };
 
+use super::memory::is_empty;
 use super::{Batch, Range, Read, Row, Storage, StorageError, Table};
+use directory::Directory;
 
-/// The file in the data directory.
-pub const FILE_NAME: &str = "reknit.redb";
-/// Its name until its first creation is complete.
-const NEW_FILE_NAME: &str = "reknit.redb.new";
+/// Most memory that the engine spends on pages of the file; redb's own default would be 1 GiB.
+const CACHE_BYTES_MAX: usize = 128 << 20;
 
-type Rows = TableDefinition<'static, &'static [u8], &'static [u8]>;
+type Bytes = &'static [u8];
 
-/// The engine's tables, in the order of [`Table`].
-const TABLES: [Rows; Table::ALL.len()] = [
-    TableDefinition::new("records"),
-    TableDefinition::new("dots"),
-    TableDefinition::new("seen"),
-    TableDefinition::new("members"),
-    TableDefinition::new("meta"),
-];
+/// Where a store's one file lives. A new file is made under a temporary name and becomes the store only once it
+/// is whole, so that a crash in the middle leaves no store rather than half of one.
+pub trait Place {
+    /// The file's bytes.
+    type File: StorageBackend;
 
-/// A node's disk.
+    /// For error messages.
+    fn name(&self) -> String;
+
+    /// Whether a finished store is here.
+    ///
+    /// # Errors
+    /// The disk does not tell.
+    fn holds_store(&self) -> std::io::Result<bool>;
+
+    /// An empty file under the temporary name; what an interrupted creation left there is discarded.
+    ///
+    /// # Errors
+    /// The disk is full, broken or read-only.
+    fn begin(&self) -> std::io::Result<Self::File>;
+
+    /// Makes the file of [`Place::begin`] the store, durably and all at once. It is closed by then.
+    ///
+    /// # Errors
+    /// As [`Place::begin`].
+    fn finish(&self) -> std::io::Result<()>;
+
+    /// The finished store.
+    ///
+    /// # Errors
+    /// It cannot be read and written.
+    fn file(&self) -> std::io::Result<Self::File>;
+}
+
+/// Storage in a redb file.
+#[derive(Debug)]
 pub struct Engine {
+    // The order of the fields is the order in which they are dropped: transactions end before the file is closed,
+    // and the directory is unlocked last.
+    turn: Option<Turn>,
+    /// What was durable after the last turn. Held between turns only: an old reader makes the file grow.
+    view: OnceCell<View>,
     database: Arc<Database>,
-    /// The open turn.
-    turn: Option<WriteTransaction>,
-    /// The state after the last turn, while none is open. Dropped before a turn begins: an old reader keeps the
-    /// engine from reusing pages.
-    between: Option<ReadTransaction>,
-    is_broken: bool,
+    broken: Cell<bool>,
+    _place: Option<Directory>,
 }
 
 impl Engine {
-    /// Opens the disk in a data directory, or makes both.
+    /// Opens the store in `data_dir`, or creates it there if there is none. Nothing that exists is overwritten.
     ///
     /// # Errors
-    /// Another process holds it, or it is no disk of ours; nothing is changed then.
+    /// [`StorageError::Locked`] while another engine holds the directory, [`StorageError::Damaged`] when the file
+    /// there is no store, [`StorageError::Disk`] when the system refuses.
     pub fn open(data_dir: &Path) -> Result<Engine, StorageError> {
-        let failed = |error: std::io::Error| StorageError::Disk(format!("{}: {error}", data_dir.display()));
-        fs::create_dir_all(data_dir).map_err(failed)?;
-        let path = data_dir.join(FILE_NAME);
-        if !path.try_exists().map_err(failed)? {
-            let new = data_dir.join(NEW_FILE_NAME);
-            create(&new)?;
-            fs::rename(&new, &path).map_err(failed)?;
-            File::open(data_dir).and_then(|directory| directory.sync_all()).map_err(failed)?;
-        }
-        let name = path.display().to_string();
-        let database = guarded(&name, || Database::open(&path))?;
-        Engine::over(database)
+        let directory = Directory::lock(data_dir)?;
+        let mut engine = Engine::open_in(&directory)?;
+        engine._place = Some(directory);
+        Ok(engine)
     }
 
-    /// Opens the disk behind `backend`, or makes it if it is empty.
+    /// Opens the store of a place that nobody else uses, or creates it there if there is none.
     ///
     /// # Errors
-    /// It is no disk of ours.
+    /// As [`Engine::open`].
+    pub fn open_in(place: &impl Place) -> Result<Engine, StorageError> {
+        let name = place.name();
+        let failed = |error: std::io::Error| StorageError::Disk(format!("{name}: {error}"));
+        if !place.holds_store().map_err(failed)? {
+            let file = place.begin().map_err(failed)?;
+            drop(Engine::open_file(file, &name)?);
+            place.finish().map_err(failed)?;
+        }
+        let file = place.file().map_err(failed)?;
+        if file.len().map_err(failed)? == 0 {
+            return Err(StorageError::Damaged(format!("{name}: the file is empty")));
+        }
+        Engine::open_file(file, &name)
+    }
+
+    /// Opens the store in `backend`, or creates it there if that is empty.
+    ///
+    /// # Errors
+    /// As [`Engine::open`].
     pub fn open_with(backend: impl StorageBackend) -> Result<Engine, StorageError> {
-        let database = guarded("the disk", || Builder::new().create_with_backend(backend))?;
-        Engine::over(database)
+        Engine::open_file(backend, "the store")
     }
 
-    fn over(database: Database) -> Result<Engine, StorageError> {
-        prepare(&database)?;
-        let database = Arc::new(database);
-        let between = Some(database.begin_read().map_err(broken)?);
-        Ok(Engine { database, turn: None, between, is_broken: false })
+    fn open_file(file: impl StorageBackend, name: &str) -> Result<Engine, StorageError> {
+        // On a damaged file redb may panic rather than fail.
+        let opened = catch_unwind(AssertUnwindSafe(|| {
+            let is_new = file.len().map_err(DatabaseError::from)? == 0;
+            let mut builder = Database::builder();
+            builder.set_cache_size(CACHE_BYTES_MAX);
+            Ok((builder.create_with_backend(file)?, is_new))
+        }));
+        let opened = opened.unwrap_or_else(|panic| {
+            let reason = format!("the engine gave up: {}", panic_text(&*panic));
+            Err(DatabaseError::Storage(redb::StorageError::Corrupted(reason)))
+        });
+        let (database, is_new) = opened.map_err(|error| name_it(name, open_error(error)))?;
+        let engine = Engine {
+            turn: None,
+            view: OnceCell::new(),
+            database: Arc::new(database),
+            broken: Cell::new(false),
+            _place: None,
+        };
+        if is_new {
+            engine.guard(|engine| engine.lay_out()).map_err(|error| name_it(name, error))?;
+        }
+        engine.guard(|engine| engine.view().map(drop)).map_err(|error| name_it(name, error))?;
+        Ok(engine)
     }
 
-    /// A handle for readers beside the loop.
+    fn lay_out(&self) -> Result<(), StorageError> {
+        let write = self.database.begin_write().map_err(broken)?;
+        for table in Table::ALL {
+            write.open_table(definition(table)).map_err(broken)?;
+        }
+        write.commit().map_err(broken)
+    }
+
+    /// Reads durable turns beside the loop.
     pub fn reader(&self) -> Reader {
-        Reader { database: Arc::clone(&self.database) }
+        Reader { database: Arc::downgrade(&self.database) }
     }
 
-    fn apply_in_turn(&mut self, batch: &Batch) -> Result<(), StorageError> {
-        if self.turn.is_none() {
-            self.between = None;
-            let mut turn = self.database.begin_write().map_err(broken)?;
-            turn.set_durability(Durability::Immediate).map_err(broken)?;
-            self.turn = Some(turn);
+    /// Does `work` unless the engine is broken, and remembers if it broke by that. Ordinary reads of a damaged
+    /// file can panic inside redb; that must end this node's run, not its process.
+    fn guard<T>(&self, work: impl FnOnce(&Engine) -> Result<T, StorageError>) -> Result<T, StorageError> {
+        if self.broken.get() {
+            return Err(StorageError::Disk("an earlier failure; the store must be opened again".into()));
         }
-        let turn = self.turn.as_ref().expect("just opened");
-        let mut changes = batch.changes.iter().peekable();
-        while let Some((table, ..)) = changes.peek() {
-            let table = *table;
-            let mut rows = turn.open_table(TABLES[table as usize]).map_err(broken)?;
-            while let Some((_, key, value)) = changes.next_if(|(next, ..)| *next == table) {
-                match value {
-                    Some(value) => drop(rows.insert(key.as_slice(), value.as_slice()).map_err(broken)?),
-                    None => drop(rows.remove(key.as_slice()).map_err(broken)?),
-                }
-            }
+        let result = caught(|| work(self));
+        if result.is_err() {
+            self.broken.set(true);
         }
-        Ok(())
-    }
-
-    fn commit_turn(&mut self) -> Result<(), StorageError> {
-        let Some(turn) = self.turn.take() else { return Ok(()) };
-        turn.commit().map_err(broken)?;
-        self.between = Some(self.database.begin_read().map_err(broken)?);
-        Ok(())
-    }
-
-    /// After a failure nobody knows what the open turn holds, so the value is of no use any more.
-    fn unless_broken<T>(
-        &mut self,
-        act: impl FnOnce(&mut Engine) -> Result<T, StorageError>,
-    ) -> Result<T, StorageError> {
-        if self.is_broken {
-            return Err(StorageError::Disk("it failed before".into()));
-        }
-        let result = catch_unwind(AssertUnwindSafe(|| act(self)))
-            .unwrap_or_else(|_| Err(StorageError::Damaged("the engine panicked over it".into())));
-        self.is_broken = result.is_err();
         result
+    }
+
+    /// What was durable after the last turn.
+    fn view(&self) -> Result<&View, StorageError> {
+        if let Some(view) = self.view.get() {
+            return Ok(view);
+        }
+        let view = View::new(&self.database)?;
+        Ok(self.view.get_or_init(|| view))
     }
 }
 
 impl Read for Engine {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {
-        match (&self.turn, &self.between) {
-            (Some(turn), _) => get(&turn.open_table(TABLES[table as usize]).map_err(broken)?, key),
-            (None, Some(between)) => between.get(table, key),
-            (None, None) => Err(StorageError::Disk("it failed before".into())),
-        }
+        self.guard(|engine| match &engine.turn {
+            Some(turn) => get(&turn.open(table)?, key),
+            None => get(engine.view()?.table(table), key),
+        })
     }
 
     fn scan(
@@ -145,51 +196,121 @@ impl Read for Engine {
         limit: usize,
         reverse: bool,
     ) -> Result<Vec<Row>, StorageError> {
-        match (&self.turn, &self.between) {
-            (Some(turn), _) => {
-                let rows = turn.open_table(TABLES[table as usize]).map_err(broken)?;
-                scan(&rows, range, limit, reverse)
-            }
-            (None, Some(between)) => between.scan(table, range, limit, reverse),
-            (None, None) => Err(StorageError::Disk("it failed before".into())),
-        }
+        self.guard(|engine| match &engine.turn {
+            Some(turn) => scan(&turn.open(table)?, range, limit, reverse),
+            None => scan(engine.view()?.table(table), range, limit, reverse),
+        })
     }
 }
 
 impl Storage for Engine {
     fn apply(&mut self, batch: Batch) -> Result<(), StorageError> {
-        self.unless_broken(|engine| engine.apply_in_turn(&batch))
+        if batch.changes.is_empty() {
+            return Ok(());
+        }
+        if self.turn.is_none() {
+            self.view = OnceCell::new();
+            let write = self.guard(|engine| engine.database.begin_write().map_err(broken))?;
+            self.turn = Some(Turn { write });
+        }
+        self.guard(|engine| engine.turn.as_ref().expect("opened above").apply(batch))
     }
 
     fn persist(&mut self) -> Result<Duration, StorageError> {
-        self.unless_broken(Engine::commit_turn)?;
+        let turn = self.turn.take();
+        self.guard(|_| turn.map_or(Ok(()), |turn| turn.write.commit().map_err(broken)))?;
         Ok(Duration::ZERO)
     }
 }
 
-/// Reads beside the loop. Cheap to clone.
-#[derive(Clone)]
-pub struct Reader {
-    database: Arc<Database>,
+/// The write transaction of one turn.
+struct Turn {
+    write: WriteTransaction,
 }
 
-impl Reader {
-    /// Shows one consistent durable state to `read`. Keep it short: an open view holds disk pages.
-    ///
-    /// # Errors
-    /// What `read` returns, or that no view could be opened.
-    pub fn snapshot<T>(
-        &self,
-        read: impl FnOnce(&dyn Read) -> Result<T, StorageError>,
-    ) -> Result<T, StorageError> {
-        let view = self.database.begin_read().map_err(broken)?;
-        read(&view)
+impl Turn {
+    fn open(&self, table: Table) -> Result<RedbTable<'_, Bytes, Bytes>, StorageError> {
+        self.write.open_table(definition(table)).map_err(broken)
+    }
+
+    /// Of several changes to one row the last one counts, and the rows go in in order: neighbours share pages.
+    fn apply(&self, batch: Batch) -> Result<(), StorageError> {
+        let mut changes = batch.changes;
+        changes.sort_by(|(a_table, a_key, _), (b_table, b_key, _)| (a_table, a_key).cmp(&(b_table, b_key)));
+        let mut changes = changes.into_iter().peekable();
+        while let Some(&(table, _, _)) = changes.peek() {
+            let mut rows = self.open(table)?;
+            while let Some((_, key, value)) = changes.next_if(|change| change.0 == table) {
+                if changes.peek().is_some_and(|next| (next.0, &next.1) == (table, &key)) {
+                    continue;
+                }
+                match value {
+                    Some(value) => rows.insert(&*key, &*value).map(drop).map_err(broken)?,
+                    None => rows.remove(&*key).map(drop).map_err(broken)?,
+                }
+            }
+        }
+        Ok(())
     }
 }
 
-impl Read for ReadTransaction {
+impl std::fmt::Debug for Turn {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Turn")
+    }
+}
+
+/// Reads durable turns from any thread. Cheap to clone.
+///
+/// It does not keep the store open: after the engine is dropped every snapshot fails.
+#[derive(Clone, Debug)]
+pub struct Reader {
+    database: Weak<Database>,
+}
+
+impl Reader {
+    /// Shows `work` the rows as they were after the last turn that was persisted. The snapshot lives as long as
+    /// `work` runs, and the file grows meanwhile: keep it short, and go on from a cursor.
+    ///
+    /// # Errors
+    /// The disk is broken, the engine is gone, or `work` says so.
+    pub fn snapshot<T>(
+        &self,
+        work: impl FnOnce(&dyn Read) -> Result<T, StorageError>,
+    ) -> Result<T, StorageError> {
+        let gone = || StorageError::Disk("the store is closed".into());
+        let database = self.database.upgrade().ok_or_else(gone)?;
+        caught(|| work(&View::new(&database)?))
+    }
+}
+
+/// One read transaction: every table as the last commit left it.
+#[derive(Debug)]
+struct View {
+    tables: [ReadOnlyTable<Bytes, Bytes>; Table::ALL.len()],
+}
+
+impl View {
+    fn new(database: &Database) -> Result<View, StorageError> {
+        let read = database.begin_read().map_err(broken)?;
+        let open = |table| match read.open_table(definition(table)) {
+            Err(TableError::TableDoesNotExist(name)) => {
+                Err(StorageError::Damaged(format!("no table `{name}`: this is no store of reknit's")))
+            }
+            opened => opened.map_err(broken),
+        };
+        let [records, dots, seen, members, meta] = Table::ALL.map(open);
+        Ok(View { tables: [records?, dots?, seen?, members?, meta?] })
+    }
+
+    fn table(&self, table: Table) -> &ReadOnlyTable<Bytes, Bytes> {
+        &self.tables[table as usize]
+    }
+}
+
+impl Read for View {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {
-        get(&self.open_table(TABLES[table as usize]).map_err(broken)?, key)
+        get(self.table(table), key)
     }
 
     fn scan(
@@ -199,76 +320,92 @@ impl Read for ReadTransaction {
         limit: usize,
         reverse: bool,
     ) -> Result<Vec<Row>, StorageError> {
-        scan(&self.open_table(TABLES[table as usize]).map_err(broken)?, range, limit, reverse)
+        scan(self.table(table), range, limit, reverse)
     }
 }
 
-fn get(
-    rows: &impl ReadableTable<&'static [u8], &'static [u8]>,
-    key: &[u8],
-) -> Result<Option<Vec<u8>>, StorageError> {
+fn get(rows: &impl ReadableTable<Bytes, Bytes>, key: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {
     let value = rows.get(key).map_err(broken)?;
     Ok(value.map(|value| value.value().to_vec()))
 }
 
 fn scan(
-    rows: &impl ReadableTable<&'static [u8], &'static [u8]>,
+    rows: &impl ReadableTable<Bytes, Bytes>,
     range: Range<'_>,
     limit: usize,
     reverse: bool,
 ) -> Result<Vec<Row>, StorageError> {
-    if super::memory::is_empty(range) {
+    if is_empty(range) {
         return Ok(Vec::new());
     }
-    let mut found = rows.range::<&[u8]>(range).map_err(broken)?;
-    let mut out = Vec::new();
-    while out.len() < limit {
-        let next = if reverse { found.next_back() } else { found.next() };
-        let Some(row) = next else { break };
-        let (key, value) = row.map_err(broken)?;
-        out.push((key.value().to_vec(), value.value().to_vec()));
-    }
-    Ok(out)
+    let rows = rows.range::<&[u8]>(range).map_err(broken)?;
+    let own =
+        |row: Result<(redb::AccessGuard<'_, Bytes>, redb::AccessGuard<'_, Bytes>), redb::StorageError>| {
+            let (key, value) = row.map_err(broken)?;
+            Ok((key.value().to_vec(), value.value().to_vec()))
+        };
+    if reverse { rows.rev().take(limit).map(own).collect() } else { rows.take(limit).map(own).collect() }
 }
 
-/// Makes a whole new file, in place of what an interrupted attempt may have left.
-fn create(path: &Path) -> Result<(), StorageError> {
-    let failed = |error: std::io::Error| StorageError::Disk(format!("{}: {error}", path.display()));
-    if path.try_exists().map_err(failed)? {
-        fs::remove_file(path).map_err(failed)?;
-    }
-    let database = guarded(&path.display().to_string(), || Database::create(path))?;
-    prepare(&database)?;
-    drop(database);
-    File::open(path).and_then(|file| file.sync_all()).map_err(failed)
+/// The names are part of the disk format.
+fn definition(table: Table) -> TableDefinition<'static, Bytes, Bytes> {
+    TableDefinition::new(match table {
+        Table::Records => "records",
+        Table::Dots => "dots",
+        Table::Seen => "seen",
+        Table::Members => "members",
+        Table::Meta => "meta",
+    })
 }
 
-/// Sees to it that every table exists, so that readers never meet a missing one.
-fn prepare(database: &Database) -> Result<(), StorageError> {
-    let is_ready = |view: &ReadTransaction| TABLES.iter().all(|table| view.open_table(*table).is_ok());
-    if is_ready(&database.begin_read().map_err(broken)?) {
-        return Ok(());
-    }
-    let turn = database.begin_write().map_err(broken)?;
-    for table in TABLES {
-        turn.open_table(table).map_err(broken)?;
-    }
-    turn.commit().map_err(broken)
+fn caught<T>(work: impl FnOnce() -> Result<T, StorageError>) -> Result<T, StorageError> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        Err(StorageError::Damaged(format!("the engine gave up: {}", panic_text(&*panic))))
+    })
 }
 
-/// Opens a database; what the engine cannot read must not bring the process down with a panic.
-fn guarded(
-    name: &str,
-    open: impl FnOnce() -> Result<Database, DatabaseError>,
-) -> Result<Database, StorageError> {
-    match catch_unwind(AssertUnwindSafe(open)) {
-        Ok(Ok(database)) => Ok(database),
-        Ok(Err(DatabaseError::DatabaseAlreadyOpen)) => Err(StorageError::Locked),
-        Ok(Err(error)) => Err(StorageError::Damaged(format!("{name}: {error}"))),
-        Err(_) => Err(StorageError::Damaged(format!("{name}: the engine panicked over it"))),
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no reason given")
+}
+
+fn open_error(error: DatabaseError) -> StorageError {
+    match error {
+        DatabaseError::DatabaseAlreadyOpen => StorageError::Locked,
+        DatabaseError::Storage(error) => broken(error),
+        error => StorageError::Damaged(error.to_string()),
     }
 }
 
-fn broken(error: impl std::fmt::Display) -> StorageError {
-    StorageError::Disk(error.to_string())
+/// What redb said, in our words.
+fn broken(error: impl Into<redb::Error>) -> StorageError {
+    use std::io::ErrorKind;
+    match error.into() {
+        redb::Error::Corrupted(reason) => StorageError::Damaged(reason),
+        // Sizes and offsets that the file itself names, and that lead out of it.
+        redb::Error::Io(error)
+            if matches!(
+                error.kind(),
+                ErrorKind::InvalidData | ErrorKind::InvalidInput | ErrorKind::UnexpectedEof
+            ) =>
+        {
+            StorageError::Damaged(error.to_string())
+        }
+        error @ (redb::Error::TableTypeMismatch { .. } | redb::Error::TableIsMultimap(_)) => {
+            StorageError::Damaged(error.to_string())
+        }
+        error => StorageError::Disk(error.to_string()),
+    }
 }
+
+fn name_it(name: &str, error: StorageError) -> StorageError {
+    match error {
+        StorageError::Disk(reason) => StorageError::Disk(format!("{name}: {reason}")),
+        StorageError::Damaged(reason) => StorageError::Damaged(format!("{name}: {reason}")),
+        StorageError::Locked => StorageError::Locked,
+    }
+}
+
+#[cfg(test)]
+#[path = "engine_tests.rs"]
+mod tests;

@@ -12,6 +12,11 @@ type Rows = BTreeMap<Vec<u8>, Vec<u8>>;
 pub struct Tables([Rows; Table::ALL.len()]);
 
 impl Tables {
+    /// The rows of one table, for whoever compares disks.
+    pub fn rows(&self, table: Table) -> &BTreeMap<Vec<u8>, Vec<u8>> {
+        &self.0[table as usize]
+    }
+
     /// The rows of one table, for whoever plays the disk: rot, images, counts.
     pub fn rows_mut(&mut self, table: Table) -> &mut BTreeMap<Vec<u8>, Vec<u8>> {
         &mut self.0[table as usize]

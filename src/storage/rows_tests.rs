@@ -1,1 +1,189 @@
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+
 use super::*;
+use crate::storage::memory::Memory;
+use crate::storage::{Storage, Table};
+
+fn dots_() -> impl Strategy<Value = Dot> {
+    (any::<u64>(), any::<u64>()).prop_map(|(origin, seq)| Dot { origin: Origin(origin), seq })
+}
+
+fn stamps() -> impl Strategy<Value = Stamp> {
+    (any::<u64>(), any::<u16>()).prop_map(|(millis, counter)| Stamp { millis, counter })
+}
+
+fn keys() -> impl Strategy<Value = Key> {
+    "[a-z]{1,4}(/[a-z]{1,4}){0,3}".prop_map(|text| Key::new(text.into_bytes()).expect("a normal form"))
+}
+
+fn names() -> impl Strategy<Value = NodeId> {
+    "[a-z][a-z0-9-]{0,20}".prop_map(|name| NodeId::new(&name).expect("a name"))
+}
+
+fn versions() -> impl Strategy<Value = Version> {
+    let rest = (any::<bool>(), option::of(any::<u64>()), "[ -~]{0,255}", vec(any::<u8>(), 0..300));
+    (stamps(), dots_(), any::<u64>(), any::<u16>(), option::of(dots_()), rest).prop_map(
+        |(stamp, dot, joined, ruling, confirms, (tombstone, expires_at, content_type, value))| Version {
+            stamp,
+            dot,
+            author_joined: WallTime(joined),
+            ruling,
+            confirms,
+            tombstone,
+            expires_at: expires_at.map(WallTime),
+            content_type,
+            value: value.into(),
+        },
+    )
+}
+
+fn members_() -> impl Strategy<Value = Member> {
+    let states = [
+        MemberState::Alive,
+        MemberState::Suspect,
+        MemberState::Down,
+        MemberState::Left,
+        MemberState::Forgotten,
+    ];
+    let states = proptest::sample::select(states.to_vec());
+    let modes = proptest::sample::select(vec![Mode::Normal, Mode::ReadOnly, Mode::Draining]);
+    let place = (names(), "[a-z]{1,10}:[1-9][0-9]{0,3}");
+    (place, any::<u64>(), any::<u32>(), states, any::<u64>(), modes, option::of(any::<u64>())).prop_map(
+        |((id, address), life, incarnation, state, joined, mode, origin)| Member {
+            id,
+            address: Address::new(&address).expect("an address"),
+            life,
+            incarnation,
+            state,
+            joined: WallTime(joined),
+            mode,
+            origin: origin.map(Origin),
+        },
+    )
+}
+
+fn stored(batch: Batch) -> Memory {
+    let mut store = Memory::default();
+    store.apply(batch).expect("memory");
+    store
+}
+
+proptest! {
+    #[test]
+    fn a_record_reads_as_it_was_written(key in keys(), version in versions()) {
+        let entry = Entry { key: key.clone(), version: version.clone() };
+        let mut batch = Batch::default();
+        put_record(&mut batch, &entry, None);
+        let store = stored(batch);
+
+        prop_assert_eq!(record(&store, &key).unwrap(), Record::Version(version.clone()));
+        prop_assert_eq!(dots(&store, version.dot, version.dot, 2).unwrap(), vec![(version.dot, key)]);
+    }
+
+    #[test]
+    fn a_flipped_bit_anywhere_in_a_record_is_rot(key in keys(), version in versions(), place in any::<usize>()) {
+        let mut bytes = encode_record(&key, &version);
+        let bit = place % (bytes.len() * 8);
+        bytes[bit / 8] ^= 1 << (bit % 8);
+
+        prop_assert_eq!(decode_record(&key, bytes.into()), Record::Rotten);
+    }
+
+    #[test]
+    fn a_record_that_is_cut_short_or_grew_is_rot(
+        key in keys(), version in versions(), place in any::<usize>(), more in any::<u8>()
+    ) {
+        let bytes = encode_record(&key, &version);
+        let mut longer = bytes.clone();
+        longer.push(more);
+
+        let cut = &bytes[..place % bytes.len()];
+
+        prop_assert_eq!(decode_record(&key, Bytes::copy_from_slice(cut)), Record::Rotten);
+        prop_assert_eq!(decode_record(&key, longer.into()), Record::Rotten);
+    }
+
+    #[test]
+    fn a_record_under_another_key_is_rot(key in keys(), other in keys(), version in versions()) {
+        prop_assume!(key != other);
+        let bytes = encode_record(&key, &version);
+
+        prop_assert_eq!(decode_record(&other, bytes.into()), Record::Rotten);
+    }
+
+    #[test]
+    fn a_replaced_record_leaves_no_dot_behind(key in keys(), old in versions(), new in versions()) {
+        prop_assume!(old.dot != new.dot);
+        let mut batch = Batch::default();
+        put_record(&mut batch, &Entry { key: key.clone(), version: old.clone() }, None);
+        put_record(&mut batch, &Entry { key: key.clone(), version: new.clone() }, Some(old.dot));
+        let store = stored(batch);
+
+        prop_assert_eq!(dots(&store, old.dot, old.dot, 1).unwrap(), vec![]);
+        prop_assert_eq!(dots(&store, new.dot, new.dot, 1).unwrap(), vec![(new.dot, key)]);
+    }
+
+    #[test]
+    fn dots_sort_as_their_rows_do(a in dots_(), b in dots_()) {
+        prop_assert_eq!(a.cmp(&b), encode_dot(a).cmp(&encode_dot(b)));
+    }
+
+    #[test]
+    fn seen_members_and_identity_read_as_they_were_written(
+        origin in any::<u64>(),
+        runs in vec(any::<(u64, u64)>(), 0..5),
+        member in members_(),
+        (id, life, joined, high_water) in (names(), any::<u64>(), any::<u64>(), stamps()),
+    ) {
+        let identity_row = Identity { id, life, joined: WallTime(joined), high_water };
+        let mut batch = Batch::default();
+        put_seen(&mut batch, Origin(origin), &runs);
+        put_member(&mut batch, &member);
+        put_identity(&mut batch, &identity_row);
+        let store = stored(batch);
+
+        prop_assert_eq!(seen(&store).unwrap(), vec![(Origin(origin), runs)]);
+        prop_assert_eq!(members(&store).unwrap(), vec![member]);
+        prop_assert_eq!(identity(&store).unwrap(), Some(identity_row));
+    }
+
+    #[test]
+    fn rows_that_are_cut_short_are_damage_and_no_panic(member in members_(), cut in 0..30_usize) {
+        let mut batch = Batch::default();
+        put_member(&mut batch, &member);
+        put_seen(&mut batch, Origin(1), &[(1, 2)]);
+        put_identity(&mut batch, &Identity {
+            id: member.id, life: 1, joined: WallTime(1), high_water: Stamp { millis: 1, counter: 0 },
+        });
+        for (_, _, value) in &mut batch.changes {
+            let value = value.as_mut().expect("only puts");
+            value.truncate(cut.min(value.len() - 1));
+        }
+        let store = stored(batch);
+
+        // What is left of a text at the end may be a text; everything before it has a fixed length.
+        if cut < 18 {
+            prop_assert!(matches!(members(&store), Err(StorageError::Damaged(_))));
+            prop_assert!(matches!(identity(&store), Err(StorageError::Damaged(_))));
+        }
+        // No run at all is a list of runs too.
+        prop_assert_eq!(seen(&store).is_ok(), cut == 0);
+    }
+}
+
+#[test]
+fn a_row_under_what_is_no_key_is_damage() {
+    let mut batch = Batch::default();
+    batch.put(Table::Records, "a//b", "anything");
+    batch.put(Table::Dots, "short", "a");
+    let store = stored(batch);
+
+    let all = (Bound::Unbounded, Bound::Unbounded);
+    let (first, last) = ([0; 16], [255; 16]);
+    let dot = |bytes| decode_dot(bytes).expect("sixteen bytes");
+
+    assert!(matches!(records(&store, all, 1, false), Err(StorageError::Damaged(_))));
+    assert!(matches!(dots(&store, dot(&first), dot(&last), 1), Err(StorageError::Damaged(_))));
+}

@@ -218,10 +218,9 @@ impl Facts {
     /// Takes in a version that was not met before under this dot, or not with this content.
     pub fn add(&mut self, version: VersionFacts) -> VersionNo {
         let number = VersionNo(self.versions.len());
-        if self.dots.contains_key(&version.dot) {
+        let first = *self.dots.entry(version.dot).or_insert(number);
+        if first != number {
             self.impostors.push(number);
-        } else {
-            self.dots.insert(version.dot, number);
         }
         self.keys[version.key.0].versions.push(number);
         self.versions.push(version);
@@ -243,6 +242,15 @@ impl Facts {
             floors.resize(node.0 + 1, Floor::default());
         }
         floors[node.0].raise(&self.versions, version);
+    }
+
+    /// Holds `node` to what it said in its last pull: that it has every one of those versions, or a better one.
+    pub fn bind_to_pull(&mut self, node: NodeNo) {
+        let pulled = std::mem::take(&mut self.nodes[node.0].pulled);
+        let claimed = self.dots.iter().filter(|(dot, _)| pulled.contains(**dot));
+        let claimed: Vec<VersionNo> = claimed.map(|(_, &version)| version).collect();
+        claimed.into_iter().for_each(|version| self.raise(node, version));
+        self.nodes[node.0].pulled = pulled;
     }
 
     /// Nothing that was on `node`'s disk is known to be there any more.

@@ -75,7 +75,8 @@ pub struct Fall {
 }
 
 /// Judges `found` where `floor` or better must be. The gravest of three names wins: a resurrection, a lost
-/// acknowledged write (one that `writer` acknowledged, or anyone), or just a step down.
+/// acknowledged write (one that `writer` acknowledged, or anyone), or just a step down. Where the record is gone
+/// altogether it does not matter who acknowledged: no order of versions leads there.
 pub fn fall(
     facts: &Facts,
     key: KeyNo,
@@ -87,7 +88,7 @@ pub fn fall(
     if let Some(tombstone) = nores::resurrected(facts, found, floor) {
         return Some(Fall { code: "NORES", missing: tombstone });
     }
-    if let Some(write) = dur::lost_write(facts, key, found, top, writer) {
+    if let Some(write) = dur::lost_write(facts, key, found, top, writer.filter(|_| found.is_some())) {
         return Some(Fall { code: "DUR", missing: write });
     }
     Some(Fall { code: "ORD", missing: top })

@@ -3,6 +3,16 @@
 //! [`parse`] reads the YAML that people write; [`write`] writes it back. A scenario with its seed is complete:
 //! running it again gives the same run.
 
+pub mod fields;
+pub mod figures;
+pub mod help;
+pub mod line;
+pub mod parse;
+pub mod stage;
+pub mod tree;
+pub mod verbs;
+pub mod write;
+
 use std::ops::RangeInclusive;
 use std::time::Duration;
 

@@ -1,0 +1,37 @@
+# What people do here most. `just` alone lists it.
+
+set shell := ["bash", "-euo", "pipefail", "-c"]
+set positional-arguments
+
+# `just seed=7 sim` and `SEED=7 just sim` set it; `just sim seed=7` passes the word on to the simulator.
+seed := env("SEED", "")
+
+_list:
+    @just --list --unsorted
+
+# Format, lints and all tests: what a change must pass.
+check:
+    cargo fmt --all --check
+    cargo clippy --workspace --all-targets -- -D warnings
+    cargo test --workspace
+
+# A cluster of three on this machine, from examples/: ports 8081 to 8083. Ctrl-C stops it.
+run:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    cargo build --release --bin node
+    trap 'kill $(jobs -p) 2>/dev/null; wait' EXIT
+    trap 'exit 0' INT TERM
+    for number in 1 2 3; do
+        target/release/node "examples/node$number.yaml" &
+    done
+    echo "try: curl -X PUT localhost:8081/kv/color -d '\"red\"' && sleep 1 && curl localhost:8083/kv/color"
+    wait -n
+
+# One simulated life: just sim seed=7 | just sim 7 | just sim seed=7 scenario=rejoin_stale | just sim help
+sim *args:
+    @cargo run --quiet --release -p reknit-sim --bin sim -- {{ if seed == "" { "" } else { "seed=" + quote(seed) } }} "$@"
+
+# Many lives in the fast world: just sweep | just sweep 0..5000 | just sweep 0..100 scenario=smoke
+sweep seeds="0..1000" *args:
+    @shift; cargo run --quiet --release -p reknit-sim --bin sim -- seeds={{ trim_start_match(seeds, "seeds=") }} "$@"

@@ -1,0 +1,181 @@
+//! What clients do in a life: a few hot keys and many fresh ones, and races for the same key at different nodes.
+
+use std::time::Duration;
+
+use reknit::model::Ack;
+
+use super::LIFE;
+use super::dice::Dice;
+use super::kinds::{Kind, Kinds};
+use super::surroundings::TIMERS;
+use crate::scenario::stage::{Power, Stage};
+use crate::scenario::{Draw, Scenario, Step, Timed, WriteOptions};
+
+/// Fewest and most operations of one life.
+pub const OPERATIONS: (u64, u64) = (100, 250);
+
+/// The first operation; the nodes may have found each other by then or not.
+const FIRST: Duration = Duration::from_millis(300);
+
+/// What one seed's clients are like.
+struct Habits {
+    hot_keys: u64,
+    hot_percent: u32,
+    delete_percent: u32,
+    race_percent: u32,
+    ttl_percent: u32,
+    ack_percent: u32,
+    large: bool,
+    longest_delay: Duration,
+}
+
+impl Habits {
+    fn draw(seed: u64, kinds: &Kinds, story: &Scenario) -> Habits {
+        let mut dice = Dice::of(seed, "clients");
+        let (Draw::Each(delay) | Draw::Once(delay)) = &story.network.delay;
+        Habits {
+            hot_keys: dice.number(1, 8),
+            hot_percent: *dice.pick(&[30, 50, 50, 80]),
+            delete_percent: *dice.pick(&[5, 30, 60]),
+            race_percent: *dice.pick(&[30, 45, 60]),
+            ttl_percent: if kinds.has(Kind::Ttl) { *dice.pick(&[0, 0, 10, 30]) } else { 0 },
+            ack_percent: if kinds.has(Kind::Ack) { *dice.pick(&[0, 10, 40]) } else { 0 },
+            large: kinds.has(Kind::Odd) && dice.chance(5),
+            longest_delay: *delay.end(),
+        }
+    }
+}
+
+/// All operations of this life, in time order; `faults` are its faults, in time order.
+pub fn draw(seed: u64, kinds: &Kinds, story: &Scenario, faults: &[Timed]) -> Vec<Timed> {
+    let habits = Habits::draw(seed, kinds, story);
+    let many = Dice::of(seed, "operations").number(OPERATIONS.0, OPERATIONS.1);
+    let slot = (LIFE - FIRST) / u32::try_from(many).expect("a few hundred");
+    let mut stage = Stage::of(story);
+    let mut faults = faults.iter().peekable();
+    let mut fresh: Vec<Vec<u8>> = Vec::new();
+    let mut steps: Vec<Timed> = Vec::new();
+    let mut operation = 0;
+    while (steps.len() as u64) < many {
+        let mut dice = Dice::of(seed, &format!("operation/{operation}"));
+        // Slots keep the times in order, so that a delete can name a key that was put before it; races fill some.
+        let at = FIRST
+            + slot * u32::try_from(steps.len()).expect("a few hundred")
+            + dice.between(Duration::ZERO, slot);
+        while let Some(fault) = faults.next_if(|fault| fault.at <= at) {
+            stage.play(&fault.step).expect("drawn faults make sense");
+        }
+        let mut writer = Writer { kinds, habits: &habits, dice: &mut dice, operation, values: 0 };
+        let step = writer.step(&stage, &mut fresh);
+        let rival = writer.rival(&stage, &step);
+        steps.push(Timed { at, step });
+        steps.extend(rival.map(|(later, step)| Timed { at: (at + later).min(LIFE), step }));
+        operation += 1;
+    }
+    steps.sort_by_key(|timed| timed.at);
+    steps
+}
+
+/// Draws one operation and what races it.
+struct Writer<'a> {
+    kinds: &'a Kinds,
+    habits: &'a Habits,
+    dice: &'a mut Dice,
+    operation: u64,
+    values: u64,
+}
+
+impl Writer<'_> {
+    fn step(&mut self, stage: &Stage, fresh: &mut Vec<Vec<u8>>) -> Step {
+        let node = self.node(stage, None);
+        let hot = self.dice.chance(self.habits.hot_percent);
+        let hot_key = format!("h/{}", self.dice.number(1, self.habits.hot_keys)).into_bytes();
+        let known = if fresh.is_empty() { hot_key.clone() } else { self.recent(fresh) };
+        match self.dice.number(0, 99) {
+            0..20 => Step::Get { node, key: if hot { hot_key } else { known } },
+            kind if kind < 20 + u64::from(self.habits.delete_percent) * 8 / 10 => {
+                Step::Delete { node, key: if hot { hot_key } else { known }, options: self.options(false) }
+            }
+            _ if hot => self.put(node, hot_key),
+            _ => {
+                let key = self.fresh_key();
+                fresh.push(key.clone());
+                self.put(node, key)
+            }
+        }
+    }
+
+    /// A second write to the same key at another node: at once, a message's time later, or a round of sync later.
+    fn rival(&mut self, stage: &Stage, step: &Step) -> Option<(Duration, Step)> {
+        let (Step::Put { node, key, .. } | Step::Delete { node, key, .. }) = step else { return None };
+        if !self.dice.chance(self.habits.race_percent) {
+            return None;
+        }
+        let node = self.node(stage, Some(node));
+        let later = match self.dice.number(0, 3) {
+            0 => Duration::ZERO,
+            1 => Duration::from_micros(100),
+            2 => self.dice.between(Duration::ZERO, self.habits.longest_delay),
+            _ => self.dice.between(Duration::ZERO, TIMERS[3] * 2),
+        };
+        let step = match self.dice.chance(self.habits.delete_percent) {
+            true => Step::Delete { node, key: key.clone(), options: self.options(false) },
+            false => self.put(node, key.clone()),
+        };
+        Some((later, step))
+    }
+
+    /// Mostly a node that runs: a refused client teaches little.
+    fn node(&mut self, stage: &Stage, but: Option<&str>) -> String {
+        let running: Vec<&str> = stage.running().filter(|node| Some(*node) != but).collect();
+        let started = stage.all().filter(|(_, power)| *power != Power::Later).map(|(node, _)| node);
+        let started: Vec<&str> = started.filter(|node| Some(*node) != but).collect();
+        let choices = if running.is_empty() || self.dice.chance(10) { &started } else { &running };
+        (*self.dice.pick(choices)).to_owned()
+    }
+
+    fn recent(&mut self, fresh: &[Vec<u8>]) -> Vec<u8> {
+        const RECENT: usize = 20;
+        self.dice.pick(&fresh[fresh.len().saturating_sub(RECENT)..]).clone()
+    }
+
+    fn fresh_key(&mut self) -> Vec<u8> {
+        let key = format!("f/{}", self.operation);
+        if !self.kinds.has(Kind::Odd) || !self.dice.chance(15) {
+            return key.into_bytes();
+        }
+        let plain = key.clone().into_bytes();
+        match self.dice.number(0, 5) {
+            0 => format!("{key}/").into_bytes(),
+            1 => [&plain[..], b"\xff\xfe"].concat(),
+            2 => [&plain[..], &[b'x'; 255]].concat(),
+            3 => format!("_ts:{}:{key}", self.operation).into_bytes(),
+            4 => format!("{key}?a#b%2F c").into_bytes(),
+            _ => format!("h/1/{}", self.operation).into_bytes(),
+        }
+    }
+
+    fn put(&mut self, node: String, key: Vec<u8>) -> Step {
+        self.values += 1;
+        let mut value = format!("v{}.{}", self.operation, self.values);
+        if self.kinds.has(Kind::Odd) && self.dice.chance(5) {
+            // Around a packet; and once in a while more than a frame, which then travels in parts.
+            const FRAME: usize = 64 * 1024;
+            let large = self.habits.large && self.dice.chance(10);
+            let bytes = if large { FRAME + 1_000 } else { *self.dice.pick(&[64, 1_024, 1_500]) };
+            value = format!("{value}-{}", "x".repeat(bytes));
+        }
+        Step::Put { node, key, value, options: self.options(true) }
+    }
+
+    fn options(&mut self, with_ttl: bool) -> WriteOptions {
+        let mut options = WriteOptions::default();
+        if self.dice.chance(self.habits.ack_percent) {
+            options.ack = *self.dice.pick(&[Ack::Nodes(2), Ack::Majority]);
+        }
+        if with_ttl && self.dice.chance(self.habits.ttl_percent) {
+            options.ttl = Some(self.dice.log_between(Duration::from_millis(100), LIFE));
+        }
+        options
+    }
+}

@@ -1,0 +1,114 @@
+//! What the nodes of a life stand on from its start: links, clocks, disks, timers.
+
+use std::time::Duration;
+
+use super::dice::Dice;
+use super::kinds::{Kind, Kinds};
+use crate::scenario::{ClockModel, Clocks, Disks, Draw, Network, NodeConfig, OnCrash};
+
+/// The timers of simulated nodes: short, so that a minute holds many of each.
+pub fn config() -> NodeConfig {
+    let ms = |ms| Some(Duration::from_millis(ms));
+    NodeConfig {
+        probe_interval: ms(200),
+        suspect_timeout: ms(1_000),
+        gossip_interval_min: ms(1_000),
+        gossip_interval_max: ms(2_000),
+        sync_interval: ms(2_000),
+        catchup_interval: ms(1_000),
+        max_clock_drift: None,
+        tombstone_grace: None,
+    }
+}
+
+/// Lengths of time that mean something to such nodes: a few messages, a probe, a suspicion, a round of sync, and
+/// time enough for all of them.
+pub const TIMERS: [Duration; 5] = [
+    Duration::from_millis(50),
+    Duration::from_millis(200),
+    Duration::from_millis(1_000),
+    Duration::from_millis(2_000),
+    Duration::from_millis(6_000),
+];
+
+/// The links at the start.
+pub fn network(seed: u64, kinds: &Kinds) -> Network {
+    let mut dice = Dice::of(seed, "network");
+    let ms = Duration::from_millis;
+    let delay = if kinds.has(Kind::Delay) {
+        let low = dice.between(ms(0), ms(30));
+        low..=low + dice.log_between(ms(1), ms(200))
+    } else {
+        ms(1)..=ms(5)
+    };
+    let mut share =
+        |kind, percent, high| if kinds.has(kind) && dice.chance(percent) { dice.share(1, high) } else { 0.0 };
+    Network {
+        delay: Draw::Each(delay),
+        loss: share(Kind::Loss, 60, 300),
+        duplicate: share(Kind::Duplicate, 50, 300),
+        corrupt: share(Kind::Corrupt, 30, 10),
+        tail: share(Kind::Tail, 50, 20),
+    }
+}
+
+/// The clocks: one granularity for all, an offset and a drift for each.
+pub fn clocks(seed: u64, kinds: &Kinds, nodes: &[String]) -> Clocks {
+    let mut dice = Dice::of(seed, "clocks");
+    let millis: u64 = match kinds.has(Kind::Coarse) {
+        true => dice.weighted(&[(12, 100), (2, 10), (2, 1_000)]),
+        false => 1,
+    };
+    let all =
+        ClockModel { skew: Draw::Each(0..=0), granularity: Duration::from_millis(millis), drift_ppm: 0 };
+    let clock = |node: &String| {
+        let mut dice = Dice::of(seed, &format!("clock/{node}"));
+        let mut model = all.clone();
+        if kinds.has(Kind::Skew) {
+            let skew = skew(&mut dice);
+            model.skew = Draw::Each(skew..=skew);
+        }
+        if kinds.has(Kind::Drift) {
+            let ppm = if dice.chance(5) { dice.number(0, 50_000) } else { dice.number(0, 500) };
+            model.drift_ppm = signed(&mut dice, ppm);
+        }
+        (node.clone(), model)
+    };
+    let nodes = nodes.iter().map(clock).filter(|(_, model)| *model != all).collect();
+    Clocks { all, nodes }
+}
+
+fn skew(dice: &mut Dice) -> i64 {
+    let ms = Duration::from_millis;
+    let size = match dice.number(0, 99) {
+        0..40 => Duration::ZERO,
+        40..70 => dice.between(ms(0), ms(50)),
+        70..95 => dice.log_between(ms(50), ms(5_000)),
+        _ => dice.log_between(ms(5_000), ms(50_000)),
+    };
+    signed(dice, millis(size))
+}
+
+/// This number, or its negative.
+pub fn signed(dice: &mut Dice, size: u64) -> i64 {
+    let size = i64::try_from(size).expect("sizes are small");
+    if dice.chance(50) { size } else { -size }
+}
+
+/// A duration in whole milliseconds.
+pub fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).expect("plans last less than centuries")
+}
+
+/// The disks.
+pub fn disks(seed: u64, kinds: &Kinds) -> Disks {
+    let mut dice = Dice::of(seed, "disks");
+    let ms = Duration::from_millis;
+    let persist = match kinds.has(Kind::SlowDisk) {
+        true => ms(1)..=ms(2) + dice.log_between(ms(1), ms(300)),
+        false => ms(1)..=ms(5),
+    };
+    let tear = kinds.has(Kind::Tear) && dice.chance(50);
+    let on_crash = if tear { OnCrash::TearUnpersisted } else { OnCrash::LoseUnpersisted };
+    Disks { persist: Draw::Each(persist), on_crash }
+}

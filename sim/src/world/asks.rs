@@ -1,0 +1,108 @@
+//! What clients ask, in the scenario's words, and what of an answer a story can expect.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use reknit::model::{Condition, Key, Refusal, Reply, Request};
+
+use crate::scenario::{Found, WriteOptions};
+
+/// How long a client waits for `ack=N`.
+const ACK_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The request of `put`.
+pub fn put(key: Key, value: &str, options: &WriteOptions) -> Request {
+    Request::Put {
+        key,
+        value: Bytes::copy_from_slice(value.as_bytes()),
+        content_type: "text/plain".to_owned(),
+        ttl: options.ttl,
+        condition: Condition::None,
+        ack: options.ack,
+        timeout: ACK_TIMEOUT,
+    }
+}
+
+/// The request of `delete`.
+pub fn delete(key: Key, options: &WriteOptions) -> Request {
+    Request::Delete { key, condition: Condition::None, ack: options.ack, timeout: ACK_TIMEOUT }
+}
+
+/// The HTTP status that the API gives for a reply.
+pub fn status(reply: &Reply) -> u16 {
+    match reply {
+        Reply::Written { .. } | Reply::Members(_) | Reply::Status(_) | Reply::Done => 200,
+        Reply::Value(Some(_)) => 200,
+        Reply::Value(None) => 404,
+        Reply::Refused(refusal) => match refusal {
+            Refusal::Mode(_) | Refusal::TooManyPending { .. } => 503,
+            Refusal::Condition { .. } => 412,
+            Refusal::AckAboveMembers { .. } => 400,
+            Refusal::AckTimeout { .. } => 504,
+            Refusal::Corrupt => 500,
+            Refusal::Member(_) => 409,
+        },
+    }
+}
+
+/// What a story expects of one answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Expected {
+    /// Whatever comes.
+    Anything,
+    /// This HTTP status.
+    Status(u16),
+    /// A read that shows this.
+    Shows(Found),
+}
+
+impl Expected {
+    /// What is wrong with `reply`, if something is; `None` as a reply is none at all.
+    pub fn judge(&self, reply: Option<&Reply>) -> Option<String> {
+        let wanted = match self {
+            Expected::Anything => return None,
+            Expected::Status(status) => format!("status {status}"),
+            Expected::Shows(found) => describe(found),
+        };
+        let Some(reply) = reply else { return Some(format!("{wanted} was expected, but nobody answered")) };
+        (!self.is_met_by(reply)).then(|| format!("{wanted} was expected, but it was {}", shown(reply)))
+    }
+
+    fn is_met_by(&self, reply: &Reply) -> bool {
+        match (self, reply) {
+            (Expected::Anything, _) => true,
+            // A delete is answered with 204, everything else that went well with 200.
+            (Expected::Status(wanted), reply) => {
+                let status = status(reply);
+                status == *wanted || status == 200 && *wanted == 204
+            }
+            (Expected::Shows(found), Reply::Value(version)) => match found {
+                Found::Value(value) => {
+                    version.as_ref().is_some_and(|version| version.value == value.as_bytes())
+                }
+                Found::Found => version.is_some(),
+                Found::Absent => version.is_none(),
+                Found::Siblings(_) => false,
+            },
+            (Expected::Shows(_), _) => false,
+        }
+    }
+}
+
+fn describe(found: &Found) -> String {
+    match found {
+        Found::Value(value) => format!("`{value}`"),
+        Found::Found => "a value".to_owned(),
+        Found::Absent => "no value".to_owned(),
+        Found::Siblings(count) => format!("{count} siblings"),
+    }
+}
+
+fn shown(reply: &Reply) -> String {
+    match reply {
+        Reply::Value(Some(version)) => format!("`{}`", String::from_utf8_lossy(&version.value)),
+        Reply::Value(None) => "no value".to_owned(),
+        Reply::Refused(refusal) => format!("status {}: {refusal}", status(reply)),
+        other => format!("status {}", status(other)),
+    }
+}

@@ -1,0 +1,282 @@
+//! The parts of a run, one after the other, and what is judged at the end of each.
+//!
+//! Faults and clients; then everything heals and is quiet until the replicas agree; they go on agreeing; all
+//! power fails at once, and they agree again; nobody has anything left to say; at last the story's own checks.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use reknit::model::Key;
+use reknit::storage::rows;
+use xxhash_rust::xxh3::Xxh3Default;
+
+use super::{Cue, Power, Stage};
+use crate::check::{Dump, Phase, Site};
+use crate::scenario::{Boundary, Expectation, Place};
+use crate::trace::Event;
+use crate::world::Order;
+use crate::world::settings::quiet_bound;
+
+/// How often the replicas are compared while everybody waits for them to agree.
+const COMPARE_EVERY: Duration = Duration::from_millis(50);
+/// However long the intervals of a story are, nobody watches a cluster that agrees for longer than this.
+const WATCH_MAX: Duration = Duration::from_secs(60);
+/// How long the last questions may take.
+const CHECK_MAX: Duration = Duration::from_secs(1);
+
+/// What is going on.
+#[derive(Clone, Debug)]
+pub(super) enum Part {
+    /// The timeline.
+    Faults,
+    /// Waiting for agreement, which `phase` will then judge.
+    Quiet { phase: Phase, since: Duration, compare_at: Duration, limit: Duration },
+    /// They agree, and go on doing so.
+    Hold { phase: Phase, until: Duration },
+    /// Nobody should have anything to say.
+    Idle { until: Duration, data_frames: u64 },
+    /// The story's own questions are on their way.
+    Check { until: Duration },
+    /// All is done.
+    Over,
+}
+
+/// Why the world shows its records.
+#[derive(Clone, Debug)]
+pub(super) enum Look {
+    /// The end of a phase.
+    Judge(Phase),
+    /// `count WHERE PREFIX is N`.
+    Count { place: Place, prefix: Vec<u8>, is: usize },
+}
+
+impl Stage {
+    /// What comes next, at virtual time `at`.
+    pub fn next(&mut self, at: Duration) -> Order {
+        loop {
+            if self.is_broken {
+                return Order::Over;
+            }
+            if let Some(order) = self.todo.pop_front() {
+                return order;
+            }
+            let Some(order) = self.advance(at) else { continue };
+            let Some(until) = self.until else { return order };
+            return match order {
+                Order::Until(_) if at >= until => Order::Over,
+                Order::Until(next) => Order::Until(next.min(until)),
+                other => other,
+            };
+        }
+    }
+
+    fn advance(&mut self, at: Duration) -> Option<Order> {
+        match self.part {
+            Part::Faults => match self.script.get(self.cursor) {
+                Some((when, _)) if *when > at => Some(Order::Until(*when)),
+                Some((_, cue)) => {
+                    let cue = cue.clone();
+                    self.cursor += 1;
+                    self.follow(at, cue);
+                    None
+                }
+                None => {
+                    self.heal(at);
+                    None
+                }
+            },
+            Part::Quiet { ref mut compare_at, .. } => {
+                if at < *compare_at {
+                    return Some(Order::Until(*compare_at));
+                }
+                *compare_at = at + COMPARE_EVERY;
+                Some(Order::Compare)
+            }
+            Part::Hold { until, .. } | Part::Idle { until, .. } if at < until => Some(Order::Until(until)),
+            Part::Hold { phase, .. } => Some(self.judge(phase)),
+            Part::Idle { data_frames, .. } => {
+                let moved = self.data_frames - data_frames;
+                if moved > 0 {
+                    let text = format!("{moved} data frames were sent although all replicas agree");
+                    self.broken("QUIET", Site::Phase(Phase::Idle), at, None, None, text);
+                }
+                Some(self.judge(Phase::Idle))
+            }
+            Part::Check { until } => {
+                if !self.asks.is_empty() && at < until {
+                    return Some(Order::Until(at + COMPARE_EVERY));
+                }
+                (0..self.names.len()).for_each(|node| self.lose_asks(at, node));
+                self.part = Part::Over;
+                None
+            }
+            Part::Over => Some(Order::Over),
+        }
+    }
+
+    fn follow(&mut self, at: Duration, cue: Cue) {
+        match cue {
+            Cue::Start(node) => {
+                if self.machines[node].power == Power::Never {
+                    self.todo.push_back(Order::Start(node));
+                }
+            }
+            Cue::Step(step) => self.step(at, &step),
+        }
+    }
+
+    /// Faults end here: links, clocks and processes are as they should be.
+    fn heal(&mut self, at: Duration) {
+        self.begin(at, "heal");
+        self.links.become_benign();
+        self.clocks.iter_mut().for_each(crate::clocks::MachineClock::thaw);
+        for (node, machine) in self.machines.iter_mut().enumerate() {
+            if std::mem::take(&mut machine.is_armed) {
+                self.todo.push_back(Order::Disarm(node));
+            }
+            if std::mem::take(&mut machine.is_paused) {
+                self.todo.push_back(Order::Resume(node));
+            }
+            if machine.power == Power::Off && !machine.is_removed {
+                self.todo.push_back(Order::Start(node));
+            }
+        }
+        self.become_quiet(at, Phase::Quiet);
+    }
+
+    fn become_quiet(&mut self, at: Duration, phase: Phase) {
+        self.begin(at, phase.name());
+        self.ghost.quiet_from(at);
+        let promised = self.scenario.check.iter().map(|expectation| match expectation {
+            Expectation::Agree { within } => *within,
+            Expectation::Get { .. } | Expectation::Count { .. } => Duration::ZERO,
+        });
+        let bound = quiet_bound(&self.settings[0].timing, self.names.len());
+        let limit = at + bound.max(promised.max().unwrap_or_default());
+        self.part = Part::Quiet { phase, since: at, compare_at: at, limit };
+    }
+
+    /// The nodes of [`Stage::core`] hold equal records, or they do not.
+    pub fn compared(&mut self, at: Duration, agree: bool) {
+        let Part::Quiet { phase, since, limit, .. } = self.part else { return };
+        self.ghost.compared(at, agree);
+        if agree {
+            let after_millis = (at - since).as_millis() as u64;
+            self.trace.record(at, None, &Event::Agree { after_millis });
+            // What is still under way since the faults is part of them: it may set off a stream, and must not
+            // do any harm.
+            let until = self.links.last_arrival().max(at) + self.while_watched();
+            self.part = Part::Hold { phase, until };
+        } else if at >= limit {
+            // The judgement tells which keys differ; nothing after it would tell more.
+            let order = self.judge(phase);
+            self.todo.push_back(order);
+            self.part = Part::Over;
+        }
+    }
+
+    /// Long enough that whoever still has something to say would say it.
+    fn while_watched(&self) -> Duration {
+        let timing = &self.settings[0].timing;
+        let intervals = timing.sync_interval + timing.gossip_interval_max + timing.probe_interval * 5;
+        intervals.min(WATCH_MAX)
+    }
+
+    fn judge(&mut self, phase: Phase) -> Order {
+        self.looks.push_back(Look::Judge(phase));
+        Order::Look
+    }
+
+    /// The records of the nodes of [`Stage::core`].
+    pub fn looked(&mut self, at: Duration, records: &BTreeMap<usize, Dump>) {
+        match self.looks.pop_front().expect("a look was ordered") {
+            Look::Judge(phase) => self.judged(at, phase, records),
+            Look::Count { place, prefix, is } => {
+                for (&node, records) in records {
+                    if place == Place::Everywhere || place == Place::Node(self.names[node].clone()) {
+                        self.count(at, node, records, (&prefix, is));
+                    }
+                }
+            }
+        }
+    }
+
+    fn judged(&mut self, at: Duration, phase: Phase, records: &BTreeMap<usize, Dump>) {
+        for (&node, records) in records {
+            self.trace.record(at, Some(node), &Event::Digest { records: digest(records) });
+        }
+        let named = records.iter().map(|(&node, dump)| (self.names[node].clone(), dump.clone())).collect();
+        self.ghost.judge_phase(at, phase, &named);
+        if matches!(self.part, Part::Over) {
+            return;
+        }
+        match phase {
+            Phase::Quiet | Phase::Drained => {
+                self.converged_after = self.ghost.converged_after();
+                self.judge_agreement(at);
+                self.cycle_power(at);
+            }
+            Phase::Cold => {
+                self.begin(at, "idle");
+                let until = at + self.while_watched() * 2;
+                self.part = Part::Idle { until, data_frames: self.data_frames };
+            }
+            Phase::Idle => self.check_story(at),
+        }
+    }
+
+    /// `replicas agree within 30s`
+    fn judge_agreement(&mut self, at: Duration) {
+        let Some(took) = self.converged_after else { return };
+        for expectation in self.scenario.check.clone() {
+            if let Expectation::Agree { within } = expectation
+                && took > within
+            {
+                let text = format!("the replicas agreed after {took:?}; the story allows {within:?}");
+                self.broken("STORY", Site::Phase(Phase::Quiet), at, None, None, text);
+            }
+        }
+    }
+
+    fn cycle_power(&mut self, at: Duration) {
+        self.begin(at, "power-cycle");
+        let core = self.core();
+        self.todo.extend(core.iter().map(|&node| Order::Crash(node, Boundary::BetweenTurns)));
+        self.todo.extend(core.iter().map(|&node| Order::Start(node)));
+        self.become_quiet(at, Phase::Cold);
+    }
+
+    fn check_story(&mut self, at: Duration) {
+        self.begin(at, "check");
+        self.part = Part::Check { until: at + CHECK_MAX };
+        for expectation in self.scenario.check.clone() {
+            self.expect(at, &expectation);
+        }
+    }
+
+    fn begin(&mut self, at: Duration, name: &str) {
+        self.trace.record(at, None, &Event::Phase { name });
+    }
+
+    fn count(&mut self, at: Duration, node: usize, records: &Dump, (prefix, is): (&[u8], usize)) {
+        let wall = self.now(node, at).wall;
+        let is_counted = |(key, version): &(&Key, &reknit::model::Version)| {
+            key.as_bytes().starts_with(prefix) && version.is_live_at(wall.0)
+        };
+        let found = records.iter().filter(is_counted).count();
+        if found != is {
+            let prefix = String::from_utf8_lossy(prefix);
+            let text = format!("{is} keys under `{prefix}` were expected, but there are {found}");
+            self.broken("STORY", Site::Dump, at, Some(node), None, text);
+        }
+    }
+}
+
+fn digest(records: &Dump) -> u64 {
+    let mut hasher = Xxh3Default::new();
+    for (key, version) in records {
+        hasher.update(key.as_bytes());
+        hasher.update(&rows::encode_record(key, version));
+    }
+    hasher.digest()
+}

@@ -1,0 +1,110 @@
+//! Whether this node lives, serves, and how it stands.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::response::Response;
+use serde::Serialize;
+
+use super::problem::{Code, Problem};
+use super::{Shared, json};
+use crate::model::{Member, Mode, NodeId, Stamp, Status};
+use crate::protocol::wire::PROTOCOL_VERSION;
+
+/// How long a probe waits for the loop. Probes ask often; a slow disk is not a dead node.
+pub const PROBE_PATIENCE: Duration = Duration::from_secs(2);
+
+#[derive(Serialize)]
+struct Health {
+    status: &'static str,
+    mode: Mode,
+    member_count: usize,
+    node_id: NodeId,
+}
+
+/// `GET /health`
+pub async fn health(State(shared): State<Arc<Shared>>) -> Result<Response, Problem> {
+    let Status { me, member_count, .. } = *shared.status().await?;
+    let status = match me.mode {
+        Mode::Normal | Mode::ReadOnly => "ok",
+        Mode::Draining => "draining",
+    };
+    Ok(json(&Health { status, mode: me.mode, member_count, node_id: me.id }))
+}
+
+#[derive(Serialize)]
+struct Ok200 {
+    status: &'static str,
+}
+
+/// `GET /livez`: fails only when the loop is over, which a restart would mend.
+pub async fn livez(State(shared): State<Arc<Shared>>) -> Result<Response, Problem> {
+    match tokio::time::timeout(PROBE_PATIENCE, shared.status()).await {
+        Ok(Err(problem)) if problem.code() == Code::Stopped => Err(problem),
+        Ok(_) | Err(_) => Ok(json(&Ok200 { status: "ok" })),
+    }
+}
+
+/// `GET /readyz`: whether clients should be sent here. A peer that is down does not count.
+pub async fn readyz(State(shared): State<Arc<Shared>>) -> Result<Response, Problem> {
+    let status = tokio::time::timeout(PROBE_PATIENCE, shared.status()).await;
+    let status = status.map_err(|_| Problem::new(Code::Busy, "the node takes long to answer"))??;
+    match status.me.mode {
+        Mode::Normal | Mode::ReadOnly => Ok(json(&Ok200 { status: "ok" })),
+        Mode::Draining => Err(Problem::new(Code::Draining, "this node is on its way out")),
+    }
+}
+
+#[derive(Serialize)]
+struct Version {
+    name: &'static str,
+    version: &'static str,
+    protocol_version: u16,
+}
+
+/// `GET /version`
+pub async fn version(State(shared): State<Arc<Shared>>) -> Response {
+    let version = shared.app.info.version;
+    json(&Version { name: "reknit", version, protocol_version: PROTOCOL_VERSION })
+}
+
+#[derive(Serialize)]
+struct Standing {
+    node: Member,
+    member_count: usize,
+    alive_count: usize,
+    origins: usize,
+    dots_seen: u64,
+    /// Nodes with equal hashes have covered the same versions.
+    seen_hash: String,
+    high_water: Stamp,
+    peers: Vec<Peer>,
+    counters: BTreeMap<&'static str, u64>,
+}
+
+#[derive(Serialize)]
+struct Peer {
+    id: NodeId,
+    stream: &'static str,
+    in_step: bool,
+}
+
+/// `GET /status`
+pub async fn status(State(shared): State<Arc<Shared>>) -> Result<Response, Problem> {
+    let status = *shared.status().await?;
+    let peers = status.peers.into_iter();
+    let peers = peers.map(|peer| Peer { id: peer.id, stream: peer.stream, in_step: peer.in_step });
+    Ok(json(&Standing {
+        node: status.me,
+        member_count: status.member_count,
+        alive_count: status.alive_count,
+        origins: status.origins,
+        dots_seen: status.dots_seen,
+        seen_hash: format!("{:016x}", status.seen_hash),
+        high_water: status.high_water,
+        peers: peers.collect(),
+        counters: status.counters.into_iter().collect(),
+    }))
+}

@@ -1,0 +1,228 @@
+//! One key: put, read, delete.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{Request as HttpRequest, State};
+use axum::http::header::{
+    CACHE_CONTROL, CONTENT_ENCODING, CONTENT_RANGE, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_MATCH,
+    IF_NONE_MATCH, X_CONTENT_TYPE_OPTIONS,
+};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::params::{self, Params};
+use super::problem::{Code, Problem};
+use super::tags::{self, Tags};
+use super::{Shared, body, json, media, odd, reads};
+use crate::model::{Ack, Condition, Key, Reply, Request, Version, VersionId};
+use crate::storage::rows::{self, Record};
+
+/// How long a write waits for its confirmations unless it says otherwise.
+const ACK_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest wait for confirmations.
+const ACK_TIMEOUT_MAX: Duration = Duration::from_secs(60);
+/// Longest time to live: ten years.
+const TTL_MAX: Duration = Duration::from_secs(3650 * 86_400);
+
+const TIMESTAMP: HeaderName = HeaderName::from_static("x-reknit-timestamp");
+const NODE: HeaderName = HeaderName::from_static("x-reknit-node");
+
+/// A write as its client sees it.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Written {
+    uuid: Uuid,
+    timestamp: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    acked: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    asked: Option<u16>,
+}
+
+impl Written {
+    /// The version that was written.
+    pub fn of(id: VersionId) -> Written {
+        Written { uuid: id.uuid, timestamp: id.stamp.millis, acked: None, asked: None }
+    }
+
+    /// On how many nodes it is known to be, of how many that were asked for.
+    pub fn confirmed(self, acked: u16, asked: u16) -> Written {
+        Written { acked: Some(acked), asked: Some(asked), ..self }
+    }
+}
+
+/// `PUT /kv/{key}`
+pub async fn put(State(shared): State<Arc<Shared>>, request: HttpRequest) -> Result<Response, Problem> {
+    let (parts, body) = request.into_parts();
+    let wanted = match Put::read(&parts) {
+        Ok(wanted) => wanted,
+        Err(problem) => {
+            body::discard(&parts.headers, body).await;
+            return Err(problem);
+        }
+    };
+    let limits = &shared.app.limits;
+    let value = body::take(&parts.headers, body, limits.value_bytes_max, limits.body_patience).await?;
+    let Put { key, content_type, ttl, write } = wanted;
+    if media::is_json(&content_type) {
+        media::check_json(&value)?;
+    }
+    let Write { condition, ack, timeout } = write;
+    let request = Request::Put { key, value, content_type, ttl, condition, ack, timeout };
+    let written = shared.write(request, timeout).await?;
+    let mut response = json(&written);
+    response.headers_mut().insert(ETAG, etag(written.uuid));
+    Ok(response)
+}
+
+/// `DELETE /kv/{key}`
+pub async fn delete(State(shared): State<Arc<Shared>>, request: HttpRequest) -> Result<Response, Problem> {
+    let (parts, _) = request.into_parts();
+    let key = key(&parts)?;
+    let params = Params::parse(parts.uri.query(), &["ack", "timeout"])?;
+    let Write { condition, ack, timeout } = Write::read(&params, &parts.headers)?;
+    let written = shared.write(Request::Delete { key, condition, ack, timeout }, timeout).await?;
+    Ok((StatusCode::NO_CONTENT, [(TIMESTAMP, HeaderValue::from(written.timestamp))]).into_response())
+}
+
+/// `GET /kv/{key}`, and `HEAD`
+pub async fn read(State(shared): State<Arc<Shared>>, request: HttpRequest) -> Result<Response, Problem> {
+    let (parts, _) = request.into_parts();
+    let key = key(&parts)?;
+    Params::parse(parts.uri.query(), &[])?;
+    let matches = Tags::read(&parts.headers, &IF_MATCH)?;
+    let differs = Tags::read(&parts.headers, &IF_NONE_MATCH)?;
+
+    let Some(version) = shared.version(&key)? else {
+        if matches.is_some() {
+            return Err(Problem::new(Code::ConditionFailed, "this node has no live value under the key"));
+        }
+        return Err(Problem::new(Code::NotFound, format!("this node has no value under {key}")));
+    };
+
+    let uuid = version.uuid();
+    if matches.is_some_and(|tags| !tags.names_strongly(uuid)) {
+        let detail = format!("this node has version \"{uuid}\" under the key");
+        return Err(Problem::new(Code::ConditionFailed, detail));
+    }
+    let is_known = differs.is_some_and(|tags| tags.names(uuid));
+    Ok(shared.show(version, is_known))
+}
+
+impl Shared {
+    async fn write(&self, request: Request, timeout: Duration) -> Result<Written, Problem> {
+        match self.ask(request, timeout).await? {
+            Reply::Written { id, .. } => Ok(Written::of(id)),
+            other => Err(odd(&other)),
+        }
+    }
+
+    /// The key's live version, from what is durable.
+    fn version(&self, key: &Key) -> Result<Option<Version>, Problem> {
+        let wall = self.app.clock.now().wall;
+        let (record, millis) = self.app.reader.snapshot(|store| {
+            let record = rows::record(store, key)?;
+            Ok((record, reads::read_millis(store, wall)?))
+        })?;
+        match record {
+            Record::Absent => Ok(None),
+            Record::Version(version) => Ok(Some(version).filter(|version| version.is_live_at(millis))),
+            Record::Rotten => {
+                self.metrics.corrupt_record();
+                Err(Problem::new(Code::CorruptRecord, format!("the record of {key} fails its checksum")))
+            }
+        }
+    }
+
+    /// The value byte for byte, or only its name if the client has it already.
+    fn show(&self, version: Version, is_known: bool) -> Response {
+        let uuid = version.uuid();
+        let mut headers = HeaderMap::new();
+        headers.insert(ETAG, etag(uuid));
+        headers.insert(TIMESTAMP, HeaderValue::from(version.stamp.millis));
+        headers.insert(NODE, text(self.app.info.id.as_str()));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+        // Values are whatever clients wrote: a browser must neither guess what they are nor run them.
+        headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static("sandbox"));
+        if is_known {
+            return (StatusCode::NOT_MODIFIED, headers).into_response();
+        }
+        headers.insert(CONTENT_TYPE, text(&version.content_type));
+        (headers, Body::from(version.value)).into_response()
+    }
+}
+
+/// What a PUT asks for, besides its body.
+struct Put {
+    key: Key,
+    content_type: String,
+    ttl: Option<Duration>,
+    write: Write,
+}
+
+impl Put {
+    fn read(parts: &Parts) -> Result<Put, Problem> {
+        let key = key(parts)?;
+        let params = Params::parse(parts.uri.query(), &["ack", "timeout", "ttl"])?;
+        let ttl = params.duration("ttl", TTL_MAX)?;
+        let content_type = media::of_request(&parts.headers)?;
+        // What is stored is the bytes and their type alone, so neither of these would come back with them.
+        let encoding = super::problem::single_header(&parts.headers, &CONTENT_ENCODING)?;
+        if encoding.is_some_and(|encoding| !encoding.eq_ignore_ascii_case("identity")) {
+            let detail = "send the bytes as they are, without Content-Encoding";
+            return Err(Problem::new(Code::ContentEncoding, detail));
+        }
+        if parts.headers.contains_key(CONTENT_RANGE) {
+            return Err(Problem::new(Code::BadHeader, "a part of a value cannot be written: Content-Range"));
+        }
+        Ok(Put { key, content_type, ttl, write: Write::read(&params, &parts.headers)? })
+    }
+}
+
+/// What every write can ask for.
+struct Write {
+    condition: Condition,
+    ack: Ack,
+    timeout: Duration,
+}
+
+impl Write {
+    fn read(params: &Params, headers: &HeaderMap) -> Result<Write, Problem> {
+        let ack = match params.text("ack")? {
+            None | Some("local") => Ack::Local,
+            Some("majority") => Ack::Majority,
+            Some(count) => {
+                let nodes = count.parse().ok().filter(|nodes| *nodes > 0);
+                Ack::Nodes(nodes.ok_or_else(|| {
+                    params::bad(format!("ack={count} is neither local nor majority nor a number of nodes from 1"))
+                })?)
+            }
+        };
+        let timeout = params.duration("timeout", ACK_TIMEOUT_MAX)?.unwrap_or(ACK_TIMEOUT);
+        Ok(Write { condition: tags::condition(headers)?, ack, timeout })
+    }
+}
+
+/// The key is the path as it came, which the router's own decoding would have changed.
+fn key(parts: &Parts) -> Result<Key, Problem> {
+    let path = parts.uri.path().strip_prefix("/kv/").unwrap_or_default();
+    Ok(Key::from_path(path)?)
+}
+
+fn etag(uuid: Uuid) -> HeaderValue {
+    text(&format!("\"{uuid}\""))
+}
+
+/// A header of our own, or one that was a header before.
+fn text(value: &str) -> HeaderValue {
+    HeaderValue::from_str(value).unwrap_or_else(|_| HeaderValue::from_static("application/octet-stream"))
+}
+
+#[cfg(test)]
+#[path = "kv_tests.rs"]
+mod tests;

@@ -1,0 +1,57 @@
+//! Media types: what a value's bytes are said to be.
+
+use axum::http::HeaderMap;
+use axum::http::header::CONTENT_TYPE;
+use serde::de::IgnoredAny;
+
+use super::problem::{Code, Problem, single_header};
+use crate::model::Version;
+
+/// What a value without a media type is.
+pub const JSON: &str = "application/json";
+/// What `curl -d` sends unless told otherwise. Nobody stores forms, so it counts as no media type.
+const FORM: &str = "application/x-www-form-urlencoded";
+
+/// The media type that a request's body is stored under.
+///
+/// # Errors
+/// The header is no media type, or longer than can be stored.
+pub fn of_request(headers: &HeaderMap) -> Result<String, Problem> {
+    let Some(given) = single_header(headers, &CONTENT_TYPE)? else { return Ok(JSON.to_owned()) };
+    if given.len() > Version::CONTENT_TYPE_BYTES_MAX {
+        let limit = Version::CONTENT_TYPE_BYTES_MAX;
+        let detail = format!("the media type has {} bytes; the limit is {limit}", given.len());
+        return Err(Problem::new(Code::BadHeader, detail).with_limit(limit as u64));
+    }
+    let is_token = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_graphic());
+    let is_type = essence(given).split_once('/').is_some_and(|(kind, sub)| is_token(kind) && is_token(sub));
+    if !is_type {
+        return Err(Problem::new(Code::BadHeader, format!("{given:?} is no media type such as {JSON}")));
+    }
+    Ok(if essence(given).eq_ignore_ascii_case(FORM) { JSON.to_owned() } else { given.to_owned() })
+}
+
+/// Whether a media type promises JSON: `application/json` or `…+json`, with any parameters.
+pub fn is_json(content_type: &str) -> bool {
+    let essence = essence(content_type);
+    let ends_with = |suffix: &str| {
+        let start = essence.len().checked_sub(suffix.len());
+        start.and_then(|start| essence.get(start..)).is_some_and(|end| end.eq_ignore_ascii_case(suffix))
+    };
+    essence.eq_ignore_ascii_case(JSON) || ends_with("+json")
+}
+
+/// Checks that the bytes are one JSON text.
+///
+/// # Errors
+/// They are not, and where.
+pub fn check_json(value: &[u8]) -> Result<(), Problem> {
+    let bad = |detail: String| Problem::new(Code::InvalidJson, detail);
+    let text = std::str::from_utf8(value).map_err(|error| bad(format!("not UTF-8: {error}")))?;
+    serde_json::from_str::<IgnoredAny>(text).map_err(|error| bad(error.to_string()))?;
+    Ok(())
+}
+
+fn essence(content_type: &str) -> &str {
+    content_type.split(';').next().unwrap_or_default().trim()
+}

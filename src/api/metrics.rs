@@ -1,0 +1,194 @@
+//! Figures for Prometheus, in OpenMetrics text. Each app has its own registry; keys are never labels.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{MatchedPath, State};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{Method, StatusCode};
+use axum::response::{IntoResponse, Response};
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::{encode_eof, encode_registry};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::metrics::info;
+use prometheus_client::registry::{Registry, Unit};
+
+use super::health::PROBE_PATIENCE;
+use super::problem::Problem;
+use super::{Info, Shared};
+use crate::model::{MemberState, MemberView, Status};
+
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// The routes as labels: a fixed list, so that no client can make up new ones.
+const ROUTES: [&str; 16] = [
+    "/kv",
+    "/kv/",
+    "/kv/{*key}",
+    "/members",
+    "/members/",
+    "/members/join",
+    "/members/leave",
+    "/members/remove",
+    "/merkle_tree/root",
+    "/health",
+    "/livez",
+    "/readyz",
+    "/version",
+    "/status",
+    "/metrics",
+    "/peer",
+];
+
+/// A route as a label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Route(&'static str);
+
+impl Route {
+    /// The route that a request was matched with.
+    pub fn of(path: Option<&MatchedPath>) -> Route {
+        let known = path.and_then(|path| ROUTES.iter().find(|route| **route == path.as_str()));
+        Route(known.copied().unwrap_or("none"))
+    }
+
+    /// Its path.
+    pub fn name(self) -> &'static str {
+        self.0
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Answered {
+    route: &'static str,
+    method: &'static str,
+    code: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Timed {
+    route: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Build {
+    version: String,
+    node: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct InState {
+    state: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Counted {
+    event: &'static str,
+}
+
+/// What the API itself counts.
+pub struct Metrics {
+    registry: Registry,
+    answered: Family<Answered, Counter>,
+    took: Family<Timed, Histogram, fn() -> Histogram>,
+    corrupt_records: Counter,
+}
+
+fn durations() -> Histogram {
+    // From 50 µs to about 13 s.
+    Histogram::new(exponential_buckets(0.000_05, 4.0, 10))
+}
+
+impl Metrics {
+    /// Counts from zero.
+    pub fn new(info: &Info) -> Metrics {
+        let mut registry = Registry::with_prefix("reknit");
+        let answered = Family::default();
+        let took: Family<Timed, Histogram, fn() -> Histogram> = Family::new_with_constructor(durations);
+        let corrupt_records = Counter::default();
+        registry.register("http_requests", "Requests answered", answered.clone());
+        let help = "Time from a request's head to its answer's head";
+        registry.register_with_unit("http_request_duration", help, Unit::Seconds, took.clone());
+        let help = "Reads that met a record which fails its checksum";
+        registry.register("corrupt_reads", help, corrupt_records.clone());
+        let build = Build { version: info.version.to_owned(), node: info.id.to_string() };
+        registry.register("build", "What runs here", info::Info::new(build));
+        Metrics { registry, answered, took, corrupt_records }
+    }
+
+    /// Counts an answered request.
+    pub fn answered(&self, Route(route): Route, method: &Method, code: StatusCode, took: Duration) {
+        let method = match *method {
+            Method::GET => "GET",
+            Method::HEAD => "HEAD",
+            Method::PUT => "PUT",
+            Method::POST => "POST",
+            Method::DELETE => "DELETE",
+            _ => "other",
+        };
+        self.answered.get_or_create(&Answered { route, method, code: code.as_u16() }).inc();
+        self.took.get_or_create(&Timed { route }).observe(took.as_secs_f64());
+    }
+
+    /// Counts a read of a record that fails its checksum.
+    pub fn corrupt_record(&self) {
+        self.corrupt_records.inc();
+    }
+}
+
+/// `GET /metrics`: answers even when the node does not; then its part is missing and `reknit_node_answers` is 0.
+pub async fn metrics(State(shared): State<Arc<Shared>>) -> Result<Response, Problem> {
+    let node = async { Ok::<_, Problem>((*shared.status().await?, shared.members().await?)) };
+    let node = tokio::time::timeout(PROBE_PATIENCE, node).await;
+    let node = node.ok().and_then(Result::ok);
+    let mut text = String::new();
+    encode_registry(&mut text, &shared.metrics.registry)
+        .and_then(|()| encode_registry(&mut text, &of_node(node)))
+        .and_then(|()| encode_eof(&mut text))
+        .expect("a string takes all that is written to it");
+    Ok(([(CONTENT_TYPE, OPEN_METRICS)], text).into_response())
+}
+
+/// The node's own figures, as of now.
+fn of_node(node: Option<(Status, Vec<MemberView>)>) -> Registry {
+    let mut registry = Registry::with_prefix("reknit");
+    let mut gauge = |name: &str, help: &str, value: u64| {
+        let gauge: Gauge = Gauge::default();
+        gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+        registry.register(name, help, gauge);
+    };
+    gauge("node_answers", "Whether the node answered this scrape", u64::from(node.is_some()));
+    let Some((status, members)) = node else { return registry };
+    gauge("origins", "Origins of which this node has covered versions", status.origins as u64);
+    gauge("dots_seen", "Versions that this node has covered", status.dots_seen);
+    let behind = status.peers.iter().filter(|peer| !peer.in_step).count();
+    gauge("peers_out_of_step", "Peers that were last heard to have covered other versions", behind as u64);
+
+    let in_state: Family<InState, Gauge> = Family::default();
+    for state in ["alive", "suspect", "down", "left", "forgotten"] {
+        in_state.get_or_create(&InState { state }).set(0);
+    }
+    for MemberView { member, .. } in members {
+        in_state.get_or_create(&InState { state: state_name(member.state) }).inc();
+    }
+    registry.register("members", "Members by what this node believes of them, itself included", in_state);
+
+    let events: Family<Counted, Counter> = Family::default();
+    for (event, count) in status.counters {
+        events.get_or_create(&Counted { event }).inc_by(count);
+    }
+    registry.register("node_events", "What the node counted since its start", events);
+    registry
+}
+
+fn state_name(state: MemberState) -> &'static str {
+    match state {
+        MemberState::Alive => "alive",
+        MemberState::Suspect => "suspect",
+        MemberState::Down => "down",
+        MemberState::Left => "left",
+        MemberState::Forgotten => "forgotten",
+    }
+}

@@ -1,0 +1,49 @@
+//! Reads beside the loop: from snapshots of what is durable, so that they need no turn and promise nothing a
+//! crash could take back.
+
+use std::sync::{Arc, RwLock};
+
+use super::problem::{Code, Problem};
+use crate::model::WallTime;
+use crate::storage::engine::Reader;
+use crate::storage::{Read, StorageError, rows};
+
+/// The disk's reader, which goes and comes back when the node reopens its disk. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct SharedReader(Arc<RwLock<Option<Reader>>>);
+
+impl SharedReader {
+    /// A handle that shows `reader`.
+    pub fn new(reader: Reader) -> SharedReader {
+        SharedReader(Arc::new(RwLock::new(Some(reader))))
+    }
+
+    /// Shows another disk from now on, or none. A disk can be opened again only once no reader holds it.
+    pub fn set(&self, reader: Option<Reader>) {
+        *self.0.write().expect("nobody panics while holding it") = reader;
+    }
+
+    /// Shows one durable state to `read`.
+    ///
+    /// # Errors
+    /// The disk failed, or is being opened again.
+    pub fn snapshot<T>(
+        &self,
+        read: impl FnOnce(&dyn Read) -> Result<T, StorageError>,
+    ) -> Result<T, Problem> {
+        let reader = self.0.read().expect("nobody panics while holding it").clone();
+        let Some(reader) = reader else {
+            return Err(Problem::new(Code::StorageFailed, "the disk is being opened again"));
+        };
+        Ok(reader.snapshot(read)?)
+    }
+}
+
+/// The hybrid time that a snapshot's reads are judged by; unlike the wall clock it does not go back.
+///
+/// # Errors
+/// The disk is broken.
+pub fn read_millis(store: &dyn Read, wall: WallTime) -> Result<u64, StorageError> {
+    let high_water = rows::identity(store)?.map_or(0, |identity| identity.high_water.millis);
+    Ok(wall.0.max(high_water))
+}

@@ -1,0 +1,150 @@
+//! The port: takes connections, within bounds of number and time, and lets them finish when the node stops.
+//!
+//! An own loop rather than axum's, for what that leaves open: a client may be slow to ask, slow to read, or
+//! never leave, and none of these may keep others out.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::ConnectInfo;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
+
+use super::patient::Patient;
+
+/// Most bytes of a request's head, and of what is buffered of a body.
+const BUFFER_BYTES_MAX: usize = 64 << 10;
+/// Most headers of a request.
+const HEADERS_MAX: usize = 100;
+/// How long to wait after the system refused a connection for lack of means.
+const ACCEPT_RETRY: Duration = Duration::from_millis(200);
+
+/// How many may come and how long they may take.
+#[derive(Clone, Debug)]
+pub struct Patience {
+    /// Most connections at once, peers' not counted; more wait in the system's queue.
+    pub connections_max: usize,
+    /// How long a client may take to send a request's head, the time between two requests included.
+    pub head: Duration,
+    /// How long a client may take none of what is written to it.
+    pub write: Duration,
+    /// How long requests under way may take to finish when the node stops.
+    pub drain: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Patience {
+        Patience {
+            connections_max: 1024,
+            head: Duration::from_secs(60),
+            write: Duration::from_secs(30),
+            drain: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Serves until `shutdown`, then until the last request is answered or patience ends.
+pub async fn serve(listener: TcpListener, router: Router, shutdown: CancellationToken) {
+    serve_with(listener, router, shutdown, Patience::default()).await;
+}
+
+/// [`serve`] with bounds of one's own.
+pub async fn serve_with(
+    listener: TcpListener,
+    router: Router,
+    shutdown: CancellationToken,
+    patience: Patience,
+) {
+    let places = Arc::new(Semaphore::new(patience.connections_max));
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            biased;
+            () = shutdown.cancelled() => break,
+            Some(_) = connections.join_next() => {}
+            (place, accepted) = accept(&listener, &places) => match accepted {
+                Ok((stream, remote)) => {
+                    let router = router.clone();
+                    let (shutdown, patience) = (shutdown.clone(), patience.clone());
+                    connections.spawn(async move {
+                        connection(stream, remote, router, shutdown, &patience).await;
+                        drop(place);
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(event = "accept-failed", "{error}");
+                    tokio::time::sleep(ACCEPT_RETRY).await;
+                }
+            },
+        }
+    }
+    // From here on new clients are refused by the system, and find another node.
+    drop(listener);
+    let all = async { while connections.join_next().await.is_some() {} };
+    if tokio::time::timeout(patience.drain, all).await.is_err() {
+        tracing::warn!(event = "drain-cut-short", "requests were still under way");
+    }
+}
+
+/// Waits for a place first: without one, a connection stays in the system's queue.
+async fn accept(
+    listener: &TcpListener,
+    places: &Arc<Semaphore>,
+) -> (OwnedSemaphorePermit, io::Result<(TcpStream, SocketAddr)>) {
+    if places.available_permits() == 0 {
+        tracing::warn!(event = "connections-full", "no place for another connection; new ones wait");
+    }
+    let place = Arc::clone(places).acquire_owned().await.expect("it is never closed");
+    (place, listener.accept().await)
+}
+
+async fn connection(
+    stream: TcpStream,
+    remote: SocketAddr,
+    router: Router,
+    shutdown: CancellationToken,
+    patience: &Patience,
+) {
+    // Answers are small and whole; waiting to fill a packet would only delay them.
+    let _ = stream.set_nodelay(true);
+    let service = service_fn(move |request: hyper::Request<Incoming>| {
+        let mut request = request.map(Body::new);
+        request.extensions_mut().insert(ConnectInfo(remote));
+        router.clone().oneshot(request)
+    });
+    let io = TokioIo::new(Patient::new(stream, patience.write));
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(patience.head)
+        .max_buf_size(BUFFER_BYTES_MAX)
+        .max_headers(HEADERS_MAX)
+        .serve_connection(io, service)
+        .with_upgrades();
+    let mut connection = std::pin::pin!(connection);
+    let result = tokio::select! {
+        biased;
+        result = connection.as_mut() => result,
+        () = shutdown.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = result {
+        tracing::debug!(%remote, "the connection ended: {error}");
+    }
+}
+
+#[cfg(test)]
+#[path = "serve_tests.rs"]
+mod tests;

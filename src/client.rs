@@ -1,0 +1,295 @@
+//! A client of the HTTP API for `kv` and for tests: speaks to the first endpoint that answers.
+//!
+//! A read goes on to the next endpoint after any failure of the connection. A write only does so when no
+//! connection came about: whatever else happened, the node may have stored it, and a second node would store it
+//! again.
+
+use std::io::{self, Read};
+use std::time::Duration;
+
+use serde::Deserialize;
+use ureq::http::{Response, header};
+use ureq::{Agent, Body};
+
+use crate::model::Key;
+
+/// Longest answer that is read, in bytes: a page of values and its JSON are well below it.
+pub const ANSWER_BYTES_MAX: u64 = 256 << 20;
+/// How long one endpoint may take to accept a connection.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A client. Keeps its connections open.
+#[derive(Debug)]
+pub struct Client {
+    endpoints: Vec<String>,
+    agent: Agent,
+}
+
+/// Why a request was not answered as hoped.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// An endpoint that is no `http://host:port`.
+    #[error("`{0}` is no endpoint such as http://127.0.0.1:8080")]
+    Endpoint(String),
+    /// No endpoint answered, or the answer broke off; each with its reason.
+    #[error("no answer: {0}")]
+    Unreachable(String),
+    /// The node answered with an error.
+    #[error("{0}")]
+    Refused(Problem),
+    /// The answer is not what the API gives; the other end may be no reknit node.
+    #[error("the answer is not understood: {0}")]
+    Answer(String),
+}
+
+/// An `application/problem+json` answer.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Problem {
+    /// The HTTP status.
+    pub status: u16,
+    /// The stable name of the error.
+    pub code: String,
+    /// A short name for people.
+    pub title: String,
+    /// What is wrong in this case.
+    pub detail: String,
+    /// Whether the same request may succeed later.
+    pub retryable: bool,
+}
+
+impl std::fmt::Display for Problem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let text = if self.detail.is_empty() { &self.title } else { &self.detail };
+        write!(f, "{text} ({}, {})", self.status, self.code)
+    }
+}
+
+/// A value with what the node says about it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Value {
+    /// The exact bytes.
+    pub bytes: Vec<u8>,
+    /// Their media type.
+    pub content_type: String,
+    /// The version's uuid.
+    pub uuid: String,
+    /// The version's time, in milliseconds.
+    pub timestamp: u64,
+}
+
+/// What a write was stored as.
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+pub struct Written {
+    /// The version's uuid.
+    pub uuid: String,
+    /// The version's time, in milliseconds.
+    pub timestamp: u64,
+}
+
+/// What a write asks for beyond the bytes; pairs of a query parameter or a header and its value.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Options {
+    /// Such as `("ack", "majority")`.
+    pub query: Vec<(String, String)>,
+    /// Such as `("If-Match", "\"…\"")`.
+    pub headers: Vec<(String, String)>,
+}
+
+enum Method {
+    Get,
+    Put,
+    Delete,
+}
+
+struct Call<'a> {
+    method: Method,
+    path: String,
+    headers: &'a [(String, String)],
+    body: &'a [u8],
+}
+
+impl Client {
+    /// A client of these endpoints, `http://host:port` or just `host:port`, asked in this order.
+    ///
+    /// # Errors
+    /// [`ClientError::Endpoint`]. There must be at least one.
+    pub fn new(endpoints: &[String], timeout: Duration) -> Result<Client, ClientError> {
+        let endpoints: Result<Vec<_>, _> = endpoints.iter().map(|text| endpoint(text)).collect();
+        let endpoints = endpoints?;
+        if endpoints.is_empty() {
+            return Err(ClientError::Endpoint(String::new()));
+        }
+        let agent = Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_connect(Some(CONNECT_TIMEOUT.min(timeout)))
+            .timeout_global(Some(timeout))
+            .proxy(None)
+            .build()
+            .new_agent();
+        Ok(Client { endpoints, agent })
+    }
+
+    /// The value under a key, or `None`.
+    ///
+    /// # Errors
+    /// The node refuses, or nobody answers.
+    pub fn get(&self, key: &Key) -> Result<Option<Value>, ClientError> {
+        let call = Call { method: Method::Get, path: format!("/kv/{key}"), headers: &[], body: &[] };
+        let response = match self.call(&call) {
+            Err(ClientError::Refused(problem)) if problem.status == 404 => return Ok(None),
+            other => other?,
+        };
+        let header = |name| header_text(&response, name);
+        Ok(Some(Value {
+            content_type: header("content-type"),
+            uuid: header("etag").trim_matches('"').to_owned(),
+            timestamp: header("x-reknit-timestamp").parse().unwrap_or(0),
+            bytes: bytes_of(response)?,
+        }))
+    }
+
+    /// Writes these bytes under a key.
+    ///
+    /// # Errors
+    /// The node refuses, or nobody answers; without an answer the write may still be stored.
+    pub fn put(
+        &self,
+        key: &Key,
+        value: &[u8],
+        content_type: &str,
+        options: &Options,
+    ) -> Result<Written, ClientError> {
+        let mut headers = options.headers.clone();
+        headers.push(("Content-Type".into(), content_type.into()));
+        let path = format!("/kv/{key}{}", query(&options.query));
+        let call = Call { method: Method::Put, path, headers: &headers, body: value };
+        json_of(&bytes_of(self.call(&call)?)?)
+    }
+
+    /// Deletes what is under a key, if anything is.
+    ///
+    /// # Errors
+    /// As [`Client::put`].
+    pub fn delete(&self, key: &Key, options: &Options) -> Result<(), ClientError> {
+        let path = format!("/kv/{key}{}", query(&options.query));
+        let call = Call { method: Method::Delete, path, headers: &options.headers, body: &[] };
+        self.call(&call).map(drop)
+    }
+
+    /// The answer to any other path that is read, as it came.
+    ///
+    /// # Errors
+    /// The node refuses, or nobody answers.
+    pub fn read(&self, path: &str, parameters: &[(&str, Vec<u8>)]) -> Result<Vec<u8>, ClientError> {
+        let path = format!("{path}{}", query(parameters));
+        bytes_of(self.call(&Call { method: Method::Get, path, headers: &[], body: &[] })?)
+    }
+
+    fn call(&self, call: &Call<'_>) -> Result<Response<Body>, ClientError> {
+        let mut reasons = Vec::new();
+        for endpoint in &self.endpoints {
+            match self.send(endpoint, call) {
+                Ok(response) => return accepted(response),
+                Err(error) => {
+                    reasons.push(format!("{endpoint}: {error}"));
+                    if !matches!(call.method, Method::Get) && !never_arrived(&error) {
+                        reasons.push("it may be stored".into());
+                        break;
+                    }
+                }
+            }
+        }
+        Err(ClientError::Unreachable(reasons.join("; ")))
+    }
+
+    fn send(&self, endpoint: &str, call: &Call<'_>) -> Result<Response<Body>, ureq::Error> {
+        let url = format!("{endpoint}{}", call.path);
+        match call.method {
+            Method::Get => with_headers(self.agent.get(&url), call.headers).call(),
+            Method::Delete => with_headers(self.agent.delete(&url), call.headers).call(),
+            Method::Put => with_headers(self.agent.put(&url), call.headers).send(call.body),
+        }
+    }
+}
+
+fn endpoint(text: &str) -> Result<String, ClientError> {
+    let text = text.trim().trim_end_matches('/');
+    let host = text.strip_prefix("http://").unwrap_or(text);
+    let is_host = !host.is_empty() && !host.contains(['/', '?', '#', ' ']);
+    if !is_host || text.starts_with("https:") {
+        return Err(ClientError::Endpoint(text.to_owned()));
+    }
+    Ok(format!("http://{host}"))
+}
+
+fn with_headers<B>(
+    request: ureq::RequestBuilder<B>,
+    headers: &[(String, String)],
+) -> ureq::RequestBuilder<B> {
+    headers.iter().fold(request, |request, (name, value)| request.header(name, value))
+}
+
+fn query(parameters: &[(impl AsRef<str>, impl AsRef<[u8]>)]) -> String {
+    let pair = |(name, value): &(_, _)| {
+        let (name, value): (&str, &[u8]) = (AsRef::as_ref(name), AsRef::as_ref(value));
+        format!("{name}={}", percent_encoding::percent_encode(value, percent_encoding::NON_ALPHANUMERIC))
+    };
+    let pairs: Vec<_> = parameters.iter().map(pair).collect();
+    if pairs.is_empty() { String::new() } else { format!("?{}", pairs.join("&")) }
+}
+
+/// Whether a request can not have reached a node, so that another one may be asked.
+fn never_arrived(error: &ureq::Error) -> bool {
+    use io::ErrorKind::{AddrNotAvailable, ConnectionRefused, HostUnreachable, NetworkUnreachable};
+    match error {
+        ureq::Error::HostNotFound | ureq::Error::ConnectionFailed => true,
+        ureq::Error::Timeout(ureq::Timeout::Connect | ureq::Timeout::Resolve) => true,
+        ureq::Error::Io(error) => {
+            [AddrNotAvailable, ConnectionRefused, HostUnreachable, NetworkUnreachable].contains(&error.kind())
+        }
+        _ => false,
+    }
+}
+
+fn accepted(response: Response<Body>) -> Result<Response<Body>, ClientError> {
+    let status = response.status();
+    if status.is_success() {
+        return Ok(response);
+    }
+    let body = bytes_of(response)?;
+    let problem = serde_json::from_slice(&body).unwrap_or_default();
+    Err(ClientError::Refused(match problem {
+        Problem { code, .. } if code.is_empty() => Problem {
+            status: status.as_u16(),
+            code: "no-problem-json".into(),
+            title: status.to_string(),
+            ..Problem::default()
+        },
+        problem => Problem { status: status.as_u16(), ..problem },
+    }))
+}
+
+fn header_text(response: &Response<Body>, name: &str) -> String {
+    let name = header::HeaderName::try_from(name).expect("names in this file are header names");
+    let text = response.headers().get(name).and_then(|value| value.to_str().ok());
+    text.unwrap_or_default().to_owned()
+}
+
+fn bytes_of(response: Response<Body>) -> Result<Vec<u8>, ClientError> {
+    let mut bytes = Vec::new();
+    let mut reader = response.into_body().into_reader().take(ANSWER_BYTES_MAX + 1);
+    reader.read_to_end(&mut bytes).map_err(|error| ClientError::Unreachable(error.to_string()))?;
+    if bytes.len() as u64 > ANSWER_BYTES_MAX {
+        return Err(ClientError::Answer(format!("it is longer than {ANSWER_BYTES_MAX} bytes")));
+    }
+    Ok(bytes)
+}
+
+fn json_of<T: for<'de> Deserialize<'de>>(bytes: &[u8]) -> Result<T, ClientError> {
+    serde_json::from_slice(bytes).map_err(|error| ClientError::Answer(error.to_string()))
+}
+
+#[cfg(test)]
+#[path = "client_tests.rs"]
+mod tests;
