@@ -1,2 +1,113 @@
-#![allow(missing_docs)]
-fn main() {}
+//! `sim`: lives the life of a cluster, or many of them, and says whether every promise was kept.
+//!
+//! Exit: 0 passed, 1 a promise was broken, 2 it could not run.
+
+use std::io::{Write, stdout};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+use reknit_sim::args::{self, Command, Run};
+use reknit_sim::plan;
+use reknit_sim::report::{self, Ladder};
+use reknit_sim::run::{self, Options, Verdict};
+use reknit_sim::scenario::Scenario;
+use reknit_sim::scenario::parse::load;
+use reknit_sim::sweep;
+
+const BROKEN: u8 = 1;
+const COULD_NOT_RUN: u8 = 2;
+
+fn main() -> ExitCode {
+    let done = match args::parse(std::env::args().skip(1)) {
+        Ok(Command::Help) => say(&args::help()),
+        Ok(Command::HelpScenario) => say(&args::help_scenario()),
+        Ok(Command::Run(run)) => live(&run),
+        Err(text) => Err(anyhow::Error::msg(text)),
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("sim: {error:#}");
+        ExitCode::from(COULD_NOT_RUN)
+    })
+}
+
+fn live(asked: &Run) -> Result<ExitCode> {
+    if let Some(id) = asked.mutant {
+        choose(id)?;
+    }
+    let story = asked.scenario.as_deref().map(load).transpose()?;
+    // A life is drawn whole; of a story only what it leaves open is.
+    let of_seed = |seed| match &story {
+        Some(story) => plan::materialise(story, seed),
+        None => plan::life(seed),
+    };
+    if asked.is_sweep() { live_many(asked, &of_seed) } else { live_one(asked, story.as_ref(), &of_seed) }
+}
+
+fn live_one(asked: &Run, story: Option<&Scenario>, of_seed: sweep::Stories<'_>) -> Result<ExitCode> {
+    let seed = asked.seeds(story).start;
+    let scenario = of_seed(seed);
+    let mut options = Options {
+        until: asked.until,
+        writes_files: true,
+        called: asked.scenario.clone(),
+        ..Options::default()
+    };
+    if !asked.json && !asked.quiet {
+        if !scenario.about.is_empty() {
+            println!("{}", scenario.about);
+        }
+        options.watch = Some(Box::new(Ladder::new(stdout(), scenario.all_nodes().cloned().collect())));
+    }
+    let outcome = run::run(&scenario, seed, asked.world(), options)?;
+    if asked.json {
+        say(&outcome.summary())?;
+    } else {
+        say(&format!("{}\n", report::verdict(&outcome)))?;
+    }
+    Ok(exit(outcome.verdict != Verdict::Failed))
+}
+
+fn live_many(asked: &Run, of_seed: sweep::Stories<'_>) -> Result<ExitCode> {
+    if asked.until.is_some() {
+        bail!("'until' stops one run; expected one 'seed' with it, found 'seeds'");
+    }
+    let (seeds, world) = (asked.seeds(None), asked.world());
+    let shows_progress = !asked.json && !asked.quiet;
+    let swept = sweep::sweep(of_seed, asked.scenario.as_deref(), seeds, world, shows_progress)?;
+    if asked.json {
+        say(&swept.json())?;
+    } else {
+        say(&format!("{}\n", if asked.quiet { swept.verdict() } else { swept.text() }))?;
+        eprintln!("{}", swept.speed());
+    }
+    Ok(exit(swept.failed == 0))
+}
+
+#[cfg(feature = "mutants")]
+fn choose(id: &'static str) -> Result<()> {
+    if !reknit::mutants::choose(id) {
+        bail!("the mutant '{id}' cannot be switched on");
+    }
+    Ok(())
+}
+
+#[cfg(not(feature = "mutants"))]
+fn choose(id: &'static str) -> Result<()> {
+    bail!(
+        "this build has no mutants; with them it is: \
+         cargo run --release -p reknit-sim --features mutants -- mutant={id}"
+    );
+}
+
+fn exit(passed: bool) -> ExitCode {
+    if passed { ExitCode::SUCCESS } else { ExitCode::from(BROKEN) }
+}
+
+fn say(text: &str) -> Result<ExitCode> {
+    match stdout().write_all(text.as_bytes()) {
+        // Whoever read along (`sim | head`) has seen enough.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {}
+        done => done.context("cannot write to the terminal")?,
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -87,7 +87,8 @@ fn a_person_sees_what_happened_line_by_line() {
 
 #[test]
 fn the_verdict_ends_with_the_command_that_shows_it_again() {
-    let outcome = run(&story(), 7, World::Fast, Options::default()).unwrap();
+    let options = Options { called: Some("story".to_owned()), ..Options::default() };
+    let outcome = run(&story(), 7, World::Fast, options).unwrap();
 
     let text = verdict(&outcome);
 

@@ -54,6 +54,8 @@ pub struct Options {
     pub writes_files: bool,
     /// Sees every event as it happens.
     pub watch: Option<Box<dyn Watch>>,
+    /// What the command line called the scenario, if it named one.
+    pub called: Option<String>,
 }
 
 /// What came of a run.
@@ -83,6 +85,8 @@ impl Verdict {
 pub struct Outcome {
     /// The story's name.
     pub scenario: String,
+    /// What the command line called it, if it named one.
+    pub called: Option<String>,
     /// Who played.
     pub world: World,
     /// From which seed.
@@ -148,7 +152,8 @@ pub fn run(scenario: &Scenario, seed: u64, world: World, options: Options) -> Re
     };
     let trace_path = files.as_ref().map(|folder| folder.join("trace.jsonl")).unwrap_or_default();
     let ending = stage.finish(at).map_err(|error| RunError::Files { path: trace_path, error })?;
-    let outcome = outcome(scenario, (seed, world), ending, states, (files, began.elapsed()));
+    let called = options.called;
+    let outcome = outcome(scenario, (called, seed, world), ending, states, (files, began.elapsed()));
     if let Some(folder) = &outcome.files {
         write(&folder.join("summary.json"), outcome.summary().as_bytes())?;
     }
@@ -162,7 +167,7 @@ pub fn files_of(scenario: &str, world: World, seed: u64) -> PathBuf {
 
 fn outcome(
     scenario: &Scenario,
-    (seed, world): (u64, World),
+    (called, seed, world): (Option<String>, u64, World),
     ending: Ending,
     states: Vec<State>,
     (files, wall): (Option<PathBuf>, Duration),
@@ -174,6 +179,7 @@ fn outcome(
     };
     Outcome {
         scenario: scenario.name.clone(),
+        called,
         world,
         seed,
         verdict,
@@ -263,16 +269,11 @@ impl Outcome {
 
     /// The command that shows this run again.
     pub fn again(&self) -> String {
-        command(&self.scenario, self.world, self.seed)
-    }
-}
-
-/// The command for one run.
-pub fn command(scenario: &str, world: World, seed: u64) -> String {
-    if scenario == "life" {
-        format!("just sim seed={seed} world={world}")
-    } else {
-        format!("just sim seed={seed} scenario={scenario} world={world}")
+        let Outcome { seed, world, .. } = self;
+        match &self.called {
+            None => format!("just sim seed={seed} world={world}"),
+            Some(called) => format!("just sim seed={seed} scenario={called} world={world}"),
+        }
     }
 }
 

@@ -15,13 +15,15 @@ fn scenario(name: &str) -> Scenario {
 
 #[test]
 fn a_summary_is_the_same_for_the_same_run() {
-    let live = || run(&scenario("same"), 7, World::Fast, Options::default()).unwrap();
+    let called = Some("stories/same.yaml".to_owned());
+    let options = || Options { called: called.clone(), ..Options::default() };
+    let live = || run(&scenario("same"), 7, World::Fast, options()).unwrap();
 
     let (one, two) = (live(), live());
 
     assert_eq!(one.verdict, Verdict::Passed);
     assert_eq!(one.summary(), two.summary());
-    assert!(one.summary().contains("\"again\": \"just sim seed=7 scenario=same world=fast\""));
+    assert!(one.summary().contains("\"again\": \"just sim seed=7 scenario=stories/same.yaml world=fast\""));
 }
 
 #[test]
@@ -36,5 +38,7 @@ fn a_run_that_is_stopped_has_no_verdict() {
 
 #[test]
 fn a_life_is_seen_again_without_naming_a_scenario() {
-    assert_eq!(command("life", World::Full, 3), "just sim seed=3 world=full");
+    let outcome = run(&scenario("life"), 7, World::Fast, Options::default()).unwrap();
+
+    assert_eq!(outcome.again(), "just sim seed=7 world=fast");
 }

@@ -56,14 +56,18 @@ pub struct Failure {
     pub again: String,
 }
 
-/// Runs every seed of `seeds`. `scenario` makes the explicit scenario of a seed.
+/// The explicit scenario of a seed.
+pub type Stories<'a> = &'a (dyn Fn(u64) -> Scenario + Sync);
+
+/// Runs every seed of `seeds`; `called` is what the command line called the scenario, if it named one.
 ///
 /// The first run of every kind of failure is run once more to leave its files.
 ///
 /// # Errors
 /// Those of [`run::run`].
 pub fn sweep(
-    scenario: &(dyn Fn(u64) -> Scenario + Sync),
+    scenario: Stories<'_>,
+    called: Option<&str>,
     seeds: Range<u64>,
     world: World,
     shows_progress: bool,
@@ -71,7 +75,8 @@ pub fn sweep(
     let began = run::wall_clock();
     let bar =
         if shows_progress { progress(seeds.end.saturating_sub(seeds.start)) } else { ProgressBar::hidden() };
-    let outcomes = live_all(scenario, seeds.clone(), world, &bar)?;
+    let called = called.map(str::to_owned);
+    let outcomes = live_all(scenario, &called, seeds.clone(), world, &bar)?;
     bar.finish_and_clear();
     let mut sweep = Sweep {
         scenario: scenario(seeds.start).name,
@@ -93,7 +98,7 @@ pub fn sweep(
     sweep.trace_hash = run::hex(xxhash_rust::xxh3::xxh3_64(&hashes));
     for failure in &sweep.failures {
         let seed = failure.seeds[0];
-        let options = Options { writes_files: true, ..Options::default() };
+        let options = Options { writes_files: true, called: called.clone(), ..Options::default() };
         run::run(&scenario(seed), seed, world, options)?;
     }
     Ok(sweep)
@@ -101,7 +106,8 @@ pub fn sweep(
 
 /// Every seed's outcome, in the order of the seeds.
 fn live_all(
-    scenario: &(dyn Fn(u64) -> Scenario + Sync),
+    scenario: Stories<'_>,
+    called: &Option<String>,
     seeds: Range<u64>,
     world: World,
     bar: &ProgressBar,
@@ -119,7 +125,8 @@ fn live_all(
                     if seed >= end {
                         return;
                     }
-                    match run::run(&scenario(seed), seed, world, Options::default()) {
+                    let options = Options { called: called.clone(), ..Options::default() };
+                    match run::run(&scenario(seed), seed, world, options) {
                         Ok(outcome) => {
                             bar.inc(1);
                             // The receiver outlives the threads.
@@ -206,12 +213,23 @@ impl Sweep {
         if let Some((millis, seed)) = self.slowest_ms {
             lines.push(format!("slowest agreement: {millis} ms after the faults, seed {seed}"));
         }
-        let word = if self.failed == 0 { "PASSED" } else { "FAILED" };
-        let Sweep { scenario, world, passed, failed, trace_hash, .. } = self;
-        lines.push(format!(
-            "{word} {scenario} seeds={first}..{end} world={world}: {passed} passed, {failed} failed, traces {trace_hash}"
-        ));
+        lines.push(self.verdict());
         lines.join("\n")
+    }
+
+    /// The last line.
+    pub fn verdict(&self) -> String {
+        let word = if self.failed == 0 { "PASSED" } else { "FAILED" };
+        let Sweep { scenario, world, seeds: (first, end), passed, failed, trace_hash, .. } = self;
+        let counted = format!("{passed} passed, {failed} failed, traces {trace_hash}");
+        format!("{word} {scenario} seeds={first}..{end} world={world}: {counted}")
+    }
+
+    /// The same for programs.
+    pub fn json(&self) -> String {
+        let mut text = serde_json::to_string_pretty(self).expect("a sweep is plain data");
+        text.push('\n');
+        text
     }
 
     /// How fast it was, for the terminal's other stream: the only line that differs from run to run.

@@ -18,7 +18,7 @@ fn scenario(seed: u64) -> Scenario {
 
 #[test]
 fn failures_are_grouped_and_told_in_the_order_of_seeds() {
-    let outcomes = live_all(&scenario, 0..10, World::Fast, &ProgressBar::hidden()).unwrap();
+    let outcomes = live_all(&scenario, &None, 0..10, World::Fast, &ProgressBar::hidden()).unwrap();
 
     let seeds: Vec<u64> = outcomes.iter().map(|outcome| outcome.seed).collect();
     assert_eq!(seeds, (0..10).collect::<Vec<_>>());
@@ -33,7 +33,7 @@ fn failures_are_grouped_and_told_in_the_order_of_seeds() {
 #[test]
 fn a_sweep_tells_the_same_each_time() {
     let passing = |seed: u64| scenario(3 * seed + 1);
-    let tell = || sweep(&passing, 0..8, World::Fast, false).unwrap().text();
+    let tell = || sweep(&passing, Some("thirds"), 0..8, World::Fast, false).unwrap().text();
 
     assert_eq!(tell(), tell());
     assert!(tell().contains("PASSED thirds seeds=0..8 world=fast: 8 passed, 0 failed"), "{}", tell());

@@ -85,9 +85,11 @@ impl Membership {
         dice: &mut impl Rng,
     ) -> Membership {
         let peer = |member: Member| {
-            // A record that says alive is hearsay from before this start, so it is put to the test at once.
-            let heard = None;
-            (member.id.clone(), Peer { member, heard, last_seen: WallTime(0), down_at: None, tell: 0 })
+            // A record that says alive is hearsay from before this start, so it is put to the test at once; a
+            // suspect has its time to answer once more.
+            let is_suspect = member.state == MemberState::Suspect;
+            let down_at = is_suspect.then(|| now.mono + timing.suspect_timeout);
+            (member.id.clone(), Peer { member, heard: None, last_seen: WallTime(0), down_at, tell: 0 })
         };
         let known = known.into_iter().filter(|member| member.id != me.id).map(peer).collect();
         let next_gossip = now.mono + gossip_wait(&timing, dice);
@@ -248,6 +250,10 @@ impl Membership {
             return;
         };
         let sender = sender.clone();
+        if sender.id == self.me.id && sender.address == self.me.address {
+            // One of the seeds is this node itself, by another name.
+            return;
+        }
         if let Some(reason) = self.refuses(now, &sender) {
             out.count("joins_refused", 1);
             out.send_to(&sender.address, Message::Refuse { reason });
