@@ -247,7 +247,7 @@ fn what_replaced_an_entry_behind_the_cursor_is_sent_before_the_cover_marks_eithe
     stream.step = 1;
     let second = stream.brought().unwrap();
 
-    assert_eq!(second.entries, [replacement.clone()]);
+    assert_eq!(second.entries, std::slice::from_ref(&replacement));
     assert_eq!(second.cover, Some([replaced.version.dot, replacement.version.dot].into_iter().collect()));
 }
 
