@@ -15,7 +15,7 @@ fn a_path_is_decoded_once_and_written_back_the_same() {
 #[test]
 fn what_is_no_normal_form_is_refused_with_the_reason() {
     assert_eq!(parsed(""), Err(KeyError::Empty));
-    assert_eq!(parsed("/"), Err(KeyError::EmptySegment));
+    assert_eq!(parsed("/"), Err(KeyError::Empty));
     assert_eq!(parsed("a//b"), Err(KeyError::EmptySegment));
     assert_eq!(parsed("//a"), Err(KeyError::EmptySegment));
     assert_eq!(parsed("a/../b"), Err(KeyError::DotSegment("..")));
