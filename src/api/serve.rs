@@ -23,8 +23,10 @@ use tower::ServiceExt;
 
 use super::patient::Patient;
 
-/// Most bytes of a request's head, and of what is buffered of a body.
-const BUFFER_BYTES_MAX: usize = 64 << 10;
+/// Most bytes of a request's head.
+const HEAD_BYTES_MAX: usize = 64 << 10;
+/// Most bytes that are buffered of a connection; a head must fit.
+const BUFFER_BYTES_MAX: usize = 128 << 10;
 /// Most headers of a request.
 const HEADERS_MAX: usize = 100;
 /// How long to wait after the system refused a connection for lack of means.
@@ -136,6 +138,7 @@ async fn connection(
         .timer(TokioTimer::new())
         .header_read_timeout(patience.head)
         .max_buf_size(BUFFER_BYTES_MAX)
+        .max_header_size(HEAD_BYTES_MAX)
         .max_headers(HEADERS_MAX)
         .serve_connection(io, service)
         .with_upgrades();

@@ -75,6 +75,22 @@ async fn a_client_that_never_finishes_its_head_is_sent_away() {
 }
 
 #[tokio::test]
+async fn a_head_may_be_large_but_not_without_bounds() {
+    let served = served(slow(), quick()).await;
+    let head = |bytes| {
+        format!("GET /now HTTP/1.1\r\nhost: x\r\nconnection: close\r\nx: {}\r\n\r\n", "y".repeat(bytes))
+    };
+
+    let large = served.talk(&head(HEAD_BYTES_MAX - 100)).await;
+    let larger = served.talk(&head(HEAD_BYTES_MAX + 100)).await;
+
+    assert!(large.ends_with("done"), "{large}");
+    assert!(larger.is_empty() || larger.starts_with("HTTP/1.1 431"), "{larger}");
+    let many = format!("GET /now HTTP/1.1\r\n{}\r\n", "x: y\r\n".repeat(HEADERS_MAX + 1));
+    assert!(served.talk(&many).await.starts_with("HTTP/1.1 431"));
+}
+
+#[tokio::test]
 async fn a_client_that_never_reads_gives_its_place_up() {
     let served = served(slow(), Patience { connections_max: 1, ..quick() }).await;
     let mut stuck = served.connect().await;
