@@ -59,7 +59,8 @@ fn a_person_sees_what_happened_line_by_line() {
            6.000s  |  |   --- quiet
            6.100s  |  |   the replicas agree, 100 ms after the quiet began
            7.000s  |  !   b BROKEN STORY: no value was expected, but it was `v`
-    "#]].assert_eq(&text);
+    "#]]
+    .assert_eq(&text);
 }
 
 #[test]

@@ -121,7 +121,7 @@ impl Stage {
     /// Sets the stage for `scenario` with every draw from `seed`; `until` ends the run early.
     pub fn new(scenario: &Scenario, seed: u64, until: Option<Duration>, trace: Trace) -> Stage {
         let names: Vec<String> = scenario.all_nodes().cloned().collect();
-        let settings = settings::settings(scenario);
+        let settings = settings::settings(scenario, seed);
         let addresses = settings.iter().enumerate();
         let by_address = addresses.map(|(node, settings)| (settings.address.clone(), node)).collect();
         let clock = |name: &String| {
