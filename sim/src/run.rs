@@ -15,7 +15,7 @@ use crate::check::Violation;
 use crate::scenario::Scenario;
 use crate::scenario::write::to_yaml;
 use crate::trace::{Trace, Watch};
-use crate::world::{Ending, Played, Stage, State, fast};
+use crate::world::{Ending, Played, Stage, State, fast, full};
 
 /// Where runs leave their files, below the directory the simulator was started in.
 pub const FILES: &str = "target/sim";
@@ -124,9 +124,6 @@ pub enum RunError {
         /// Why.
         error: std::io::Error,
     },
-    /// This build cannot.
-    #[error("this build has no full world")]
-    NoFullWorld,
 }
 
 /// Plays `scenario`, in which everything is explicit, with every draw from `seed`.
@@ -151,7 +148,7 @@ pub fn run(scenario: &Scenario, seed: u64, world: World, options: Options) -> Re
     let stage = Stage::new(scenario, seed, options.until, trace);
     let Played { stage, at, states } = match world {
         World::Fast => fast::play(stage),
-        World::Full => return Err(RunError::NoFullWorld),
+        World::Full => full::play(stage),
     };
     let trace_path = files.as_ref().map(|folder| folder.join("trace.jsonl")).unwrap_or_default();
     let ending = stage.finish(at).map_err(|error| RunError::Files { path: trace_path, error })?;

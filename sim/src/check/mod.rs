@@ -39,7 +39,7 @@ pub type Dump = BTreeMap<Key, Version>;
 ///
 /// # Errors
 /// The disk is broken.
-pub fn dump(store: &impl Read) -> Result<Dump, StorageError> {
+pub fn dump(store: &(impl Read + ?Sized)) -> Result<Dump, StorageError> {
     let records = rows::records(store, (Bound::Unbounded, Bound::Unbounded), usize::MAX, false)?;
     Ok(records.into_iter().filter_map(|(key, record)| Some((key, record.version()?))).collect())
 }

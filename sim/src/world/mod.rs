@@ -6,6 +6,7 @@
 
 pub mod asks;
 pub mod fast;
+pub mod full;
 pub mod settings;
 pub mod stage;
 

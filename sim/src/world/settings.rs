@@ -2,24 +2,17 @@
 
 use std::time::Duration;
 
-use rand::RngExt;
 use reknit::model::{Address, NodeId};
 use reknit::node::Settings;
 use reknit::node::settings::Timing;
 
-use crate::random;
 use crate::scenario::{NodeConfig, Scenario};
 
 /// Everybody listens here; the host is the node's name.
 const PORT: u16 = 7000;
 
-/// In half of the seeds streams run on so few bytes, so that what takes many steps is lived with few entries.
-const STREAM_CREDIT_TIGHT: std::ops::RangeInclusive<u32> = 100..=2_000;
-
 /// The settings of every node that the story may start, in the order of [`Scenario::all_nodes`].
-pub fn settings(scenario: &Scenario, seed: u64) -> Vec<Settings> {
-    let mut dice = random::stream(seed, "settings");
-    let tight_credit = dice.random_bool(0.5).then(|| dice.random_range(STREAM_CREDIT_TIGHT));
+pub fn settings(scenario: &Scenario) -> Vec<Settings> {
     let addresses: Vec<Address> = scenario.all_nodes().map(|name| address(name)).collect();
     let of = |(node, name): (usize, &String)| {
         let id = NodeId::new(name).expect("the parser checks names");
@@ -28,7 +21,9 @@ pub fn settings(scenario: &Scenario, seed: u64) -> Vec<Settings> {
         let seeds = seeds.filter(|(other, _)| *other != node).map(|(_, seed)| seed.clone()).collect();
         let mut settings = Settings::new(id, addresses[node].clone(), seeds);
         settings.timing = timing(&scenario.config);
-        settings.stream_credit = tight_credit.unwrap_or(settings.stream_credit);
+        if let Some(credit) = scenario.config.stream_credit {
+            settings.stream_credit = credit;
+        }
         if let Some(drift) = scenario.config.max_clock_drift {
             settings.clock_drift_max = drift;
         }

@@ -21,7 +21,7 @@ use crate::clocks::{MachineClock, START_MILLIS};
 use crate::ghost::{Ghost, OpId};
 use crate::links::{Arrival, Links};
 use crate::random::{self, Moment, nanos};
-use crate::scenario::{Boundary, Draw, Scenario, Step};
+use crate::scenario::{Boundary, Draw, OnCrash, Scenario, Step};
 use crate::trace::{Event, Trace, level_word};
 use phases::{Look, Part};
 
@@ -121,7 +121,7 @@ impl Stage {
     /// Sets the stage for `scenario` with every draw from `seed`; `until` ends the run early.
     pub fn new(scenario: &Scenario, seed: u64, until: Option<Duration>, trace: Trace) -> Stage {
         let names: Vec<String> = scenario.all_nodes().cloned().collect();
-        let settings = settings::settings(scenario, seed);
+        let settings = settings::settings(scenario);
         let addresses = settings.iter().enumerate();
         let by_address = addresses.map(|(node, settings)| (settings.address.clone(), node)).collect();
         let clock = |name: &String| {
@@ -159,6 +159,16 @@ impl Stage {
             names,
             settings,
         }
+    }
+
+    /// What every draw of the run comes from.
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// What a crash does to what was not persisted.
+    pub fn on_crash(&self) -> OnCrash {
+        self.scenario.disks.on_crash
     }
 
     /// The names of all nodes; their places are their numbers.
