@@ -1,7 +1,5 @@
 use std::sync::{Arc, Mutex};
 
-use expect_test::expect;
-
 use super::*;
 use crate::run::{Options, World, run};
 use crate::scenario::Scenario;
@@ -45,22 +43,22 @@ fn a_person_sees_what_happened_line_by_line() {
     }
 
     let text = String::from_utf8(shown.0.lock().unwrap().clone()).unwrap();
-    expect![[r#"
-                   a  b
-           0.000s  ^      a starts
-           0.100s  |  ^   b starts
-           0.106s  *  |   a member-joined: b at b:7000
-           2.000s  |  |   partition a | b
-           3.000s  |  $   b loses its power (mid send)
-           3.500s  =      a is paused
-           4.000s  =  ^   b starts again
-           4.500s  *  |   a runs on
-           5.000s  *  |   a wall clock: jump -10000 ms
-           6.000s  |  |   --- quiet
-           6.100s  |  |   the replicas agree, 100 ms after the quiet began
-           7.000s  |  !   b BROKEN STORY: no value was expected, but it was `v`
-    "#]]
-    .assert_eq(&text);
+    let expected = r#"
+           a  b
+   0.000s  ^      a starts
+   0.100s  |  ^   b starts
+   0.106s  *  |   a member-joined: b at b:7000
+   2.000s  |  |   partition a | b
+   3.000s  |  $   b loses its power (mid send)
+   3.500s  =      a is paused
+   4.000s  =  ^   b starts again
+   4.500s  *  |   a runs on
+   5.000s  *  |   a wall clock: jump -10000 ms
+   6.000s  |  |   --- quiet
+   6.100s  |  |   the replicas agree, 100 ms after the quiet began
+   7.000s  |  !   b BROKEN STORY: no value was expected, but it was `v`
+"#;
+    assert_eq!(format!("\n{text}"), expected);
 }
 
 #[test]
