@@ -328,7 +328,7 @@ impl StorageBackend for SimFile {
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         self.with(|file| {
             let start = usize::try_from(offset).map_err(io::Error::other)?;
-            let end = start.checked_add(out.len()).unwrap_or(usize::MAX);
+            let end = start.saturating_add(out.len());
             let bytes = file.bytes.get(start..end).ok_or(io::ErrorKind::UnexpectedEof)?;
             out.copy_from_slice(bytes);
             Ok(())
