@@ -34,4 +34,4 @@ sim *args:
 
 # Many lives in the fast world: just sweep | just sweep 0..5000 | just sweep 0..100 scenario=smoke
 sweep seeds="0..1000" *args:
-    @shift; cargo run --quiet --release -p reknit-sim --bin sim -- seeds={{ trim_start_match(seeds, "seeds=") }} "$@"
+    @shift; cargo run --quiet --release -p reknit-sim --bin sim -- seeds={{ quote(trim_start_match(seeds, "seeds=")) }} "$@"

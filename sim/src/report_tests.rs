@@ -1,9 +1,10 @@
+use std::sync::{Arc, Mutex};
+
 use expect_test::expect;
 
 use super::*;
 use crate::run::{Options, World, run};
-use crate::scenario::{Boundary, Scenario, Step, Timed, WriteOptions};
-use std::sync::{Arc, Mutex};
+use crate::scenario::Scenario;
 
 #[derive(Clone, Default)]
 struct Shared(Arc<Mutex<Vec<u8>>>);
@@ -18,36 +19,30 @@ impl Write for Shared {
     }
 }
 
-fn story() -> Scenario {
-    let mut story = Scenario::quiet("story", ["a", "b"].map(str::to_owned).to_vec());
-    let name = |name: &str| name.to_owned();
-    let put = |node: &str, key: &str| Step::Put {
-        node: name(node),
-        key: key.as_bytes().to_vec(),
-        value: "v".to_owned(),
-        options: WriteOptions::default(),
-    };
-    let steps = [
-        (1_000, put("a", "k/1")),
-        (2_000, Step::Partition(vec![vec![name("a")], vec![name("b")]])),
-        (3_000, Step::Crash { node: name("b"), boundary: Boundary::BetweenTurns }),
-        (3_500, put("a", "k/2")),
-        (4_000, Step::Heal),
-        (5_000, Step::Restart(name("b"))),
-        (6_000, Step::Jump(name("a"), -10_000)),
-    ];
-    let timed = |(millis, step)| Timed { at: Duration::from_millis(millis), step };
-    story.timeline = steps.into_iter().map(timed).collect();
-    story
-}
-
 #[test]
 fn a_person_sees_what_happened_line_by_line() {
     let shown = Shared::default();
-    let ladder = Ladder::new(shown.clone(), vec!["a".to_owned(), "b".to_owned()]);
-    let options = Options { watch: Some(Box::new(ladder)), ..Options::default() };
+    let mut ladder = Ladder::new(shown.clone(), vec!["a".to_owned(), "b".to_owned()]);
 
-    run(&story(), 7, World::Fast, options).unwrap();
+    let log = Event::Log { level: "info", name: "member-joined", text: "b at b:7000" };
+    let events = [
+        (0, Some(0), Event::Start { start: 1 }),
+        (100, Some(1), Event::Start { start: 1 }),
+        (106, Some(0), log),
+        (1_000, Some(0), Event::Ask { id: 1, verb: "put", key: None }),
+        (2_000, None, Event::Links { deed: "partition a | b" }),
+        (3_000, Some(1), Event::Crash { boundary: "mid-send" }),
+        (3_500, Some(0), Event::Pause),
+        (4_000, Some(1), Event::Start { start: 2 }),
+        (4_500, Some(0), Event::Resume),
+        (5_000, Some(0), Event::Clock { deed: "jump", millis: -10_000 }),
+        (6_000, None, Event::Phase { name: "quiet" }),
+        (6_100, None, Event::Agree { after_millis: 100 }),
+        (7_000, Some(1), Event::Broken { code: "STORY", text: "no value was expected, but it was `v`" }),
+    ];
+    for (millis, node, event) in events {
+        ladder.saw(Duration::from_millis(millis), node, &event);
+    }
 
     let text = String::from_utf8(shown.0.lock().unwrap().clone()).unwrap();
     expect![[r#"
@@ -55,40 +50,24 @@ fn a_person_sees_what_happened_line_by_line() {
            0.000s  ^      a starts
            0.100s  |  ^   b starts
            0.106s  *  |   a member-joined: b at b:7000
-           0.113s  |  *   b member-joined: a at a:7000
            2.000s  |  |   partition a | b
-           2.203s  *  |   a member-suspect: b at b:7000
-           2.305s  |  *   b member-suspect: a at a:7000
-           3.000s  |  $   b loses its power (between turns)
-           3.205s  *      a member-down: b at b:7000
-           4.000s  |      heal
-           5.000s  |  ^   b starts again
-           5.009s  *  |   a member-rejoined: b at b:7000
-           5.011s  |  *   b caught-up: took 1 entries from a
-           5.015s  |  *   b member-refuted: a at a:7000
-           6.000s  *  |   a wall clock: jump -10000 ms
-           6.000s  |  |   --- heal
+           3.000s  |  $   b loses its power (mid send)
+           3.500s  =      a is paused
+           4.000s  =  ^   b starts again
+           4.500s  *  |   a runs on
+           5.000s  *  |   a wall clock: jump -10000 ms
            6.000s  |  |   --- quiet
-           6.000s  |  |   the replicas agree, 0 ms after the quiet began
-          11.000s  |  |   --- power-cycle
-          11.000s  |  |   --- cold
-          11.000s  $  |   a loses its power (between turns)
-          11.000s     $   b loses its power (between turns)
-          11.000s  ^      a starts again
-          11.000s  |  ^   b starts again
-          11.000s  |  |   the replicas agree, 0 ms after the quiet began
-          11.006s  *  |   a member-rejoined: b at b:7000
-          11.008s  |  *   b member-rejoined: a at a:7000
-          16.000s  |  |   --- idle
-          26.000s  |  |   --- check
+           6.100s  |  |   the replicas agree, 100 ms after the quiet began
+           7.000s  |  !   b BROKEN STORY: no value was expected, but it was `v`
     "#]]
     .assert_eq(&text);
 }
 
 #[test]
 fn the_verdict_ends_with_the_command_that_shows_it_again() {
+    let scenario = Scenario::quiet("story", ["a", "b"].map(str::to_owned).to_vec());
     let options = Options { called: Some("story".to_owned()), ..Options::default() };
-    let outcome = run(&story(), 7, World::Fast, options).unwrap();
+    let outcome = run(&scenario, 7, World::Fast, options).unwrap();
 
     let text = verdict(&outcome);
 

@@ -16,10 +16,11 @@ use super::params::Params;
 use super::problem::{Code, Problem};
 use super::{Shared, body, json, odd};
 use crate::model::{Address, MemberState, MemberView, Mode, NodeId, Reply, Request};
-use crate::node::LEAVE_PATIENCE;
 
 /// Largest body of a wish about members.
 const BODY_BYTES_MAX: usize = 4096;
+/// How long a node may take to make sure that its data is held elsewhere before it goes.
+const LEAVING: Duration = Duration::from_secs(10);
 
 const SECRET: HeaderName = HeaderName::from_static("x-cluster-secret");
 
@@ -97,7 +98,7 @@ pub async fn join(State(shared): State<Arc<Shared>>, request: HttpRequest) -> Re
 /// `POST /members/leave`: answers once the node has said goodbye.
 pub async fn leave(State(shared): State<Arc<Shared>>, request: HttpRequest) -> Result<Response, Problem> {
     let Leave {} = wish(&shared, request).await?;
-    shared.ask(Request::Leave, LEAVE_PATIENCE).await?;
+    shared.ask(Request::Leave, LEAVING).await?;
     Ok(json(&Done { status: "left" }))
 }
 
@@ -140,7 +141,9 @@ impl Shared {
         if caller.is_some_and(|ConnectInfo(caller)| caller.ip().to_canonical().is_loopback()) {
             return Ok(());
         }
-        forbidden("changing the members takes a caller on the node's own host, or the header x-cluster-secret")
+        forbidden(
+            "changing the members takes a caller on the node's own host, or the header x-cluster-secret",
+        )
     }
 }
 

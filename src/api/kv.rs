@@ -199,7 +199,9 @@ impl Write {
             Some(count) => {
                 let nodes = count.parse().ok().filter(|nodes| *nodes > 0);
                 Ack::Nodes(nodes.ok_or_else(|| {
-                    params::bad(format!("ack={count} is neither local nor majority nor a number of nodes from 1"))
+                    params::bad(format!(
+                        "ack={count} is neither local nor majority nor a number of nodes from 1"
+                    ))
                 })?)
             }
         };

@@ -112,9 +112,12 @@ impl Query {
     fn read(params: &Params) -> Result<Query, Problem> {
         let limit = match params.text("limit")? {
             None => LIMIT,
-            Some(text) => text.parse().ok().filter(|limit| (1..=LIMIT_MAX).contains(limit)).ok_or_else(|| {
-                params::bad(format!("limit={text} is no number from 1 to {LIMIT_MAX}")).with_limit(LIMIT_MAX as u64)
-            })?,
+            Some(text) => {
+                text.parse().ok().filter(|limit| (1..=LIMIT_MAX).contains(limit)).ok_or_else(|| {
+                    params::bad(format!("limit={text} is no number from 1 to {LIMIT_MAX}"))
+                        .with_limit(LIMIT_MAX as u64)
+                })?
+            }
         };
         let delimiter = params.bytes("delimiter").unwrap_or_default().to_vec();
         if delimiter.len() > DELIMITER_BYTES_MAX {
@@ -154,13 +157,11 @@ impl Query {
             }
             for (key, record) in rows {
                 match walk.take(key, record) {
+                    Step::End => return Ok(walk.page.whole()),
+                    Step::Next | Step::Over if walk.is_full() => return walk.stop(store),
                     Step::Next => {}
                     // What was read of the group beyond its first row is stepped over.
                     Step::Over => break,
-                    Step::End => return Ok(walk.page.whole()),
-                }
-                if walk.is_full() {
-                    return walk.stop(store);
                 }
             }
             if walk.is_long() || !has_time() {
@@ -194,7 +195,9 @@ impl Query {
     fn item(&self, key: Key, record: Record) -> Item {
         match record.version() {
             None => Item::Rotten(key),
-            Some(version) if self.keys_only => Item::Live(key, Version { value: bytes::Bytes::new(), ..version }),
+            Some(version) if self.keys_only => {
+                Item::Live(key, Version { value: bytes::Bytes::new(), ..version })
+            }
             Some(version) => Item::Live(key, version),
         }
     }

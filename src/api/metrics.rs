@@ -43,6 +43,9 @@ const ROUTES: [&str; 16] = [
     "/peer",
 ];
 
+/// What is listed among the counters but is a number of the moment.
+const PRESENT: [&str; 2] = ["peer_connections_open", "peers_connected"];
+
 /// A route as a label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Route(&'static str);
@@ -177,6 +180,12 @@ fn of_node(node: Option<(Status, Vec<MemberView>)>) -> Registry {
 
     let events: Family<Counted, Counter> = Family::default();
     for (event, count) in status.counters {
+        if PRESENT.contains(&event) {
+            let now: Gauge = Gauge::default();
+            now.set(i64::try_from(count).unwrap_or(i64::MAX));
+            registry.register(event, "As of now", now);
+            continue;
+        }
         events.get_or_create(&Counted { event }).inc_by(count);
     }
     registry.register("node_events", "What the node counted since its start", events);

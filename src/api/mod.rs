@@ -42,12 +42,13 @@ use serde::Serialize;
 use tokio::sync::Semaphore;
 use tower_http::catch_panic::CatchPanicLayer;
 
+use crate::driver::tokio_world::Peers;
 use crate::driver::{Clock, Mailbox};
 use crate::model::{NodeId, Reply, Request, Status, Version, WallTime};
 use crate::protocol::summary::SummaryKey;
 use metrics::{Metrics, Route};
-use problem::{Code, Problem};
 pub use peer::router_with_peers;
+use problem::{Code, Problem};
 pub use reads::SharedReader;
 pub use serve::{Patience, serve, serve_with};
 
@@ -102,6 +103,8 @@ impl Default for Limits {
 /// What the handlers share.
 struct Shared {
     app: App,
+    /// Counted for `/metrics` and `/status`.
+    peers: Option<Peers>,
     metrics: Metrics,
     summary_key: SummaryKey,
     scans: Arc<Semaphore>,
@@ -111,7 +114,7 @@ struct Shared {
 
 /// Everything this node answers.
 pub fn router(app: App) -> Router {
-    dress(routes(), Shared::new(app))
+    dress(routes(), Shared::new(app, None))
 }
 
 fn routes() -> Router<Arc<Shared>> {
@@ -172,7 +175,7 @@ async fn finish(State(shared): State<Arc<Shared>>, request: HttpRequest, next: N
 }
 
 impl Shared {
-    fn new(app: App) -> Arc<Shared> {
+    fn new(app: App, peers: Option<Peers>) -> Arc<Shared> {
         assert!(app.limits.value_bytes_max <= Version::VALUE_BYTES_MAX, "what is taken can be stored");
         Arc::new(Shared {
             metrics: Metrics::new(&app.info),
@@ -180,6 +183,7 @@ impl Shared {
             scans: Arc::new(Semaphore::new(SCANS_MAX)),
             started: app.clock.now().wall,
             requests: AtomicU64::new(0),
+            peers,
             app,
         })
     }
@@ -225,9 +229,13 @@ impl Shared {
         }
     }
 
+    /// The node about itself, and what was counted on its connections to peers.
     async fn status(&self) -> Result<Box<Status>, Problem> {
         match self.ask(Request::Status, Duration::ZERO).await? {
-            Reply::Status(status) => Ok(status),
+            Reply::Status(mut status) => {
+                status.counters.extend(self.peers.iter().flat_map(Peers::counters));
+                Ok(status)
+            }
             other => Err(odd(&other)),
         }
     }

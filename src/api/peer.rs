@@ -15,8 +15,9 @@ use crate::driver::tokio_world::peers::PATH;
 
 /// Everything that [`super::router`] answers, and the upgrade of peers' connections.
 pub fn router_with_peers(app: App, peers: Peers) -> Router {
+    let shared = Shared::new(app, Some(peers.clone()));
     let door = get(move |request: HttpRequest| std::future::ready(accept(&peers, request)));
-    dress(routes().route(PATH, door), Shared::new(app))
+    dress(routes().route(PATH, door), shared)
 }
 
 fn accept(peers: &Peers, mut request: HttpRequest) -> Result<Response, Problem> {
@@ -29,3 +30,7 @@ fn accept(peers: &Peers, mut request: HttpRequest) -> Result<Response, Problem> 
         }
     }
 }
+
+#[cfg(test)]
+#[path = "peer_tests.rs"]
+mod tests;

@@ -7,7 +7,7 @@
 use std::fmt;
 
 use axum::body::Body;
-use axum::http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -92,7 +92,9 @@ impl Code {
             Code::KeyTooLong => ("key-too-long", S::URI_TOO_LONG, false, "The key is too long"),
             Code::ValueTooLarge => ("value-too-large", S::PAYLOAD_TOO_LARGE, false, "The body is too large"),
             Code::InvalidJson => ("invalid-json", S::BAD_REQUEST, false, "The body is not valid JSON"),
-            Code::BadParameter => ("bad-parameter", S::BAD_REQUEST, false, "A query parameter makes no sense"),
+            Code::BadParameter => {
+                ("bad-parameter", S::BAD_REQUEST, false, "A query parameter makes no sense")
+            }
             Code::BadHeader => ("bad-header", S::BAD_REQUEST, false, "A header makes no sense"),
             Code::BadBody => ("bad-body", S::BAD_REQUEST, false, "The body cannot be used"),
             Code::ContentEncoding => {
@@ -100,23 +102,31 @@ impl Code {
             }
             Code::BodyTimeout => ("body-timeout", S::REQUEST_TIMEOUT, true, "The body did not come in time"),
             Code::BadCursor => ("bad-cursor", S::BAD_REQUEST, false, "Not a cursor of this listing"),
-            Code::ConditionFailed => {
-                ("condition-failed", S::PRECONDITION_FAILED, false, "The condition does not hold on this node")
-            }
+            Code::ConditionFailed => (
+                "condition-failed",
+                S::PRECONDITION_FAILED,
+                false,
+                "The condition does not hold on this node",
+            ),
             Code::Forbidden => ("forbidden", S::FORBIDDEN, false, "Not allowed"),
             Code::ReadOnly => ("read-only", S::SERVICE_UNAVAILABLE, true, "This node takes no writes"),
             Code::Draining => ("draining", S::SERVICE_UNAVAILABLE, true, "This node is on its way out"),
             Code::AckAboveMembers => {
                 ("ack-above-members", S::BAD_REQUEST, false, "More nodes asked for than there are")
             }
-            Code::AckTimeout => ("ack-timeout", S::GATEWAY_TIMEOUT, true, "Stored here, not confirmed in time"),
+            Code::AckTimeout => {
+                ("ack-timeout", S::GATEWAY_TIMEOUT, true, "Stored here, not confirmed in time")
+            }
             Code::TooManyPending => {
                 ("too-many-pending", S::SERVICE_UNAVAILABLE, true, "Too many writes wait for confirmations")
             }
             Code::Busy => ("busy", S::SERVICE_UNAVAILABLE, true, "Too many requests wait for the node"),
-            Code::Stopped => {
-                ("stopped", S::SERVICE_UNAVAILABLE, true, "The node stopped before it answered; outcome unknown")
-            }
+            Code::Stopped => (
+                "stopped",
+                S::SERVICE_UNAVAILABLE,
+                true,
+                "The node stopped before it answered; outcome unknown",
+            ),
             Code::NoAnswer => {
                 ("no-answer", S::GATEWAY_TIMEOUT, true, "The node did not answer in time; outcome unknown")
             }
@@ -167,9 +177,16 @@ pub struct Problem {
     code: Code,
     detail: String,
     limit: Option<u64>,
-    written: Option<Written>,
-    /// Another layer's own status and code, with the headers that belong to them.
-    foreign: Option<(StatusCode, &'static str, HeaderMap)>,
+    written: Option<Box<Written>>,
+    foreign: Option<Box<Foreign>>,
+}
+
+/// Another layer's own status and code, with the headers that belong to them.
+#[derive(Clone, Debug)]
+struct Foreign {
+    status: StatusCode,
+    code: &'static str,
+    headers: HeaderMap,
 }
 
 impl Problem {
@@ -186,7 +203,8 @@ impl Problem {
 
     /// Another layer's refusal, which has a code of its own.
     pub fn foreign(status: StatusCode, code: &'static str, detail: String, headers: HeaderMap) -> Problem {
-        Problem { foreign: Some((status, code, headers)), ..Problem::new(Code::of_status(status), detail) }
+        let foreign = Some(Box::new(Foreign { status, code, headers }));
+        Problem { foreign, ..Problem::new(Code::of_status(status), detail) }
     }
 
     /// What it is.
@@ -205,12 +223,12 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let mut response = Response::new(Body::empty());
         *response.status_mut() =
-            self.foreign.as_ref().map_or_else(|| self.code.status(), |(status, ..)| *status);
+            self.foreign.as_ref().map_or_else(|| self.code.status(), |foreign| foreign.status);
         if let Some(seconds) = self.code.retry_after() {
             response.headers_mut().insert(RETRY_AFTER, seconds.into());
         }
-        if let Some((.., headers)) = &self.foreign {
-            response.headers_mut().extend(headers.clone());
+        if let Some(foreign) = &self.foreign {
+            response.headers_mut().extend(foreign.headers.clone());
         }
         response.extensions_mut().insert(self);
         response
@@ -229,7 +247,7 @@ struct Document<'a> {
     retryable: bool,
     request_id: &'a str,
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
-    written: Option<Written>,
+    written: Option<&'a Written>,
 }
 
 /// Writes the body of an error response, whoever made the response. Other responses pass unchanged.
@@ -238,13 +256,12 @@ pub fn render(mut response: Response, request_id: &str, is_head: bool) -> Respon
     if !status.is_client_error() && !status.is_server_error() {
         return response;
     }
-    let problem = response.extensions_mut().remove::<Problem>().unwrap_or_else(|| {
-        let allowed = response.headers().get(ALLOW).and_then(|allowed| allowed.to_str().ok());
-        let detail = allowed.map(|allowed| format!("allowed here: {allowed}"));
-        Problem::new(Code::of_status(status), detail.unwrap_or_else(|| status.to_string()))
-    });
+    let problem = response
+        .extensions_mut()
+        .remove::<Problem>()
+        .unwrap_or_else(|| Problem::new(Code::of_status(status), status.to_string()));
     let (name, _, retryable, title) = problem.code.row();
-    let code = problem.foreign.as_ref().map_or(name, |(_, code, _)| *code);
+    let code = problem.foreign.as_ref().map_or(name, |foreign| foreign.code);
     let document = Document {
         r#type: format!("urn:reknit:problem:{code}"),
         title,
@@ -254,7 +271,7 @@ pub fn render(mut response: Response, request_id: &str, is_head: bool) -> Respon
         limit: problem.limit,
         retryable: retryable || status == StatusCode::SERVICE_UNAVAILABLE,
         request_id,
-        written: problem.written,
+        written: problem.written.as_deref(),
     };
     let bytes = serde_json::to_vec(&document).expect("a flat struct of text and numbers is JSON");
     let headers = response.headers_mut();
@@ -302,7 +319,7 @@ impl From<Refusal> for Problem {
             Refusal::AckTimeout { id, acked, asked } => {
                 let detail = format!("stored here, {acked} of {asked} nodes confirmed it in time");
                 let written = Written::of(id).confirmed(acked, asked);
-                Problem { written: Some(written), ..Problem::new(Code::AckTimeout, detail) }
+                Problem { written: Some(Box::new(written)), ..Problem::new(Code::AckTimeout, detail) }
             }
             Refusal::Corrupt => Problem::new(Code::CorruptRecord, detail),
             Refusal::TooManyPending { limit } => {

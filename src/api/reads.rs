@@ -27,10 +27,7 @@ impl SharedReader {
     ///
     /// # Errors
     /// The disk failed, or is being opened again.
-    pub fn snapshot<T>(
-        &self,
-        read: impl FnOnce(&dyn Read) -> Result<T, StorageError>,
-    ) -> Result<T, Problem> {
+    pub fn snapshot<T>(&self, read: impl FnOnce(&dyn Read) -> Result<T, StorageError>) -> Result<T, Problem> {
         let reader = self.0.read().expect("nobody panics while holding it").clone();
         let Some(reader) = reader else {
             return Err(Problem::new(Code::StorageFailed, "the disk is being opened again"));

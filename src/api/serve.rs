@@ -68,7 +68,9 @@ pub async fn serve_with(
 ) {
     let places = Arc::new(Semaphore::new(patience.connections_max));
     let mut connections = JoinSet::new();
+    let mut was_full = false;
     loop {
+        was_full = warn_once_full(&places, was_full, patience.connections_max);
         tokio::select! {
             biased;
             () = shutdown.cancelled() => break,
@@ -102,11 +104,17 @@ async fn accept(
     listener: &TcpListener,
     places: &Arc<Semaphore>,
 ) -> (OwnedSemaphorePermit, io::Result<(TcpStream, SocketAddr)>) {
-    if places.available_permits() == 0 {
-        tracing::warn!(event = "connections-full", "no place for another connection; new ones wait");
-    }
     let place = Arc::clone(places).acquire_owned().await.expect("it is never closed");
     (place, listener.accept().await)
+}
+
+/// One line when the places run out, and not another before half of them were free again.
+fn warn_once_full(places: &Semaphore, was_full: bool, connections_max: usize) -> bool {
+    let free = places.available_permits();
+    if free == 0 && !was_full {
+        tracing::warn!(event = "connections-full", "no place for another connection; new ones wait");
+    }
+    free == 0 || (was_full && free <= connections_max / 2)
 }
 
 async fn connection(

@@ -48,7 +48,8 @@ impl Tags {
         if text.trim() == "*" {
             return Ok(Some(Tags::Any));
         }
-        let tags = list(&text).ok_or_else(|| bad("is neither * nor a list of tags in double quotes".into()))?;
+        let tags =
+            list(&text).ok_or_else(|| bad("is neither * nor a list of tags in double quotes".into()))?;
         if tags.len() > TAGS_MAX {
             return Err(bad(format!("names more than {TAGS_MAX} tags")).with_limit(TAGS_MAX as u64));
         }

@@ -61,10 +61,14 @@ impl<S: Storage> Node<S> {
             Request::Leave => self.begin_leaving(now, id),
             Request::Remove { id: member } => {
                 let reply = match self.membership.remove(&member, &mut self.out) {
-                    Ok(()) => Reply::Done,
+                    Ok(()) => {
+                        self.pulls.on_gone(&member);
+                        self.pushes.on_gone(&member);
+                        self.serves.end(&member);
+                        Reply::Done
+                    }
                     Err(reason) => Reply::Refused(Refusal::Member(reason)),
                 };
-                self.pulls.on_gone(&member);
                 self.out.reply(id, reply);
             }
             Request::Drain => {

@@ -283,6 +283,60 @@ fn a_pull_takes_two_steps_and_is_told_what_was_overwritten_by_the_closing_cover(
 }
 
 #[test]
+fn a_step_is_complete_once_each_of_its_parts_is_there() {
+    check(
+        "
+        meet b
+        b: ping ahead
+        b: step 0 part 0 k=red @900.1.b1
+        b: again
+        b: step 0 part 7 l=blue @900.2.b2
+        b: step-end 0 parts 2
+        b: step 0 part 1 m=green @900.3.b3
+        ",
+        expect![[r#"
+            meet b
+            b: ping ahead
+              send b: pong a/1.0
+              send b: pull
+            b: step 0 part 0 k=red @900.1.b1
+            b: again
+            b: step 0 part 7 l=blue @900.2.b2
+            b: step-end 0 parts 2
+            b: step 0 part 1 m=green @900.3.b3
+              send b: step-done 0
+        "#]],
+    );
+}
+
+#[test]
+fn a_stream_with_an_entry_that_nobody_can_have_made_covers_nothing_and_fails() {
+    check(
+        "
+        meet b
+        b: ping ahead
+        b: step 0 part 0 k=red @900.1.b1, l=blue @900.2.b0
+        b: step-end 0 parts 1 cover b1..5
+        status
+        after 1s
+        ",
+        expect![[r#"
+            meet b
+            b: ping ahead
+              send b: pong a/1.0
+              send b: pull
+            b: step 0 part 0 k=red @900.1.b1, l=blue @900.2.b0
+              event entry-malformed: b streams an entry that no node can have made: l
+            b: step-end 0 parts 1 cover b1..5
+            status
+              reply #0: a/1.0 clock 900.1, 1 dots
+            after 1s
+              1234 send b: pull b1
+        "#]],
+    );
+}
+
+#[test]
 fn a_stream_that_falls_silent_fails_and_is_tried_again_after_a_growing_wait() {
     check(
         "

@@ -9,8 +9,11 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use super::{Input, Node, Output, Settings};
-use crate::model::{Ack, Address, Condition, Instant, Key, NodeId, Now, Reply, Request, RequestId, WallTime};
-use crate::protocol::{Message, wire};
+use crate::model::{
+    Ack, Address, Condition, Dot, Entry, Instant, Key, Member, MemberState, Mode, NodeId, Now, Origin,
+    Refusal, Reply, Request, RequestId, Stamp, Version, WallTime,
+};
+use crate::protocol::{DotSet, Message, wire};
 use crate::storage::memory::{Memory, Tables};
 use crate::testing::arbitrary;
 
@@ -187,10 +190,7 @@ impl Play {
             }
             Output::Reply { id, reply } => {
                 assert!(self.waiting.remove(&id), "one reply per request, and {id} has its own: {reply:?}");
-                assert!(
-                    !matches!(reply, Reply::Refused(crate::model::Refusal::Corrupt)),
-                    "nothing rots here"
-                );
+                assert!(!matches!(reply, Reply::Refused(Refusal::Corrupt)), "nothing rots here");
             }
             Output::Event(_) | Output::Stop => {}
         }
@@ -205,5 +205,57 @@ proptest! {
         for happens in story {
             play.step(happens);
         }
+    }
+}
+
+#[test]
+fn a_node_that_is_never_idle_still_asks_for_what_it_missed() {
+    let mut play = Play::new();
+    let b = NodeId::new("b").expect("a letter is a node id");
+    let key = Key::from_path("k").expect("a test's key");
+    let says = |play: &mut Play, message| {
+        play.turn(Some(Input::Message { from: b.clone(), message }));
+        play.sessions.remove(&b)
+    };
+    let session = says(&mut play, Message::Table { members: vec![member(&b)], answer: false });
+    let session = session.expect("it asks whom it meets");
+    let cover = Some(DotSet::default());
+    says(&mut play, Message::StepEnd { session, step: 0, parts: 0, cover });
+
+    says(&mut play, Message::Push { entries: vec![Entry { key: key.clone(), version: second_version() }] });
+    let asks = (0..250).any(|_| {
+        play.mono = play.mono + Duration::from_micros(400);
+        play.step(Happens::Request(Request::Get { key: key.clone() }));
+        play.sessions.contains_key(&b)
+    });
+
+    assert!(asks, "a hole is asked for however close the turns follow each other");
+}
+
+fn member(id: &NodeId) -> Member {
+    Member {
+        id: id.clone(),
+        address: Address::new(&format!("{id}:7000")).expect("an address"),
+        life: 1,
+        incarnation: 0,
+        state: MemberState::Alive,
+        joined: WallTime(1_000_000),
+        mode: Mode::Normal,
+        origin: None,
+    }
+}
+
+/// The second write of an origin whose first one is missing.
+fn second_version() -> Version {
+    Version {
+        stamp: Stamp { millis: 1_000_000, counter: 1 },
+        dot: Dot { origin: Origin(1), seq: 2 },
+        author_joined: WallTime(1_000_000),
+        ruling: 0,
+        confirms: None,
+        tombstone: true,
+        expires_at: None,
+        content_type: String::new(),
+        value: bytes::Bytes::new(),
     }
 }

@@ -17,7 +17,7 @@ impl Hlc {
     pub fn new(high_water: Stamp, drift_max: Duration, now: Now) -> Hlc {
         let mut hlc = Hlc { high_water, drift_max };
         if hlc.is_far(high_water, now) {
-            hlc.high_water = Stamp::at(now.wall);
+            hlc.high_water = wall(now);
         }
         hlc
     }
@@ -25,9 +25,9 @@ impl Hlc {
     /// A stamp later than the wall clock, the high-water mark and `floor` (the row's own stamp, a token's).
     pub fn issue(&mut self, now: Now, floor: Stamp) -> Stamp {
         if self.is_far(self.high_water, now) {
-            self.high_water = Stamp::at(now.wall);
+            self.high_water = wall(now);
         }
-        let stamp = Stamp::at(now.wall).max(self.high_water).max(floor).next();
+        let stamp = wall(now).max(self.high_water).max(floor).next();
         self.observe(stamp, now);
         stamp
     }
@@ -55,6 +55,11 @@ impl Hlc {
     fn is_far(&self, stamp: Stamp, now: Now) -> bool {
         stamp.millis > now.wall.after(self.drift_max).0
     }
+}
+
+/// The wall clock's stamp. A clock beyond the last year stands still there: nobody would take its stamps.
+fn wall(now: Now) -> Stamp {
+    Stamp { millis: now.wall.0.min(Stamp::MILLIS_MAX), counter: 0 }
 }
 
 #[cfg(test)]

@@ -214,7 +214,15 @@ impl Pulls {
             match replica.merge(now, store, entry)? {
                 Merged::Won | Merged::Lost => pull.moved += 1,
                 Merged::Known => out.count("entries_known", 1),
-                Merged::Malformed => out.count("entries_malformed", 1),
+                Merged::Malformed => {
+                    // It may have replaced what the closing cover would mark, so no cover may come: the stream
+                    // is worth no more than a silent one.
+                    pull.silent_at = now.mono;
+                    out.count("entries_malformed", 1);
+                    let text = format!("{peer} streams an entry that no node can have made: {}", entry.key);
+                    out.event(Level::Warn, "entry-malformed", text);
+                    return Ok(());
+                }
             }
         }
         pull.parts.insert(part);
@@ -271,11 +279,12 @@ impl Pulls {
                 pull.end = None;
             }
         }
-        // Whoever waited for room is due in the past by now, and a timer must not be set there.
+        // Whoever waited for room is due in the past by now, and a timer must not be set there. What is due
+        // later stays, or turns that follow each other closely would put it off for ever.
+        let not_past = |at: Instant| if at > now.mono { at } else { now.mono + Duration::from_millis(1) };
         for pull in self.by_peer.values_mut().filter(|pull| !pull.is_running()) {
-            let soon = now.mono + Duration::from_millis(1);
-            pull.look_at = pull.look_at.map(|at| at.max(soon));
-            pull.retry_at = pull.retry_at.map(|at| at.max(soon));
+            pull.look_at = pull.look_at.map(not_past);
+            pull.retry_at = pull.retry_at.map(not_past);
         }
     }
 
@@ -445,7 +454,7 @@ impl Pull {
     /// Once all parts of a step are here: takes its cover and leaves the rest to the disk.
     fn complete(&mut self, replica: &mut Replica) {
         let Some((parts, _)) = &self.end else { return };
-        if self.parts.len() < usize::from(*parts) {
+        if self.parts.range(..*parts).count() < usize::from(*parts) {
             return;
         }
         self.become_state(StreamState::Applying);

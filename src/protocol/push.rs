@@ -76,6 +76,11 @@ impl Pushes {
         }
     }
 
+    /// A peer is gone for good.
+    pub fn on_gone(&mut self, peer: &NodeId) {
+        self.windows.remove(peer);
+    }
+
     /// Notes that a peer wants to hear when these dots are durable.
     pub fn owe(&mut self, peer: &NodeId, dots: impl IntoIterator<Item = Dot>) {
         let owed = self.owed.entry(peer.clone()).or_default();

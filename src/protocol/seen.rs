@@ -11,13 +11,13 @@ use crate::model::{Dot, Origin};
 
 /// A set of dots, exact and canonical: equal sets are equal values with equal hashes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "BTreeMap<Origin, Vec<(u64, u64)>>", into = "BTreeMap<Origin, Vec<(u64, u64)>>")]
+#[serde(try_from = "Vec<(Origin, Vec<(u64, u64)>)>", into = "Vec<(Origin, Vec<(u64, u64)>)>")]
 pub struct DotSet {
     /// Inclusive runs, ascending, with at least one number missing between two of them. Never an empty list.
     origins: BTreeMap<Origin, Vec<(u64, u64)>>,
 }
 
-/// A run list that is not ascending, apart, and from 1 to [`Dot::SEQ_MAX`].
+/// Origins that are not ascending, or a run list that is not ascending, apart, and from 1 to [`Dot::SEQ_MAX`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a canonical list of runs")]
 pub struct BadRuns;
@@ -171,11 +171,14 @@ fn subtract(runs: &[(u64, u64)], holes: &[(u64, u64)]) -> Vec<(u64, u64)> {
     out
 }
 
-impl TryFrom<BTreeMap<Origin, Vec<(u64, u64)>>> for DotSet {
+impl TryFrom<Vec<(Origin, Vec<(u64, u64)>)>> for DotSet {
     type Error = BadRuns;
 
-    fn try_from(origins: BTreeMap<Origin, Vec<(u64, u64)>>) -> Result<DotSet, BadRuns> {
-        for runs in origins.values() {
+    fn try_from(origins: Vec<(Origin, Vec<(u64, u64)>)>) -> Result<DotSet, BadRuns> {
+        if !origins.windows(2).all(|pair| pair[0].0 < pair[1].0) {
+            return Err(BadRuns);
+        }
+        for (_, runs) in &origins {
             let mut free_from = 1;
             for &(first, last) in runs {
                 if first < free_from || last < first {
@@ -187,13 +190,13 @@ impl TryFrom<BTreeMap<Origin, Vec<(u64, u64)>>> for DotSet {
                 return Err(BadRuns);
             }
         }
-        Ok(DotSet { origins })
+        Ok(DotSet { origins: origins.into_iter().collect() })
     }
 }
 
-impl From<DotSet> for BTreeMap<Origin, Vec<(u64, u64)>> {
+impl From<DotSet> for Vec<(Origin, Vec<(u64, u64)>)> {
     fn from(set: DotSet) -> Self {
-        set.origins
+        set.origins.into_iter().collect()
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use reknit::model::Ack;
 
 use super::LIFE;
-use super::dice::Dice;
+use super::dice::{Dice, readable};
 use super::kinds::{Kind, Kinds};
 use super::surroundings::TIMERS;
 use crate::scenario::stage::{Power, Stage};
@@ -50,7 +50,7 @@ impl Habits {
 pub fn draw(seed: u64, kinds: &Kinds, story: &Scenario, faults: &[Timed]) -> Vec<Timed> {
     let habits = Habits::draw(seed, kinds, story);
     let many = Dice::of(seed, "operations").number(OPERATIONS.0, OPERATIONS.1);
-    let slot = (LIFE - FIRST) / u32::try_from(many).expect("a few hundred");
+    let slot = readable((LIFE - FIRST) / u32::try_from(many).expect("a few hundred"));
     let mut stage = Stage::of(story);
     let mut faults = faults.iter().peekable();
     let mut fresh: Vec<Vec<u8>> = Vec::new();

@@ -110,7 +110,11 @@ fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).expect("plans last less than centuries")
 }
 
-// Tenths of a millisecond: people read plans.
+/// In tenths of a millisecond: people read plans.
+pub fn readable(duration: Duration) -> Duration {
+    rounded(nanos(duration))
+}
+
 fn rounded(nanos: u64) -> Duration {
     Duration::from_micros(nanos / 100_000 * 100)
 }

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::dice::Dice;
+use super::dice::{Dice, readable};
 use super::kinds::{Kind, Kinds};
 use super::surroundings::{TIMERS, millis, signed};
 use super::{Faults, LIFE};
@@ -76,13 +76,14 @@ fn partitions(seed: u64, kinds: &Kinds, story: &Scenario, steps: &mut Steps) {
         }
         let mut dice = Dice::of(seed, &format!("partition/{episode}"));
         let length = dice.around(&TIMERS);
+        let flap_at = |part: u32, of: u32| at + readable(length * part / of);
         let cuts = cuts(&mut dice, kinds, &nodes);
         let flaps = if flapping && dice.chance(50) { dice.number(2, FLAPS_MAX) as u32 } else { 1 };
         for flap in 0..flaps {
-            let begin = at + length * (2 * flap) / (2 * flaps);
+            let begin = flap_at(2 * flap, 2 * flaps);
             cuts.iter().for_each(|cut| steps.at(begin, cut.clone()));
             if flap + 1 < flaps {
-                steps.at(at + length * (2 * flap + 1) / (2 * flaps), Step::Heal);
+                steps.at(flap_at(2 * flap + 1, 2 * flaps), Step::Heal);
             }
         }
         steps.at(at + length, Step::Heal);
@@ -275,7 +276,7 @@ fn crash(
             5..8 => Step::Restore(node.to_owned()),
             _ => Step::Clone { from: (*dice.pick(&others)).clone(), to: node.to_owned() },
         };
-        steps.at(at + (end - at) / 2, step);
+        steps.at(at + readable((end - at) / 2), step);
     }
     steps.at(end, Step::Restart(node.to_owned()));
     if faults.disk_loss && dice.chance(30) {

@@ -90,12 +90,13 @@ impl Kind {
     const TRAFFIC: [Kind; 3] = [Kind::Ttl, Kind::Ack, Kind::Odd];
 }
 
+const NONE: &str = "no faults";
+
 /// The kinds that one seed has.
 #[derive(Clone, Debug)]
 pub struct Kinds {
     on: BTreeSet<Kind>,
-    /// What the choice was, for people.
-    pub title: &'static str,
+    title: &'static str,
 }
 
 impl Kinds {
@@ -104,7 +105,7 @@ impl Kinds {
     pub fn draw(seed: u64) -> Kinds {
         let mut dice = Dice::of(seed, "kinds");
         let (title, mut on) = match dice.number(0, 99) {
-            0..5 => ("no faults", BTreeSet::new()),
+            0..5 => (NONE, BTreeSet::new()),
             5..10 => ("one kind of fault", BTreeSet::from([*dice.pick(&Kind::ALL)])),
             10..55 => ("some kinds of faults", some(&mut dice)),
             _ => ("all kinds of faults", BTreeSet::from(Kind::ALL)),
@@ -124,6 +125,15 @@ impl Kinds {
             on.extend(Kind::TRAFFIC);
         }
         Kinds { on, title }
+    }
+
+    /// What the choice was, for people.
+    pub fn title(&self) -> String {
+        if self.on.len() == Kind::ALL.len() || self.title == NONE {
+            return self.title.to_owned();
+        }
+        let names: Vec<String> = self.on.iter().map(|kind| format!("{kind:?}")).collect();
+        format!("{}: {}", self.title, names.join(", "))
     }
 
     /// Whether the seed has this kind.

@@ -49,8 +49,8 @@ pub fn life_with(seed: u64, faults: Faults) -> Scenario {
         story.later = names[many..many + later].to_vec();
     }
     story.seed = Some(seed);
-    story.about = format!("A life drawn from seed {seed}: {many} nodes, {}.", kinds.title);
-    story.config = surroundings::config();
+    story.about = format!("A life drawn from seed {seed}: {many} nodes, {}.", kinds.title());
+    story.config = surroundings::config(seed);
     story.network = surroundings::network(seed, &kinds);
     let all: Vec<String> = story.all_nodes().cloned().collect();
     story.clocks = surroundings::clocks(seed, &kinds, &all);

@@ -6,10 +6,13 @@ use super::dice::Dice;
 use super::kinds::{Kind, Kinds};
 use crate::scenario::{ClockModel, Clocks, Disks, Draw, Network, NodeConfig, OnCrash};
 
-/// The timers of simulated nodes: short, so that a minute holds many of each.
-pub fn config() -> NodeConfig {
+/// The timers of simulated nodes: short, so that a minute holds many of each. In half of the seeds a stream has so
+/// little credit that it needs several steps: only between two of them can a version be replaced behind its back.
+pub fn config(seed: u64) -> NodeConfig {
     let ms = |ms| Some(Duration::from_millis(ms));
+    let mut dice = Dice::of(seed, "config");
     NodeConfig {
+        stream_credit: if dice.chance(50) { Some(*dice.pick(&[1, 400, 1_000, 4_000])) } else { None },
         probe_interval: ms(200),
         suspect_timeout: ms(1_000),
         gossip_interval_min: ms(1_000),

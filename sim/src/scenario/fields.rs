@@ -89,6 +89,13 @@ pub const FIELDS: &[Field] = &[
     field("config", "sync_interval", "2s", "2s", "between two checks of the summary with a random peer"),
     field("config", "catchup_interval", "1s", "1s", "between two checks with a peer that is ahead"),
     field("config", "max_clock_drift", "60s", "60s", "how far ahead a stamp may be and still move the clock"),
+    field(
+        "config",
+        "stream_credit",
+        "2048",
+        "1048576",
+        "bytes of entries under way on one stream; few of them make many steps",
+    ),
     field("config", "tombstone_grace", "30s", "the node's", "read and kept; no tombstone is collected yet"),
     field("network", "delay", "1ms..20ms", "1ms..5ms", "one-way delay of a message"),
     field("network", "loss", "1%", "0%", "share of messages that never arrive"),

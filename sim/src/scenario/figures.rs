@@ -43,6 +43,17 @@ fn decimal(nanos: u128, unit: u128, digits: usize) -> String {
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
+/// Reads a number of bytes from 1 on.
+///
+/// # Errors
+/// What was found and what was expected.
+pub fn bytes(text: &str) -> Result<u32, String> {
+    text.parse()
+        .ok()
+        .filter(|bytes| *bytes > 0)
+        .ok_or_else(|| format!("'{text}' is no number of bytes from 1, such as 2048"))
+}
+
 /// Reads `+5s`, `-1500ms` or `20ms` as signed milliseconds.
 ///
 /// # Errors

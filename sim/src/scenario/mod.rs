@@ -62,6 +62,8 @@ pub struct NodeConfig {
     pub catchup_interval: Option<Duration>,
     /// `max_clock_drift`
     pub max_clock_drift: Option<Duration>,
+    /// `stream_credit`: bytes of entries that may be under way on one stream, so that small ones need many steps.
+    pub stream_credit: Option<u32>,
     /// `tombstone_grace`: read and kept for the collection of tombstones, which is not built yet.
     pub tombstone_grace: Option<Duration>,
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde_saphyr::{Location, Spanned};
 
 use super::fields::names_of;
-use super::figures::{draw, duration, rate, share, show_duration, signed_millis};
+use super::figures::{bytes, draw, duration, rate, share, show_duration, signed_millis};
 use super::line::{Complaint, Line, words};
 use super::stage::Stage;
 use super::tree::{self, Tree};
@@ -300,6 +300,10 @@ impl Text<'_> {
                 "catchup_interval" => &mut config.catchup_interval,
                 "max_clock_drift" => &mut config.max_clock_drift,
                 "tombstone_grace" => &mut config.tombstone_grace,
+                "stream_credit" => {
+                    config.stream_credit = Some(self.figure(value, bytes)?);
+                    continue;
+                }
                 "gossip_interval" => {
                     let both = Some(self.figure(value, duration)?);
                     (config.gossip_interval_min, config.gossip_interval_max) = (both, both);

@@ -50,7 +50,10 @@ fn config(config: &NodeConfig) -> String {
     ];
     let set =
         keys.into_iter().filter_map(|(key, value)| Some(format!("    {key}: {}\n", show_duration(value?))));
-    let set: String = set.collect();
+    let mut set: String = set.collect();
+    if let Some(credit) = config.stream_credit {
+        set += &format!("    stream_credit: {credit}\n");
+    }
     if set.is_empty() { set } else { format!("  config:\n{set}") }
 }
 

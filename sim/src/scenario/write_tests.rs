@@ -137,13 +137,13 @@ fn surroundings() -> impl Strategy<Value = (Network, Clocks, Disks, Option<Workl
 }
 
 fn config() -> impl Strategy<Value = NodeConfig> {
-    (option::of(time()), option::of(time()), option::of(time())).prop_map(|(probe, gossip, drift)| {
-        NodeConfig {
-            probe_interval: probe,
-            gossip_interval_max: gossip,
-            max_clock_drift: drift,
-            ..NodeConfig::default()
-        }
+    let figures = (option::of(time()), option::of(time()), option::of(time()), option::of(1..u32::MAX));
+    figures.prop_map(|(probe, gossip, drift, stream_credit)| NodeConfig {
+        stream_credit,
+        probe_interval: probe,
+        gossip_interval_max: gossip,
+        max_clock_drift: drift,
+        ..NodeConfig::default()
     })
 }
 

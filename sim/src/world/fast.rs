@@ -274,7 +274,8 @@ impl FastWorld {
             return;
         }
         let machine = &self.machines[node];
-        if !machine.is_paused && !(machine.frames.is_empty() && machine.requests.is_empty()) {
+        let has_input = !machine.frames.is_empty() || !machine.requests.is_empty();
+        if has_input && !machine.is_paused {
             self.turn(stage, node);
         }
     }

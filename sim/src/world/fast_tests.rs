@@ -108,7 +108,7 @@ fn power_may_fail_at_every_boundary() {
             let at = 1_000 + n * 500;
             let (key, value) = (format!("k/{}", n % 7), format!("v{n}"));
             let write = (at + 3, put("b", &key, &value));
-            let other = (at + 4, put(if n % 2 == 0 { "a" } else { "c" }, &key, &format!("w{n}")));
+            let other = (at + 4, put(if n.is_multiple_of(2) { "a" } else { "c" }, &key, &format!("w{n}")));
             let off = (at, crash("b", boundary));
             let on = (at + 400, Step::Restart("b".to_owned()));
             if n % 4 == 1 { vec![off, write, other, on] } else { vec![write, other] }

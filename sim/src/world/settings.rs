@@ -21,6 +21,9 @@ pub fn settings(scenario: &Scenario) -> Vec<Settings> {
         let seeds = seeds.filter(|(other, _)| *other != node).map(|(_, seed)| seed.clone()).collect();
         let mut settings = Settings::new(id, addresses[node].clone(), seeds);
         settings.timing = timing(&scenario.config);
+        if let Some(credit) = scenario.config.stream_credit {
+            settings.stream_credit = credit;
+        }
         if let Some(drift) = scenario.config.max_clock_drift {
             settings.clock_drift_max = drift;
         }

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
-use reknit::model::{Address, Key, Now, Reply, VersionId, WallTime};
+use reknit::model::{Address, Dot, Instant, Key, Now, Refusal, Reply, Stamp, WallTime};
 use reknit::node::{Output, Settings};
 use reknit::protocol::wire;
 
@@ -210,7 +210,7 @@ impl Stage {
     }
 
     /// When a node's timer for `mono` is due, in true time.
-    pub fn when(&self, node: usize, mono: reknit::model::Instant) -> Duration {
+    pub fn when(&self, node: usize, mono: Instant) -> Duration {
         self.clocks[node].when(mono, self.machines[node].started)
     }
 
@@ -262,7 +262,9 @@ impl Stage {
     pub fn answered(&mut self, at: Duration, id: u64, reply: &Reply) {
         self.ghost.answered(at, OpId(id), reply);
         let Some(asked) = self.asks.remove(&id) else { return };
-        let (stamp, dot) = name_of(reply);
+        let name = name_of(reply);
+        let stamp = name.map(|(stamp, _)| (stamp.millis, stamp.counter));
+        let dot = name.map(|(_, dot)| (dot.origin.0, dot.seq));
         let status = asks::status(reply);
         self.trace.record(at, Some(asked.node), &Event::Answer { id, status, stamp, dot });
         if let Some(removed) = asked.removes.filter(|_| *reply == Reply::Done) {
@@ -475,16 +477,14 @@ fn clock_bounds(scenario: &Scenario, settings: &[Settings]) -> ClockBounds {
 }
 
 /// Stamp and dot of the version that a reply is about.
-fn name_of(reply: &Reply) -> (Option<(u64, u16)>, Option<(u64, u64)>) {
-    use reknit::model::Refusal;
-    let named = |id: &VersionId| (id.stamp, id.dot);
-    let version = match reply {
-        Reply::Written { id, .. } | Reply::Refused(Refusal::AckTimeout { id, .. }) => Some(named(id)),
+fn name_of(reply: &Reply) -> Option<(Stamp, Dot)> {
+    match reply {
+        Reply::Written { id, .. } | Reply::Refused(Refusal::AckTimeout { id, .. }) => {
+            Some((id.stamp, id.dot))
+        }
         Reply::Value(Some(version)) => Some((version.stamp, version.dot)),
         Reply::Value(None) | Reply::Members(_) | Reply::Status(_) | Reply::Done | Reply::Refused(_) => None,
-    };
-    let stamp = version.map(|(stamp, _)| (stamp.millis, stamp.counter));
-    (stamp, version.map(|(_, dot)| (dot.origin.0, dot.seq)))
+    }
 }
 
 fn boundary_word(boundary: Boundary) -> &'static str {

@@ -1,0 +1,165 @@
+use super::*;
+use crate::api::testbed::Bed;
+use axum::routing::get;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::task::JoinHandle;
+
+/// Longer than anything here should take.
+const SOON: Duration = Duration::from_secs(10);
+
+struct Served {
+    address: SocketAddr,
+    shutdown: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+fn quick() -> Patience {
+    let millis = Duration::from_millis;
+    Patience { connections_max: 8, head: millis(200), write: millis(200), drain: millis(300) }
+}
+
+async fn served(router: Router, patience: Patience) -> Served {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let shutdown = CancellationToken::new();
+    let task = tokio::spawn(serve_with(listener, router, shutdown.clone(), patience));
+    Served { address, shutdown, task }
+}
+
+impl Served {
+    async fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.address).await.unwrap()
+    }
+
+    /// Sends `text` and reads until the other end closes.
+    async fn talk(&self, text: &str) -> String {
+        let mut stream = self.connect().await;
+        stream.write_all(text.as_bytes()).await.unwrap();
+        rest(&mut stream).await
+    }
+
+    async fn ended(self) {
+        tokio::time::timeout(SOON, self.task).await.expect("it ends").unwrap();
+    }
+}
+
+async fn rest(stream: &mut TcpStream) -> String {
+    let mut bytes = Vec::new();
+    // A reset is an end, too.
+    let _ = tokio::time::timeout(SOON, stream.read_to_end(&mut bytes)).await.expect("it closes");
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+fn slow() -> Router {
+    let wait = |millis| async move {
+        tokio::time::sleep(Duration::from_millis(millis)).await;
+        "done"
+    };
+    Router::new()
+        .route("/now", get(move || wait(0)))
+        .route("/slow", get(move || wait(100)))
+        .route("/stuck", get(move || wait(60_000)))
+        .route("/huge", get(|| async { vec![7_u8; 64 << 20] }))
+}
+
+const CLOSE: &str = "HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+
+#[tokio::test]
+async fn a_client_that_never_finishes_its_head_is_sent_away() {
+    let served = served(slow(), quick()).await;
+
+    let silent = served.talk("").await;
+    let cut = served.talk("GET /now HTTP/1.1\r\nhost:").await;
+
+    assert!(!silent.contains("done") && !cut.contains("done"), "{silent} {cut}");
+}
+
+#[tokio::test]
+async fn a_client_that_never_reads_gives_its_place_up() {
+    let served = served(slow(), Patience { connections_max: 1, ..quick() }).await;
+    let mut stuck = served.connect().await;
+    stuck.write_all(format!("GET /huge {CLOSE}").as_bytes()).await.unwrap();
+
+    let next = served.talk(&format!("GET /now {CLOSE}")).await;
+
+    assert!(next.ends_with("done"), "{next}");
+}
+
+#[tokio::test]
+async fn a_connection_beyond_the_places_waits_for_one() {
+    let served = served(slow(), Patience { connections_max: 1, ..quick() }).await;
+    let mut first = served.connect().await;
+    first.write_all(format!("GET /slow {CLOSE}").as_bytes()).await.unwrap();
+
+    let second = served.talk(&format!("GET /now {CLOSE}")).await;
+
+    assert!(rest(&mut first).await.ends_with("done"));
+    assert!(second.ends_with("done"), "{second}");
+}
+
+#[tokio::test]
+async fn requests_under_way_are_answered_before_the_end_and_idle_clients_let_go() {
+    let served = served(slow(), Patience { head: SOON, drain: SOON, ..quick() }).await;
+    let mut idle = served.connect().await;
+    idle.write_all(b"GET /now HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    let mut busy = served.connect().await;
+    busy.write_all(b"GET /slow HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    tokio::time::sleep(Duration::from_millis(30)).await;
+
+    served.shutdown.cancel();
+
+    assert!(rest(&mut busy).await.ends_with("done"));
+    assert!(rest(&mut idle).await.ends_with("done"));
+    let address = served.address;
+    served.ended().await;
+    assert!(TcpStream::connect(address).await.is_err());
+}
+
+#[tokio::test]
+async fn a_request_that_takes_for_ever_does_not_hold_up_the_end() {
+    let served = served(slow(), quick()).await;
+    let mut stuck = served.connect().await;
+    stuck.write_all(b"GET /stuck HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    tokio::time::sleep(Duration::from_millis(30)).await;
+
+    served.shutdown.cancel();
+
+    served.ended().await;
+    assert_eq!(rest(&mut stuck).await, "");
+}
+
+#[tokio::test]
+async fn a_client_that_sends_far_too_much_still_reads_why_it_is_refused() {
+    let served = served(Bed::new().router, Patience::default()).await;
+    for (path, length, code) in
+        [("a", 5 << 20, "value-too-large"), ("a//b", 5 << 20, "bad-key"), ("a", 1 << 40, "value-too-large")]
+    {
+        let head = format!("PUT /kv/{path} HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n\r\n");
+        let (mut reader, mut writer) = tokio::io::split(served.connect().await);
+        // Whoever declares a tebibyte is still at it when the answer comes.
+        let sent = usize::min(length, 6 << 20);
+        let writing = tokio::spawn(async move {
+            writer.write_all(head.as_bytes()).await.unwrap();
+            let _ = writer.write_all(&vec![b'1'; sent]).await;
+            writer
+        });
+
+        let mut answer = Vec::new();
+        while !String::from_utf8_lossy(&answer).contains(code) {
+            let read = tokio::time::timeout(SOON, reader.read_buf(&mut answer)).await.expect("an answer");
+            assert_ne!(read.expect("no reset"), 0, "{}", String::from_utf8_lossy(&answer));
+        }
+        drop(writing.await.unwrap());
+    }
+}
+
+#[tokio::test]
+async fn the_handlers_know_who_called() {
+    let who = get(|ConnectInfo(remote): ConnectInfo<SocketAddr>| async move { remote.to_string() });
+    let served = served(Router::new().route("/who", who), quick()).await;
+    let mut stream = served.connect().await;
+    let own = stream.local_addr().unwrap().to_string();
+    stream.write_all(format!("GET /who {CLOSE}").as_bytes()).await.unwrap();
+
+    assert!(rest(&mut stream).await.ends_with(&own));
+}

@@ -1,0 +1,253 @@
+//! A router over a real node: its loop, its engine on a disk in memory, and nobody to talk to.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use axum::Router;
+use axum::body::Body;
+use axum::extract::ConnectInfo;
+use axum::http::{HeaderMap, Request as HttpRequest, StatusCode};
+use bytes::Bytes;
+use http_body_util::BodyExt;
+use serde_json::Value;
+use tokio::time::Instant as TokioInstant;
+use tower::ServiceExt;
+
+use super::{App, Info, Limits, Shared, SharedReader};
+use crate::driver::{self, Clock, Mailbox, Network};
+use crate::model::{Address, Instant, Key, Member, MemberState, Mode, NodeId, Now, WallTime};
+use crate::node::{Node, Settings};
+use crate::storage::engine::Engine;
+use crate::storage::{Batch, Storage, Table, rows};
+
+/// A clock whose wall time a test can move.
+pub struct TestClock {
+    start: TokioInstant,
+    ahead: AtomicU64,
+}
+
+impl TestClock {
+    pub fn advance(&self, duration: Duration) {
+        let millis = u64::try_from(duration.as_millis()).expect("a test's duration");
+        self.ahead.fetch_add(millis, Ordering::Relaxed);
+    }
+
+    pub fn go_back(&self, duration: Duration) {
+        let millis = u64::try_from(duration.as_millis()).expect("a test's duration");
+        self.ahead.fetch_sub(millis, Ordering::Relaxed);
+    }
+}
+
+#[async_trait]
+impl Clock for TestClock {
+    fn now(&self) -> Now {
+        let mono = self.start.elapsed();
+        let wall = WallTime(1_800_000_000_000 + self.ahead.load(Ordering::Relaxed)).after(mono);
+        Now { mono: Instant(mono), wall }
+    }
+
+    async fn sleep_until(&self, deadline: Option<Instant>) {
+        match deadline {
+            Some(deadline) => tokio::time::sleep_until(self.start + deadline.0).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    async fn wait(&self, _duration: Duration) {}
+}
+
+/// Nobody is there.
+struct NoNetwork;
+
+#[async_trait]
+impl Network for NoNetwork {
+    fn send(&mut self, _to: &Address, _frame: Bytes) {}
+
+    async fn recv(&mut self) -> Option<(NodeId, Bytes)> {
+        std::future::pending().await
+    }
+
+    fn try_recv(&mut self) -> Option<(NodeId, Bytes)> {
+        None
+    }
+}
+
+/// What a test can set before the node starts.
+pub struct Setup {
+    pub settings: Settings,
+    pub limits: Limits,
+    pub secret: Vec<u8>,
+    engine: Engine,
+}
+
+impl Setup {
+    pub fn new() -> Setup {
+        let engine = Engine::open_with(redb::backends::InMemoryBackend::new()).unwrap();
+        let address = Address::new("127.0.0.1:9").unwrap();
+        let settings = Settings::new(NodeId::new("node1").unwrap(), address, Vec::new());
+        Setup { settings, limits: Limits::default(), secret: Vec::new(), engine }
+    }
+
+    /// Another member that the node remembers; it never answers.
+    pub fn with_member(mut self, name: &str, state: MemberState) -> Setup {
+        let member = Member {
+            id: NodeId::new(name).unwrap(),
+            address: Address::new(&format!("{name}:1")).unwrap(),
+            life: 1,
+            incarnation: 0,
+            state,
+            joined: WallTime(7),
+            mode: Mode::Normal,
+            origin: None,
+        };
+        let mut batch = Batch::default();
+        rows::put_member(&mut batch, &member);
+        self.apply(batch);
+        self
+    }
+
+    /// A record whose bytes make no sense.
+    pub fn with_rotten(mut self, path: &str) -> Setup {
+        let mut batch = Batch::default();
+        batch.put(Table::Records, Key::from_path(path).unwrap().as_bytes(), *b"\x01rotten");
+        self.apply(batch);
+        self
+    }
+
+    fn apply(&mut self, batch: Batch) {
+        self.engine.apply(batch).unwrap();
+        self.engine.persist().unwrap();
+    }
+
+    /// The app, and the node for [`Bed::of`] to run.
+    pub fn start(self) -> Bed {
+        let clock = Arc::new(TestClock { start: TokioInstant::now(), ahead: AtomicU64::new(0) });
+        let reader = SharedReader::new(self.engine.reader());
+        let mut node = Node::open(self.engine, self.settings, [7; 32], clock.now()).unwrap();
+        let (mailbox, mut letters) = driver::mailbox();
+        let ticking = Arc::clone(&clock);
+        tokio::spawn(async move {
+            driver::run(&mut node, ticking.as_ref(), &mut NoNetwork, &mut letters).await.unwrap();
+        });
+        Bed::of(mailbox, reader, clock, info(self.secret), self.limits)
+    }
+}
+
+/// Who the node under test is.
+pub fn info(cluster_secret: Vec<u8>) -> Info {
+    Info { id: NodeId::new("node1").unwrap(), version: "1.2.3", cluster_secret }
+}
+
+/// A router under test.
+pub struct Bed {
+    pub router: Router,
+    pub shared: Arc<Shared>,
+    pub clock: Arc<TestClock>,
+    pub reader: SharedReader,
+    pub mailbox: Mailbox,
+}
+
+impl Bed {
+    /// A router over a fresh node.
+    pub fn new() -> Bed {
+        Setup::new().start()
+    }
+
+    /// A router over a node that nobody runs.
+    pub fn without_node(mailbox: Mailbox) -> Bed {
+        let clock = Arc::new(TestClock { start: TokioInstant::now(), ahead: AtomicU64::new(0) });
+        Bed::of(mailbox, SharedReader::default(), clock, info(Vec::new()), Limits::default())
+    }
+
+    fn of(mailbox: Mailbox, reader: SharedReader, clock: Arc<TestClock>, info: Info, limits: Limits) -> Bed {
+        let app =
+            App { mailbox: mailbox.clone(), reader: reader.clone(), clock: clock.clone(), info, limits };
+        let shared = Shared::new(app, None);
+        let router = super::dress(super::routes(), shared.clone());
+        Bed { router, shared, clock, reader, mailbox }
+    }
+
+    /// Sends `line`, such as `PUT /kv/a`, from this host.
+    pub async fn send(&self, line: &str, headers: &[(&str, &str)], body: impl Into<Body>) -> Answer {
+        self.send_from("127.0.0.1:4000", line, headers, body).await
+    }
+
+    pub async fn send_from(
+        &self,
+        from: &str,
+        line: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Body>,
+    ) -> Answer {
+        let (method, uri) = line.split_once(' ').unwrap();
+        let mut request = HttpRequest::builder().method(method).uri(uri);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let mut request = request.body(body.into()).unwrap();
+        let from: SocketAddr = from.parse().unwrap();
+        request.extensions_mut().insert(ConnectInfo(from));
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        Answer { status: parts.status, headers: parts.headers, body }
+    }
+
+    /// Sends a request without headers and body.
+    pub async fn ask(&self, line: &str) -> Answer {
+        self.send(line, &[], "").await
+    }
+
+    /// Writes JSON and expects that to work.
+    pub async fn put(&self, path: &str, json: &str) -> Answer {
+        let answer = self.send(&format!("PUT /kv/{path}"), &[], json.to_owned()).await;
+        assert_eq!(answer.status, StatusCode::OK, "{}", answer.text());
+        answer
+    }
+}
+
+/// What came back.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
+
+impl Answer {
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+
+    pub fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).unwrap()
+    }
+
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
+    }
+
+    /// Checks that this is a whole problem document, and returns status and code.
+    #[track_caller]
+    pub fn problem(&self) -> (u16, String) {
+        assert_eq!(self.header("content-type"), "application/problem+json", "{self:?}");
+        let document = self.json();
+        assert_eq!(document["status"], self.status.as_u16(), "{document}");
+        assert_eq!(document["request_id"], self.header("x-request-id"), "{document}");
+        assert!(document["retryable"].is_boolean(), "{document}");
+        for name in ["title", "detail"] {
+            assert!(document[name].as_str().is_some_and(|text| !text.is_empty()), "{document}");
+        }
+        let code = document["code"].as_str().unwrap();
+        assert_eq!(document["type"], format!("urn:reknit:problem:{code}"));
+        (self.status.as_u16(), code.to_owned())
+    }
+}
+
+/// How [`Answer::problem`] reads in an assertion.
+pub fn problem(status: u16, code: &str) -> (u16, String) {
+    (status, code.to_owned())
+}
