@@ -95,7 +95,8 @@ impl<S: Storage> Node<S> {
         let Some(leaving) = &self.leaving else { return };
         let own = self.replica.seen_digest();
         let reachable = self.membership.reachable();
-        let is_held = reachable.is_empty() || reachable.iter().any(|peer| self.pulls.has_digest(peer, own));
+        let is_alone = self.membership.count() == 1;
+        let is_held = is_alone || reachable.iter().any(|peer| self.pulls.has_digest(peer, own));
         if !is_held && now.mono < leaving.at_latest {
             return;
         }

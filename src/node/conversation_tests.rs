@@ -84,6 +84,32 @@ fn a_write_that_too_few_confirm_stays_and_says_so() {
 }
 
 #[test]
+fn what_waits_for_a_peer_is_pushed_to_it_again_in_one_piece() {
+    check(
+        "
+        meet b c
+        put k red ack=3
+        put l blue ack=3
+        c: durable a1
+        after 300ms
+        ",
+        expect![[r#"
+            meet b c
+            put k red ack=3
+              send b: push k=red @1000.1.a1
+              send c: push k=red @1000.1.a1
+            put l blue ack=3
+              send b: push l=blue @1000.2.a2
+              send c: push l=blue @1000.2.a2
+            c: durable a1
+            after 300ms
+              1300 send b: push k=red @1000.1.a1, l=blue @1000.2.a2
+              1300 send c: push l=blue @1000.2.a2
+        "#]],
+    );
+}
+
+#[test]
 fn more_confirmations_than_members_are_refused_and_nothing_is_stored() {
     check(
         "
@@ -565,6 +591,40 @@ fn a_restart_begins_a_new_life_and_a_new_origin_and_asks_at_once_what_it_missed(
 }
 
 #[test]
+fn a_node_that_leaves_without_anybody_to_hand_over_to_waits_and_says_so() {
+    check(
+        "
+        set probe 4s
+        meet b
+        put k red
+        after 12s
+        leave
+        after 10s
+        ",
+        expect![[r#"
+            set probe 4s
+            meet b
+            put k red
+              reply #0: ok @1000.1.a1 on 1
+              send b: push k=red @1000.1.a1
+            after 12s
+              5000 send b: ping a/1.1
+              9000 event member-suspect: b at b:7000
+              9000 send b: ping a/1.1 b/1.0-suspect
+              11500 event member-down: b at b:7000
+              13000 send b: ping a/1.1 b/1.0-down
+            leave
+            after 10s
+              17000 send b: ping a/1.2 b/1.0-down
+              21000 send b: ping a/1.2 b/1.0-down
+              23000 event left-unconfirmed: nobody confirmed to hold all that this node holds
+              23000 reply #1: done
+              23000 stop
+        "#]],
+    );
+}
+
+#[test]
 fn an_expired_value_reads_as_absent_and_stays_a_version() {
     check(
         "
@@ -611,7 +671,7 @@ fn a_stamp_from_the_far_future_orders_its_own_key_and_leaves_the_clock_alone() {
             b: push k=future @9999000.7.b1
               send b: durable b1
             status
-              reply #0: a/1.0 clock 0.0, 1 dots
+              reply #0: a/1.0 clock 0.0, 1 dots, 1 far ahead
             put l red
               reply #1: ok @1000.1.a1 on 1
               send b: push l=red @1000.1.a1

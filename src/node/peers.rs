@@ -86,6 +86,7 @@ impl<S: Storage> Node<S> {
             match self.replica.merge(now, &mut self.store, entry)? {
                 Merged::Won | Merged::Lost => {
                     origins.insert(entry.version.dot.origin);
+                    self.replica.count_far(now, entry, &mut self.out);
                 }
                 Merged::Known => self.out.count("entries_known", 1),
                 Merged::Malformed => self.out.count("entries_malformed", 1),

@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::membership::Membership;
 use super::message::Message;
 use super::outbox::Outbox;
+use super::push::{WINDOW_BYTES_MAX, batches, size};
 use super::seen::DotSet;
 use crate::model::{Dot, Entry, Instant, NodeId, Refusal, Reply, RequestId};
 
@@ -82,10 +83,9 @@ impl Confirmations {
             out.reply(pending.id, Reply::Refused(refusal));
         }
         if self.push_again.is_some_and(|at| at <= now) {
-            let peers = members.reachable();
-            for pending in self.pending.values() {
-                for peer in peers.iter().filter(|peer| !pending.by.contains(peer)) {
-                    out.send(peer, Message::Push { entries: vec![pending.entry.clone()] });
+            for peer in members.reachable() {
+                for entries in batches(self.unconfirmed_by(&peer)) {
+                    out.send(&peer, Message::Push { entries });
                 }
             }
             self.push_again = Some(now + PUSH_AGAIN);
@@ -99,6 +99,18 @@ impl Confirmations {
     pub fn next_wakeup(&self) -> Option<Instant> {
         let deadlines = self.pending.values().map(|pending| pending.deadline);
         deadlines.chain(self.push_again).min()
+    }
+
+    /// The oldest writes that wait for this peer, as many as may be under way to it.
+    fn unconfirmed_by(&self, peer: &NodeId) -> Vec<Entry> {
+        let mut bytes = 0;
+        let waiting = self.pending.values().filter(|pending| !pending.by.contains(peer));
+        let entries = waiting.map(|pending| &pending.entry).take_while(|entry| {
+            let has_room = bytes < WINDOW_BYTES_MAX;
+            bytes += size(entry);
+            has_room
+        });
+        entries.cloned().collect()
     }
 
     fn remove(&mut self, dot: Dot) -> Pending {

@@ -52,7 +52,8 @@ impl Hlc {
         now.wall.0.max(self.high_water.millis)
     }
 
-    fn is_far(&self, stamp: Stamp, now: Now) -> bool {
+    /// Whether a stamp is further ahead of the wall clock than drift allows.
+    pub fn is_far(&self, stamp: Stamp, now: Now) -> bool {
         stamp.millis > now.wall.after(self.drift_max).0
     }
 }

@@ -212,7 +212,10 @@ impl Pulls {
         pull.heard(now, silence_max);
         for entry in entries {
             match replica.merge(now, store, entry)? {
-                Merged::Won | Merged::Lost => pull.moved += 1,
+                Merged::Won | Merged::Lost => {
+                    pull.moved += 1;
+                    replica.count_far(now, entry, out);
+                }
                 Merged::Known => out.count("entries_known", 1),
                 Merged::Malformed => {
                     // It may have replaced what the closing cover would mark, so no cover may come: the stream

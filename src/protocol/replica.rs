@@ -11,6 +11,7 @@ use rand::Rng;
 
 use super::hlc::Hlc;
 use super::order;
+use super::outbox::Outbox;
 use super::seen::DotSet;
 use crate::model::{Dot, Entry, Key, Now, Origin, Stamp, Version, WallTime};
 use crate::mutants;
@@ -193,6 +194,13 @@ impl Replica {
     /// Digest of `seen`.
     pub fn seen_digest(&mut self) -> u64 {
         *self.digest.get_or_insert_with(|| self.seen.digest())
+    }
+
+    /// Counts a merged entry whose stamp is too far ahead to move the clock.
+    pub fn count_far(&self, now: Now, entry: &Entry, out: &mut Outbox) {
+        if self.clock.is_far(entry.version.stamp, now) {
+            out.count("stamps_far_ahead", 1);
+        }
     }
 
     /// The hybrid clock.

@@ -115,7 +115,7 @@ impl Names {
     }
 }
 
-/// `put k red ack=2 ttl=10s`, `delete k`, `get k`, `status`.
+/// `put k red ack=2 ttl=10s`, `delete k`, `get k`, `status`, `leave`.
 pub(super) fn request(line: &str) -> Request {
     let (options, words): (Vec<&str>, Vec<&str>) =
         words(line).into_iter().partition(|word| word.contains('='));
@@ -144,6 +144,7 @@ pub(super) fn request(line: &str) -> Request {
         ["delete", at] => Request::Delete { key: key(at), condition, ack, timeout },
         ["get", at] => Request::Get { key: key(at) },
         ["status"] => Request::Status,
+        ["leave"] => Request::Leave,
         _ => panic!("no line of a script: {line}"),
     }
 }

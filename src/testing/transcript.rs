@@ -7,7 +7,7 @@
 //! ```text
 //! set probe 500ms | set read-only | set credit 1      before anything else
 //! meet b c                          they say hello and have nothing to tell; not shown
-//! put k red [ack=2] [ttl=10s] [timeout=1s], delete k, get k, status
+//! put k red [ack=2] [ttl=10s] [timeout=1s], delete k, get k, status, leave
 //! after 500ms                       timers fire on the way; each line shows at which millisecond
 //! b: table [answer] [member…]       its own record comes by itself, as b/1.0 unless named
 //! b: ping [ahead] [member…]         with the digest of a's own `seen`, or with another one
@@ -321,7 +321,9 @@ impl Play {
                     millis: status.high_water.millis.saturating_sub(WALL_AT_ZERO.0),
                     ..status.high_water
                 };
-                format!("{} clock {high}, {} dots", show_members(&[status.me]), status.dots_seen)
+                let far = status.counters.iter().find(|(name, _)| *name == "stamps_far_ahead");
+                let far = far.map(|(_, count)| format!(", {count} far ahead")).unwrap_or_default();
+                format!("{} clock {high}, {} dots{far}", show_members(&[status.me]), status.dots_seen)
             }
             Reply::Refused(refusal) => format!("refused: {refusal}"),
             Reply::Members(_) | Reply::Done => "done".into(),
