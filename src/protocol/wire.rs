@@ -76,8 +76,7 @@ fn config() -> impl bincode::config::Config {
 /// # Errors
 /// The message is larger than [`MESSAGE_BYTES_MAX`].
 pub fn encode(message: &Message, number: u64) -> Result<Vec<Bytes>, WireError> {
-    let payload = bincode::serde::encode_to_vec(message, config())
-        .map_err(|error| WireError::Payload(error.to_string()))?;
+    let payload = encode_payload(message)?;
     if payload.len() > MESSAGE_BYTES_MAX {
         return Err(WireError::Payload(format!("{} bytes; the limit is {MESSAGE_BYTES_MAX}", payload.len())));
     }
@@ -95,6 +94,10 @@ pub fn encode(message: &Message, number: u64) -> Result<Vec<Bytes>, WireError> {
         frame(kind, FLAG_PARTS, &head, chunk)
     });
     Ok(frames.collect())
+}
+
+fn encode_payload(message: &Message) -> Result<Vec<u8>, WireError> {
+    bincode::serde::encode_to_vec(message, config()).map_err(|error| WireError::Payload(error.to_string()))
 }
 
 fn frame(kind: u8, flags: u8, head: &[u8], payload: &[u8]) -> Bytes {

@@ -27,7 +27,7 @@ fn forge(version: u16, codec: u8, flags: u8, kind: u8, payload: &[u8]) -> Bytes 
 }
 
 fn payload(message: &Message) -> Vec<u8> {
-    bincode::serde::encode_to_vec(message, config()).unwrap()
+    encode_payload(message).unwrap()
 }
 
 fn open_alone(frame: Bytes) -> Result<Option<Message>, WireError> {
