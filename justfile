@@ -20,6 +20,8 @@ run:
     #!/usr/bin/env bash
     set -euo pipefail
     cargo build --release --bin node
+    # Each node in a process group of its own: Ctrl-C reaches it once, through the trap, and it stops in peace.
+    set -m
     trap 'kill $(jobs -p) 2>/dev/null; wait' EXIT
     trap 'exit 0' INT TERM
     for number in 1 2 3; do
@@ -29,9 +31,11 @@ run:
     wait -n
 
 # One simulated life: just sim seed=7 | just sim 7 | just sim seed=7 scenario=rejoin_stale | just sim help
+[no-exit-message]
 sim *args:
     @cargo run --quiet --release -p reknit-sim --bin sim -- {{ if seed == "" { "" } else { "seed=" + quote(seed) } }} "$@"
 
 # Many lives in the fast world: just sweep | just sweep 0..5000 | just sweep 0..100 scenario=smoke
+[no-exit-message]
 sweep seeds="0..1000" *args:
     @shift; cargo run --quiet --release -p reknit-sim --bin sim -- seeds={{ quote(trim_start_match(seeds, "seeds=")) }} "$@"
