@@ -336,6 +336,32 @@ fn a_step_is_complete_once_each_of_its_parts_is_there() {
 }
 
 #[test]
+fn two_answers_to_one_pull_are_not_taken_for_one() {
+    check(
+        "
+        meet b
+        b: ping ahead
+        b: step 7 part 0 k=red @900.1.b1
+        b: step-end 90 parts 1 cover b1..3
+        status
+        b: step-end 7 parts 1
+        ",
+        expect![[r#"
+            meet b
+            b: ping ahead
+              send b: pong a/1.0
+              send b: pull
+            b: step 7 part 0 k=red @900.1.b1
+            b: step-end 90 parts 1 cover b1..3
+            status
+              reply #0: a/1.0 clock 900.1, 1 dots
+            b: step-end 7 parts 1
+              send b: step-done 7
+        "#]],
+    );
+}
+
+#[test]
 fn a_stream_with_an_entry_that_nobody_can_have_made_covers_nothing_and_fails() {
     check(
         "
@@ -405,9 +431,9 @@ fn a_stream_is_served_in_steps_each_after_the_one_before_is_durable() {
         put k blue
         put l green
         b: pull credit 1
-        b: step-done 0
+        b: step-done 525151461
         b: again
-        b: step-done 1
+        b: step-done 525151462
         ",
         expect![[r#"
             meet b
@@ -421,13 +447,13 @@ fn a_stream_is_served_in_steps_each_after_the_one_before_is_durable() {
               reply #2: ok @1000.3.a3 on 1
               send b: push l=green @1000.3.a3
             b: pull credit 1
-              send b: step 0 part 0 k=blue @1000.2.a2
-              send b: step-end 0 parts 1
-            b: step-done 0
-              send b: step 1 part 0 l=green @1000.3.a3
-              send b: step-end 1 parts 1 cover a1 a3
+              send b: step 525151461 part 0 k=blue @1000.2.a2
+              send b: step-end 525151461 parts 1
+            b: step-done 525151461
+              send b: step 525151462 part 0 l=green @1000.3.a3
+              send b: step-end 525151462 parts 1 cover a1 a3
             b: again
-            b: step-done 1
+            b: step-done 525151462
         "#]],
     );
 }

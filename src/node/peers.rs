@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use rand::Rng;
+
 use super::Node;
 use crate::model::{Entry, NodeId, Now, Origin};
 use crate::protocol::Message;
@@ -50,7 +52,8 @@ impl<S: Storage> Node<S> {
                 // What the peer has covered it has durably, however it came by it.
                 self.confirmations.on_durable(from, &seen, &mut self.out);
                 let (store, own) = (&self.store, self.replica.seen());
-                self.serves.on_pull(store, own, (from, session), seen, credit, &mut self.out)?;
+                let place = (from, session, self.dice.next_u32());
+                self.serves.on_pull(store, own, place, seen, credit, &mut self.out)?;
             }
             Message::Step { session, step, part, entries } => {
                 let (store, replica) = (&mut self.store, &mut self.replica);

@@ -57,7 +57,7 @@ pub enum Message {
     Step {
         /// From the pull.
         session: u64,
-        /// Which step, from 0.
+        /// Which step, from a number on that the giver draws for each answer to a pull.
         step: u32,
         /// Which part of it, from 0.
         part: u16,

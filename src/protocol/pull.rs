@@ -277,7 +277,7 @@ impl Pulls {
                 }
             } else {
                 pull.become_state(StreamState::Streaming);
-                pull.step += 1;
+                pull.step = pull.step.wrapping_add(1);
                 pull.parts.clear();
                 pull.end = None;
             }
@@ -347,10 +347,16 @@ impl Pulls {
     }
 
     fn expecting(&mut self, peer: &NodeId, session: u64, step: u32) -> Option<&mut Pull> {
-        self.by_peer.get_mut(peer).filter(|pull| {
-            matches!(pull.state, StreamState::Connecting | StreamState::Streaming)
-                && (pull.session, pull.step) == (session, step)
-        })
+        let pull = self.by_peer.get_mut(peer).filter(|pull| pull.session == session)?;
+        match pull.state {
+            // The peer numbers its steps from wherever it likes; the first word binds us to this answer of its.
+            StreamState::Connecting => {
+                pull.step = step;
+                Some(pull)
+            }
+            StreamState::Streaming if pull.step == step => Some(pull),
+            _ => None,
+        }
     }
 
     /// `sync_interval` and `catchup_interval`: looks that nothing in particular asked for.

@@ -58,13 +58,17 @@ struct Step {
 impl Serves {
     /// Opens a stream to `peer` in place of any older one, and sends its first step.
     ///
+    /// `first_step` is drawn anew each time. A pull that arrives again after a restart, or after its stream was
+    /// ended, is answered from other rows than the first time; were both answers numbered alike, the puller would
+    /// take a part of one and the cover of the other for one step.
+    ///
     /// # Errors
     /// The disk is broken.
     pub fn on_pull(
         &mut self,
         store: &impl Read,
         seen: &DotSet,
-        (peer, session): (&NodeId, u64),
+        (peer, session, first_step): (&NodeId, u64, u32),
         known: DotSet,
         credit: u32,
         out: &mut Outbox,
@@ -75,7 +79,7 @@ impl Serves {
         }
         let credit = usize::try_from(credit).unwrap_or(usize::MAX).min(STEP_BYTES_MAX);
         let sent = DotSet::default();
-        let serve = Serve { session, known, credit, step: 0, sent, cursor: None, is_last: false };
+        let serve = Serve { session, known, credit, step: first_step, sent, cursor: None, is_last: false };
         self.by_peer.insert(peer.clone(), serve);
         self.send_step(store, seen, peer, out)
     }
@@ -100,7 +104,7 @@ impl Serves {
             return Ok(());
         }
         serve.known.union(&std::mem::take(&mut serve.sent));
-        serve.step += 1;
+        serve.step = serve.step.wrapping_add(1);
         self.send_step(store, seen, peer, out)
     }
 

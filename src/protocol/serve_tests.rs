@@ -142,7 +142,7 @@ impl Stream {
 
     fn pull(&mut self, server: &Side, known: DotSet, credit: u32) {
         let (store, seen) = (&server.store, server.replica.seen());
-        self.serves.on_pull(store, seen, (&self.peer, SESSION), known, credit, &mut self.out).unwrap();
+        self.serves.on_pull(store, seen, (&self.peer, SESSION, 0), known, credit, &mut self.out).unwrap();
     }
 
     fn step_done(&mut self, server: &Side, step: u32) {
