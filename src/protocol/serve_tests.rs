@@ -73,8 +73,8 @@ fn happens() -> impl Strategy<Value = Happens> {
     // The server's own origin is drawn; these lie before it and after it in dot order.
     let origin = prop_oneof![1_u64..3, (u64::MAX - 2)..u64::MAX];
     prop_oneof![
-        (0_u8..6, 0_usize..40).prop_map(|(key, bytes)| Happens::Written(key, bytes)),
-        (origin, 1_u64..8, 0_u8..6, 0_u64..4)
+        (0_u8..4, 0_usize..40).prop_map(|(key, bytes)| Happens::Written(key, bytes)),
+        (origin, 1_u64..12, 0_u8..4, 0_u64..6)
             .prop_map(|(origin, seq, key, later)| Happens::Arrived(origin, seq, key, later)),
     ]
 }
@@ -181,9 +181,9 @@ impl Stream {
 proptest! {
     #[test]
     fn after_the_closing_cover_the_puller_holds_what_the_server_had_seen(
-        before in vec((happens(), any::<bool>()), 0..30),
-        between in vec(vec(happens(), 0..4), 0..8),
-        credit in 0_u32..600,
+        before in vec((happens(), prop::bool::weighted(0.1)), 0..20),
+        between in vec(vec(happens(), 0..4), 0..12),
+        credit in prop_oneof![Just(0), 0_u32..400],
     ) {
         let (mut server, mut puller) = (Side::open(Tables::default()), Side::open(Tables::default()));
         let mut ledger = Ledger::new();
