@@ -152,6 +152,19 @@ impl Ghost {
                     self.facts.raise(node, version);
                 }
             }
+            Message::PushRows { rows, .. } | Message::StepRows { rows, .. } => {
+                let node = self.facts.node_number(from);
+                let sight = Sight { at, node, site: Site::Message };
+                let count = rows.iter().map(|(_, row)| row.versions.len()).sum();
+                let is_push = matches!(message, Message::PushRows { .. });
+                self.tally.add_many(if is_push { Sometimes::Pushed } else { Sometimes::Streamed }, count);
+                for (key, row) in rows {
+                    for version in &row.versions {
+                        let version = self.meet(sight, key, version);
+                        self.facts.raise(node, version);
+                    }
+                }
+            }
             Message::Durable { dots } => {
                 let node = self.facts.node_number(from);
                 let mut held = Vec::new();
@@ -287,7 +300,10 @@ impl Ghost {
                 self.tally.add(Sometimes::Refusals);
                 self.facts.key_mut(op.key).submitted.refuse(&op.want);
             }
-            Reply::Written { .. } | Reply::Value(_) | Reply::Members(_) | Reply::Status(_) | Reply::Done => {
+            Reply::Written { .. }
+            | Reply::Value(_)
+            | Reply::Siblings { .. }
+            | Reply::Members(_) | Reply::Status(_) | Reply::Done => {
                 self.report("REPLY", sight, Some(op.key), |_| {
                     "an answer of another kind of request".to_owned()
                 });

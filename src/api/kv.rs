@@ -15,12 +15,13 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use uuid::Uuid;
 
+use super::context::{self, CONTEXT};
 use super::params::{self, Params};
 use super::problem::{Code, Problem};
 use super::tags::{self, Tags};
-use super::{Shared, body, json, media, odd, reads};
-use crate::model::{Ack, Condition, Key, Reply, Request, Version, VersionId};
-use crate::protocol::order;
+use super::{Shared, body, json, media, odd, reads, siblings};
+use crate::model::{Ack, Condition, Key, Policy, Reply, Request, Row, Token, Version, VersionId, row};
+use crate::protocol::resolve;
 use crate::storage::rows::{self, Record};
 
 /// How long a write waits for its confirmations unless it says otherwise.
@@ -72,11 +73,15 @@ pub async fn put(State(shared): State<Arc<Shared>>, request: HttpRequest) -> Res
     if media::is_json(&content_type) {
         media::check_json(&value)?;
     }
-    let Write { condition, ack, timeout } = write;
+    let Write { condition, ack, timeout, .. } = write;
+    let condition = shared.with_token(&parts.headers, &key, condition)?;
+    let saw = saw(&condition);
+    let context = shared.is_sibling(&key).then(|| key.clone());
     let request = Request::Put { key, value, content_type, ttl, condition, ack, timeout };
-    let written = shared.write(request, timeout).await?;
-    let mut response = json(&written);
-    response.headers_mut().insert(ETAG, etag(written.uuid));
+    let id = shared.write(request, timeout).await?;
+    let mut response = json(&Written::of(id));
+    response.headers_mut().insert(ETAG, etag(id.uuid));
+    shared.tell_context(response.headers_mut(), context.as_ref(), saw, id);
     Ok(response)
 }
 
@@ -86,8 +91,14 @@ pub async fn delete(State(shared): State<Arc<Shared>>, request: HttpRequest) -> 
     let key = key(&parts)?;
     let params = Params::parse(parts.uri.query(), &["ack", "timeout"])?;
     let Write { condition, ack, timeout } = Write::read(&params, &parts.headers)?;
-    let written = shared.write(Request::Delete { key, condition, ack, timeout }, timeout).await?;
-    Ok((StatusCode::NO_CONTENT, [(TIMESTAMP, HeaderValue::from(written.timestamp))]).into_response())
+    let condition = shared.with_token(&parts.headers, &key, condition)?;
+    let saw = saw(&condition);
+    let context = shared.is_sibling(&key).then(|| key.clone());
+    let id = shared.write(Request::Delete { key, condition, ack, timeout }, timeout).await?;
+    let timestamp = HeaderValue::from(id.stamp.millis);
+    let mut response = (StatusCode::NO_CONTENT, [(TIMESTAMP, timestamp)]).into_response();
+    shared.tell_context(response.headers_mut(), context.as_ref(), saw, id);
+    Ok(response)
 }
 
 /// `GET /kv/{key}`, and `HEAD`
@@ -98,48 +109,110 @@ pub async fn read(State(shared): State<Arc<Shared>>, request: HttpRequest) -> Re
     let matches = Tags::read(&parts.headers, &IF_MATCH)?;
     let differs = Tags::read(&parts.headers, &IF_NONE_MATCH)?;
 
-    let Some(version) = shared.version(&key)? else {
-        if matches.is_some() {
-            return Err(Problem::new(Code::ConditionFailed, "this node has no live value under the key"));
+    let Found { mut live, context } = shared.find(&key)?;
+    let mut response = match row::tag(&live) {
+        None if matches.is_some() => {
+            let detail = "this node has no live value under the key";
+            Problem::new(Code::ConditionFailed, detail).into_response()
         }
-        return Err(Problem::new(Code::NotFound, format!("this node has no value under {key}")));
+        None => Problem::new(Code::NotFound, format!("this node has no value under {key}")).into_response(),
+        Some(tag) if matches.is_some_and(|tags| !tags.names_strongly(tag)) => {
+            let detail = format!("this node has version \"{tag}\" under the key");
+            return Err(Problem::new(Code::ConditionFailed, detail));
+        }
+        Some(tag) => {
+            let is_known = differs.is_some_and(|tags| tags.names(tag));
+            match live.pop().expect("what has a tag is there") {
+                version if live.is_empty() => shared.show(version, is_known),
+                _ if is_known => (StatusCode::NOT_MODIFIED, [(ETAG, etag(tag))]).into_response(),
+                last => {
+                    live.push(last);
+                    siblings::show(&parts.headers, &live, tag, context.as_ref())
+                }
+            }
+        }
     };
-
-    let uuid = version.uuid();
-    if matches.is_some_and(|tags| !tags.names_strongly(uuid)) {
-        let detail = format!("this node has version \"{uuid}\" under the key");
-        return Err(Problem::new(Code::ConditionFailed, detail));
+    if let Some(context) = context {
+        response.headers_mut().insert(CONTEXT, context);
     }
-    let is_known = differs.is_some_and(|tags| tags.names(uuid));
-    Ok(shared.show(version, is_known))
+    response.headers_mut().entry(NODE).or_insert_with(|| text(shared.app.info.id.as_str()));
+    Ok(response)
+}
+
+/// What a read found.
+struct Found {
+    /// All live values; several only under policy `siblings`.
+    live: Vec<Version>,
+    /// The causality token, under policy `siblings`.
+    context: Option<HeaderValue>,
+}
+
+/// The token that a write was made with.
+fn saw(condition: &Condition) -> Option<Token> {
+    if let Condition::Saw(token) = condition { Some(token.clone()) } else { None }
 }
 
 impl Shared {
-    async fn write(&self, request: Request, timeout: Duration) -> Result<Written, Problem> {
+    async fn write(&self, request: Request, timeout: Duration) -> Result<VersionId, Problem> {
         match self.ask(request, timeout).await? {
-            Reply::Written { id, .. } => Ok(Written::of(id)),
+            Reply::Written { id, .. } => Ok(id),
             other => Err(odd(&other)),
         }
     }
 
-    /// The key's live version, from what is durable.
-    fn version(&self, key: &Key) -> Result<Option<Version>, Problem> {
-        let wall = self.app.clock.now().wall;
-        let (record, millis) = self.app.reader.snapshot(|store| {
-            let record = rows::record(store, key)?;
-            Ok((record, reads::read_millis(store, wall)?))
-        })?;
-        match record {
-            Record::Absent => Ok(None),
-            Record::Row(row) => {
-                let shown = order::greatest(&row.versions).filter(|version| version.is_live_at(millis));
-                Ok(shown.cloned())
-            }
-            Record::Rotten => {
-                self.metrics.corrupt_record();
-                Err(Problem::new(Code::CorruptRecord, format!("the record of {key} fails its checksum")))
+    fn is_sibling(&self, key: &Key) -> bool {
+        self.app.info.policies.of(key) == Policy::Siblings
+    }
+
+    /// The condition of a write, or the token that stands in its place.
+    fn with_token(&self, headers: &HeaderMap, key: &Key, condition: Condition) -> Result<Condition, Problem> {
+        match (self.seal.read(headers, key)?, condition) {
+            (None, condition) => Ok(condition),
+            (Some(token), Condition::None) => Ok(Condition::Saw(token)),
+            (Some(_), _) => {
+                let detail = "a write takes a causality token or a condition, not both";
+                Err(Problem::new(Code::BadHeader, detail))
             }
         }
+    }
+
+    /// Tells the client what it knows after its write, so that its next one replaces this one.
+    fn tell_context(&self, headers: &mut HeaderMap, key: Option<&Key>, saw: Option<Token>, id: VersionId) {
+        let Some(key) = key else { return };
+        let token = context::after_write(saw, id.dot, id.stamp);
+        if let Some(context) = self.seal.header(key, &token, &Row::default()) {
+            headers.insert(CONTEXT, context);
+        }
+    }
+
+    /// What a read of the key shows, from what is durable.
+    fn find(&self, key: &Key) -> Result<Found, Problem> {
+        let wall = self.app.clock.now().wall;
+        let policy = self.app.info.policies.of(key);
+        let (record, seen, millis) = self.app.reader.snapshot(|store| {
+            let record = rows::record(store, key)?;
+            // The row's context is what the node had seen in this very state.
+            let seen = if policy == Policy::Siblings { rows::seen(store)? } else { Vec::new() };
+            Ok((record, seen, reads::read_millis(store, wall)?))
+        })?;
+        let row = match record {
+            Record::Absent => Row::default(),
+            Record::Row(row) => row,
+            Record::Rotten => {
+                self.metrics.corrupt_record();
+                let detail = format!("the record of {key} fails its checksum");
+                return Err(Problem::new(Code::CorruptRecord, detail));
+            }
+        };
+        let live = resolve::shown(policy, &row.versions, millis).into_iter().cloned().collect();
+        let context = (policy == Policy::Siblings).then(|| {
+            let mut context = row.context.clone();
+            let runs =
+                seen.into_iter().flat_map(|(origin, runs)| runs.into_iter().map(move |run| (origin, run)));
+            runs.for_each(|(origin, (first, last))| context.insert_run(origin, first, last));
+            self.seal.header(key, &Token { context, stamp: row.stamp() }, &row)
+        });
+        Ok(Found { live, context: context.flatten() })
     }
 
     /// The value byte for byte, or only its name if the client has it already.

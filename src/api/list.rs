@@ -16,8 +16,8 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::params::{self, Params};
 use super::problem::{Code, Problem};
 use super::{Shared, json, media, reads};
-use crate::model::{Key, KeyError, Version, key};
-use crate::protocol::order;
+use crate::model::{Key, KeyError, Policies, Version, key, row};
+use crate::protocol::resolve;
 use crate::storage::rows::{self, Record};
 use crate::storage::{Read, StorageError, Table};
 
@@ -50,7 +50,7 @@ pub async fn list(State(shared): State<Arc<Shared>>, request: HttpRequest) -> Re
         let mut has_time = || shared.app.clock.now().mono.since(began.mono) < SCAN_TIME_MAX;
         let page = shared.app.reader.snapshot(|store| {
             let millis = reads::read_millis(store, began.wall)?;
-            query.page(store, millis, &mut has_time)
+            query.page(store, &shared.app.info.policies, millis, &mut has_time)
         })?;
         for item in &page.items {
             if matches!(item, Item::Rotten(_)) {
@@ -89,6 +89,8 @@ enum Position {
 /// One key of a page.
 enum Item {
     Live(Key, Version),
+    /// A key of policy `siblings` with several live values.
+    Siblings(Key, Vec<Version>),
     /// A key whose record fails its checksum: shown, so that nobody takes it for deleted.
     Rotten(Key),
 }
@@ -145,11 +147,13 @@ impl Query {
     fn page(
         &self,
         store: &dyn Read,
+        policies: &Policies,
         millis: u64,
         has_time: &mut dyn FnMut() -> bool,
     ) -> Result<Page, StorageError> {
         let Some(span) = self.span() else { return Ok(Page::default()) };
-        let mut walk = Walk { query: self, millis, span, page: Page::default(), rows: 0, bytes: 0, shown: 0 };
+        let mut walk =
+            Walk { query: self, policies, millis, span, page: Page::default(), rows: 0, bytes: 0, shown: 0 };
         let batch = if self.delimiter.is_empty() { BATCH } else { BATCH_IN_GROUPS };
         loop {
             let rows = rows::records(store, walk.span.range(), batch, self.reverse)?;
@@ -193,13 +197,17 @@ impl Query {
         Some(key[..self.prefix.len() + at + self.delimiter.len()].to_vec())
     }
 
-    fn item(&self, key: Key, record: Record) -> Item {
-        match record.row().and_then(|row| order::greatest(&row.versions).cloned()) {
+    fn item(&self, key: Key, mut shown: Vec<Version>) -> Item {
+        if self.keys_only || shown.len() > 1 {
+            shown.iter_mut().for_each(|version| version.value = bytes::Bytes::new());
+        }
+        match shown.pop() {
             None => Item::Rotten(key),
-            Some(version) if self.keys_only => {
-                Item::Live(key, Version { value: bytes::Bytes::new(), ..version })
+            Some(version) if shown.is_empty() => Item::Live(key, version),
+            Some(version) => {
+                shown.push(version);
+                Item::Siblings(key, shown)
             }
-            Some(version) => Item::Live(key, version),
         }
     }
 
@@ -251,6 +259,7 @@ impl Query {
 /// A listing under way.
 struct Walk<'a> {
     query: &'a Query,
+    policies: &'a Policies,
     millis: u64,
     /// What is left.
     span: Span,
@@ -273,14 +282,14 @@ enum Step {
 impl Walk<'_> {
     fn take(&mut self, key: Key, record: Record) -> Step {
         self.rows += 1;
-        let is_live = match &record {
-            Record::Row(row) => {
-                self.bytes += row.value_bytes();
-                order::greatest(&row.versions).is_some_and(|version| version.is_live_at(self.millis))
-            }
-            Record::Rotten => true,
-            Record::Absent => false,
-        };
+        let is_rotten = record == Record::Rotten;
+        let versions = record.row().map_or(Vec::new(), |row| {
+            self.bytes += row.value_bytes();
+            row.versions
+        });
+        let shown = resolve::shown(self.policies.of(&key), &versions, self.millis);
+        let shown: Vec<Version> = shown.into_iter().cloned().collect();
+        let is_live = is_rotten || !shown.is_empty();
         let group = self.query.group(key.as_bytes()).filter(|_| is_live);
         let (position, step) = match group {
             Some(group) => {
@@ -291,7 +300,7 @@ impl Walk<'_> {
             None => {
                 let position = Position::Key(key.as_bytes().to_vec());
                 if is_live {
-                    let item = self.query.item(key, record);
+                    let item = self.query.item(key, shown);
                     self.shown += item.bytes();
                     self.page.items.push(item);
                 }
@@ -394,6 +403,12 @@ enum Shown {
         key: String,
         error: &'static str,
     },
+    Siblings {
+        key: String,
+        uuid: Uuid,
+        timestamp: u64,
+        siblings: usize,
+    },
     Live {
         key: String,
         uuid: Uuid,
@@ -412,18 +427,27 @@ impl Item {
     fn bytes(&self) -> usize {
         match self {
             Item::Live(key, version) => key.as_bytes().len() + version.value.len(),
-            Item::Rotten(key) => key.as_bytes().len(),
+            Item::Siblings(key, _) | Item::Rotten(key) => key.as_bytes().len(),
         }
     }
 
     fn shown(self, keys_only: bool) -> Shown {
         let (key, version) = match self {
             Item::Live(key, version) => (key, version),
+            Item::Siblings(key, versions) => {
+                let timestamp = versions.iter().map(|version| version.stamp.millis).max();
+                return Shown::Siblings {
+                    key: key.to_string(),
+                    uuid: row::tag(&versions).expect("there are several"),
+                    timestamp: timestamp.expect("there are several"),
+                    siblings: versions.len(),
+                };
+            }
             Item::Rotten(key) => {
                 return Shown::Rotten { key: key.to_string(), error: Code::CorruptRecord.name() };
             }
         };
-        let value = if keys_only { None } else { raw_json(&version) };
+        let value = if keys_only { None } else { media::raw_json(&version) };
         let is_other = !keys_only && value.is_none();
         Shown::Live {
             key: key.to_string(),
@@ -435,15 +459,6 @@ impl Item {
             content_type: version.content_type,
         }
     }
-}
-
-/// A JSON value as it stands; the door checked it, but a peer's door may be another one.
-fn raw_json(version: &Version) -> Option<Box<RawValue>> {
-    if !media::is_json(&version.content_type) {
-        return None;
-    }
-    let text = std::str::from_utf8(&version.value).ok()?;
-    serde_json::from_str::<Box<RawValue>>(text).ok()
 }
 
 #[cfg(test)]

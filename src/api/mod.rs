@@ -10,6 +10,7 @@
 
 mod body;
 mod cluster;
+mod context;
 mod health;
 mod kv;
 mod list;
@@ -22,6 +23,7 @@ mod peer;
 mod problem;
 mod reads;
 mod serve;
+mod siblings;
 mod tags;
 #[cfg(test)]
 mod testbed;
@@ -44,7 +46,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::driver::tokio_world::Peers;
 use crate::driver::{Clock, Mailbox};
-use crate::model::{NodeId, Reply, Request, Status, Version, WallTime};
+use crate::model::{NodeId, Policies, Reply, Request, Status, Version, WallTime};
 use crate::protocol::summary::SummaryKey;
 use metrics::{Metrics, Route};
 pub use peer::router_with_peers;
@@ -83,6 +85,8 @@ pub struct Info {
     pub version: &'static str,
     /// Keys the summaries; lets other hosts change the members. Empty for an open cluster.
     pub cluster_secret: Vec<u8>,
+    /// How the versions under a key are resolved.
+    pub policies: Policies,
 }
 
 /// The bounds that are a matter of taste.
@@ -107,6 +111,7 @@ struct Shared {
     peers: Option<Peers>,
     metrics: Metrics,
     summary_key: SummaryKey,
+    seal: context::Seal,
     scans: Arc<Semaphore>,
     started: WallTime,
     requests: AtomicU64,
@@ -180,6 +185,7 @@ impl Shared {
         Arc::new(Shared {
             metrics: Metrics::new(&app.info),
             summary_key: SummaryKey::new(&app.info.cluster_secret),
+            seal: context::Seal::new(&app.info.cluster_secret),
             scans: Arc::new(Semaphore::new(SCANS_MAX)),
             started: app.clock.now().wall,
             requests: AtomicU64::new(0),
@@ -223,9 +229,12 @@ impl Shared {
         })??;
         match reply {
             Reply::Refused(refusal) => Err(refusal.into()),
-            Reply::Written { .. } | Reply::Value(_) | Reply::Members(_) | Reply::Status(_) | Reply::Done => {
-                Ok(reply)
-            }
+            Reply::Written { .. }
+            | Reply::Value(_)
+            | Reply::Siblings { .. }
+            | Reply::Members(_)
+            | Reply::Status(_)
+            | Reply::Done => Ok(reply),
         }
     }
 

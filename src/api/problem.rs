@@ -74,6 +74,12 @@ pub enum Code {
     MemberRefused,
     /// The framework refused the request.
     BadRequest,
+    /// Several concurrent values lie under the key.
+    Siblings,
+    /// The write would add one concurrent value too many.
+    TooManySiblings,
+    /// A causality token that is none of this key's.
+    BadContext,
     /// A bug.
     Internal,
 }
@@ -136,6 +142,11 @@ impl Code {
             Code::StorageFailed => ("storage-failed", S::INTERNAL_SERVER_ERROR, true, "The disk failed"),
             Code::MemberRefused => ("member-refused", S::CONFLICT, false, "The member table says no"),
             Code::BadRequest => ("bad-request", S::BAD_REQUEST, false, "The request makes no sense"),
+            Code::Siblings => ("siblings", S::CONFLICT, false, "Several concurrent values"),
+            Code::TooManySiblings => {
+                ("too-many-siblings", S::CONFLICT, false, "The key has as many concurrent values as it may")
+            }
+            Code::BadContext => ("bad-context", S::BAD_REQUEST, false, "Not a causality token of this key"),
             Code::Internal => ("internal", S::INTERNAL_SERVER_ERROR, false, "A bug"),
         }
     }
@@ -148,6 +159,11 @@ impl Code {
     /// The status it comes with.
     pub fn status(self) -> StatusCode {
         self.row().1
+    }
+
+    /// What it means, for people.
+    pub fn title(self) -> &'static str {
+        self.row().3
     }
 
     /// Seconds after which another attempt makes sense, for those that say so.
@@ -235,6 +251,10 @@ impl IntoResponse for Problem {
     }
 }
 
+/// Marks an answer with an error's status whose body is what it shall be already.
+#[derive(Clone, Copy, Debug)]
+pub struct Complete;
+
 #[derive(Serialize)]
 struct Document<'a> {
     r#type: String,
@@ -253,7 +273,8 @@ struct Document<'a> {
 /// Writes the body of an error response, whoever made the response. Other responses pass unchanged.
 pub fn render(mut response: Response, request_id: &str, is_head: bool) -> Response {
     let status = response.status();
-    if !status.is_client_error() && !status.is_server_error() {
+    let is_complete = response.extensions().get::<Complete>().is_some();
+    if is_complete || !status.is_client_error() && !status.is_server_error() {
         return response;
     }
     let problem = response
@@ -324,6 +345,9 @@ impl From<Refusal> for Problem {
             Refusal::Corrupt => Problem::new(Code::CorruptRecord, detail),
             Refusal::TooManyPending { limit } => {
                 Problem::new(Code::TooManyPending, detail).with_limit(limit as u64)
+            }
+            Refusal::TooManySiblings { limit } => {
+                Problem::new(Code::TooManySiblings, detail).with_limit(limit as u64)
             }
             Refusal::Member(reason) => Problem::new(Code::MemberRefused, reason),
         }

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use crate::model::{
-    Ack, Condition, Entry, Instant, Key, MemberState, Mode, Now, PeerStatus, Refusal, Reply, Request,
-    RequestId, Status, Version,
+    Ack, Condition, Entry, Instant, Key, MemberState, Mode, Now, PeerStatus, Policy, Refusal, Reply, Request,
+    RequestId, Row, Status, Token, Version, row,
 };
-use crate::protocol::order;
-use crate::protocol::replica::Change;
+use crate::protocol::replica::{Change, Saw};
+use crate::protocol::resolve;
+use crate::protocol::siblings::{self, SIBLINGS_MAX};
 use crate::storage::rows::{self, Record};
 use crate::storage::{Storage, StorageError};
 
@@ -21,6 +22,16 @@ pub const LEAVE_PATIENCE: Duration = Duration::from_secs(10);
 pub(super) struct Leaving {
     asked_by: Vec<RequestId>,
     pub(super) at_latest: Instant,
+}
+
+/// What a write under policy `siblings` replaces. A client whose condition named what this node shows has seen it
+/// as surely as one with a token; a delete without either means what this node has.
+fn saw(condition: &Condition, change: &Change) -> Saw {
+    match (condition, change) {
+        (Condition::Saw(token), _) => Saw::Token(token.clone()),
+        (Condition::Matches(_), _) | (_, Change::Tombstone) => Saw::Everything,
+        (Condition::None | Condition::Exists | Condition::Absent | Condition::Differs(_), _) => Saw::Nothing,
+    }
 }
 
 /// How a write is to be confirmed.
@@ -124,24 +135,52 @@ impl<S: Storage> Node<S> {
     ) -> Result<(), StorageError> {
         let current = rows::record(&self.store, &key)?;
         let asked = self.asked(wanted.ack);
-        if let Some(refusal) = self.refuses(now, &current, condition, asked) {
+        let policy = self.replica.policy(&key);
+        let refusal = self.refuses(now, (policy, &current), condition, asked);
+        let saw = saw(condition, &change);
+        let is_sibling = policy == Policy::Siblings;
+        let crowded = || self.refuses_sibling(now, &current, &change, &saw).filter(|_| is_sibling);
+        if let Some(refusal) = refusal.or_else(crowded) {
             self.out.reply(id, Reply::Refused(refusal));
             return Ok(());
         }
         let joined = self.membership.me().joined;
         let (store, dice) = (&mut self.store, &mut self.dice);
-        let entry = self.replica.write(now, store, dice, joined, (key, &current), change)?;
+        let entry = if is_sibling {
+            let what = (change, &saw);
+            self.replica.write_sibling(now, store, dice, joined, (key, &current), what)?
+        } else {
+            self.replica.write(now, store, dice, joined, (key, &current), change)?
+        };
         let origin = self.replica.origin();
         if self.membership.me().origin != origin {
             self.membership.update_me(|me| me.origin = origin);
         }
-        self.pushes.add(entry.clone());
+        if is_sibling {
+            self.pushes.add_row(entry.key.clone())
+        } else {
+            self.pushes.add(entry.clone())
+        }
         self.confirm(now, id, entry, asked, wanted.timeout);
         Ok(())
     }
 
+    /// The bound on siblings, which only a node that takes a write keeps: a merge takes all it meets.
+    fn refuses_sibling(&self, now: Now, current: &Record, change: &Change, saw: &Saw) -> Option<Refusal> {
+        let (Change::Value { .. }, Record::Row(row)) = (change, current) else { return None };
+        let millis = self.replica.clock().read_millis(now);
+        let count = siblings::count_after(row, &self.replica.saw(row, saw), millis);
+        (count > SIBLINGS_MAX).then_some(Refusal::TooManySiblings { limit: SIBLINGS_MAX })
+    }
+
     /// Why a write must not happen, if there is a reason.
-    fn refuses(&self, now: Now, current: &Record, condition: &Condition, asked: u16) -> Option<Refusal> {
+    fn refuses(
+        &self,
+        now: Now,
+        (policy, current): (Policy, &Record),
+        condition: &Condition,
+        asked: u16,
+    ) -> Option<Refusal> {
         let me = self.membership.me();
         if me.mode != Mode::Normal {
             return Some(Refusal::Mode(me.mode));
@@ -153,15 +192,16 @@ impl<S: Storage> Node<S> {
         if asked > 1 && !self.confirmations.has_room() {
             return Some(Refusal::TooManyPending { limit: crate::protocol::confirm::PENDING_MAX });
         }
-        let live = order::greatest(current.versions()).filter(|version| self.is_live(now, version));
+        let shown = self.shown(now, policy, current.versions());
+        let tag = row::tag(shown.iter().copied());
         let holds = match condition {
-            Condition::None => true,
-            Condition::Exists => live.is_some(),
-            Condition::Absent => live.is_none(),
-            Condition::Matches(uuids) => live.is_some_and(|version| uuids.contains(&version.uuid())),
-            Condition::Differs(uuids) => live.is_none_or(|version| !uuids.contains(&version.uuid())),
+            Condition::None | Condition::Saw(_) => true,
+            Condition::Exists => tag.is_some(),
+            Condition::Absent => tag.is_none(),
+            Condition::Matches(uuids) => tag.is_some_and(|tag| uuids.contains(&tag)),
+            Condition::Differs(uuids) => tag.is_none_or(|tag| !uuids.contains(&tag)),
         };
-        (!holds).then(|| Refusal::Condition { found: live.map(Version::id) })
+        (!holds).then(|| Refusal::Condition { found: shown.first().map(|version| version.id()) })
     }
 
     fn confirm(&mut self, now: Now, id: RequestId, entry: Entry, asked: u16, timeout: Duration) {
@@ -181,18 +221,25 @@ impl<S: Storage> Node<S> {
     }
 
     fn read(&self, now: Now, key: &Key) -> Result<Reply, StorageError> {
-        Ok(match rows::record(&self.store, key)? {
-            Record::Rotten => Reply::Refused(Refusal::Corrupt),
-            Record::Absent => Reply::Value(None),
-            Record::Row(row) => {
-                let shown = order::greatest(&row.versions).filter(|version| self.is_live(now, version));
-                Reply::Value(shown.cloned())
+        let policy = self.replica.policy(key);
+        let row = match rows::record(&self.store, key)? {
+            Record::Rotten => return Ok(Reply::Refused(Refusal::Corrupt)),
+            Record::Absent => Row::default(),
+            Record::Row(row) => row,
+        };
+        let shown = self.shown(now, policy, &row.versions).into_iter().cloned();
+        Ok(match policy {
+            Policy::Siblings => {
+                let token = Token { context: self.replica.context(&row), stamp: row.stamp() };
+                Reply::Siblings { live: shown.collect(), token }
             }
+            Policy::Lww | Policy::History(_) => Reply::Value(shown.last()),
         })
     }
 
-    fn is_live(&self, now: Now, version: &Version) -> bool {
-        version.is_live_at(self.replica.clock().read_millis(now))
+    /// The versions that a read shows.
+    fn shown<'a>(&self, now: Now, policy: Policy, versions: &'a [Version]) -> Vec<&'a Version> {
+        resolve::shown(policy, versions, self.replica.clock().read_millis(now))
     }
 
     fn status(&mut self) -> Status {

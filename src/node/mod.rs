@@ -7,12 +7,15 @@ mod clients;
 mod peers;
 pub mod settings;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::model::{Address, Instant, Member, MemberState, NodeId, Now, Reply, Request, RequestId, Stamp};
+use crate::model::{
+    Address, Entry, Instant, Key, Member, MemberState, NodeId, Now, Policy, Reply, Request, RequestId, Stamp,
+};
 use crate::mutants;
 use crate::protocol::Message;
 use crate::protocol::confirm::Confirmations;
@@ -20,7 +23,7 @@ use crate::protocol::membership::Membership;
 use crate::protocol::outbox::{Action, Outbox};
 pub use crate::protocol::outbox::{Event, Level};
 use crate::protocol::pull::Pulls;
-use crate::protocol::push::Pushes;
+use crate::protocol::push::{self, Pushes};
 use crate::protocol::replica::Replica;
 use crate::protocol::serve::Serves;
 use crate::storage::rows::{self, Identity};
@@ -110,6 +113,7 @@ impl<S: Storage> Node<S> {
         let mut out = Outbox::default();
         let identity = begin_life(&mut store, &settings, now, &mut out)?;
         let replica = Replica::load(&store, &identity, settings.clock_drift_max, now)?;
+        let replica = replica.with_policies(settings.policies.clone());
         let me = Member {
             id: settings.id.clone(),
             address: settings.address.clone(),
@@ -131,7 +135,7 @@ impl<S: Storage> Node<S> {
             membership,
             pushes: Pushes::default(),
             confirmations: Confirmations::default(),
-            serves: Serves::default(),
+            serves: Serves::new(settings.policies.clone()),
             pulls: Pulls::new(timing, settings.stream_credit, now),
             leaving: None,
             out,
@@ -147,7 +151,7 @@ impl<S: Storage> Node<S> {
         match input {
             Input::Request { id, request } => self.on_request(now, id, request)?,
             Input::Message { from, message } => self.on_message(now, &from, message)?,
-            Input::Tick => self.on_tick(now),
+            Input::Tick => self.on_tick(now)?,
         }
         self.follow_up(now);
         Ok(())
@@ -159,7 +163,8 @@ impl<S: Storage> Node<S> {
     /// # Errors
     /// The disk is broken; drop the node and open it again.
     pub fn flush(&mut self, now: Now) -> Result<Flushed, StorageError> {
-        self.pushes.send_fresh(now.mono, &self.membership, &mut self.out);
+        let source = (&self.store, self.replica.seen());
+        self.pushes.send_fresh(now.mono, source, &self.membership, &mut self.out)?;
         self.save()?;
         let persist_takes =
             if mutants::is_on("no-persist") { Duration::ZERO } else { self.store.persist()? };
@@ -211,14 +216,32 @@ impl<S: Storage> Node<S> {
         self.store
     }
 
-    fn on_tick(&mut self, now: Now) {
+    fn on_tick(&mut self, now: Now) -> Result<(), StorageError> {
         if is_due(self.membership.next_wakeup(), now) {
             let seen = self.replica.seen_digest();
             self.membership.on_tick(now, seen, &mut self.dice, &mut self.out);
         }
         if is_due(self.confirmations.next_wakeup(), now) {
-            self.confirmations.on_tick(now.mono, &self.membership, &mut self.out);
+            for (peer, entries) in self.confirmations.on_tick(now.mono, &self.membership, &mut self.out) {
+                self.push_again(&peer, entries)?;
+            }
         }
+        Ok(())
+    }
+
+    /// Pushes writes that a peer has not confirmed once more: entries as they were, rows as they are now.
+    fn push_again(&mut self, peer: &NodeId, entries: Vec<Entry>) -> Result<(), StorageError> {
+        let is_row = |entry: &Entry| self.replica.policy(&entry.key) == Policy::Siblings;
+        let (in_rows, entries): (Vec<Entry>, Vec<Entry>) = entries.into_iter().partition(is_row);
+        for entries in push::batches(entries) {
+            self.out.send(peer, Message::Push { entries });
+        }
+        let keys: BTreeSet<Key> = in_rows.into_iter().map(|entry| entry.key).collect();
+        let rows = push::read_rows(&self.store, keys, &mut self.out)?;
+        for rows in push::row_batches(rows) {
+            self.out.send(peer, Message::PushRows { seen: self.replica.seen().clone(), rows });
+        }
+        Ok(())
     }
 
     /// What one machine noticed and another one must act on, in the turn that noticed it.
@@ -300,5 +323,7 @@ fn begin_life(
 mod conversation_tests;
 #[cfg(test)]
 mod hostile_tests;
+#[cfg(test)]
+mod siblings_tests;
 #[cfg(test)]
 mod tests;

@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use rand::Rng;
 
 use super::Node;
-use crate::model::{Entry, NodeId, Now, Origin};
+use crate::model::{NodeId, Now, Origin};
 use crate::protocol::Message;
-use crate::protocol::replica::Merged;
+use crate::protocol::replica::{Cargo, Merged};
 use crate::storage::{Storage, StorageError};
 
 impl<S: Storage> Node<S> {
@@ -43,7 +43,8 @@ impl<S: Storage> Node<S> {
                 self.membership.on_pong(now, from, nonce, rumours, &mut self.out);
                 self.on_digest(now, from, seen);
             }
-            Message::Push { entries } => self.on_push(now, from, &entries)?,
+            Message::Push { entries } => self.on_push(now, from, &Cargo::entries(&entries))?,
+            Message::PushRows { seen, rows } => self.on_push(now, from, &Cargo::rows(&seen, &rows))?,
             Message::Durable { dots } => {
                 self.confirmations.on_durable(from, &dots, &mut self.out);
                 self.pushes.on_durable(now.mono, from, &dots);
@@ -57,8 +58,13 @@ impl<S: Storage> Node<S> {
             }
             Message::Step { session, step, part, entries } => {
                 let (store, replica) = (&mut self.store, &mut self.replica);
-                let place = (session, step, part);
-                self.pulls.on_step(now, (store, replica), from, place, &entries, &mut self.out)?;
+                let (place, cargo) = ((session, step, part), Cargo::entries(&entries));
+                self.pulls.on_step(now, (store, replica), from, place, &cargo, &mut self.out)?;
+            }
+            Message::StepRows { session, step, part, seen, rows } => {
+                let (store, replica) = (&mut self.store, &mut self.replica);
+                let (place, cargo) = ((session, step, part), Cargo::rows(&seen, &rows));
+                self.pulls.on_step(now, (store, replica), from, place, &cargo, &mut self.out)?;
             }
             Message::StepEnd { session, step, parts, cover } => {
                 let (replica, place) = (&mut self.replica, (session, step));
@@ -83,21 +89,21 @@ impl<S: Storage> Node<S> {
         }
     }
 
-    fn on_push(&mut self, now: Now, from: &NodeId, entries: &[Entry]) -> Result<(), StorageError> {
+    fn on_push(&mut self, now: Now, from: &NodeId, cargo: &[Cargo<'_>]) -> Result<(), StorageError> {
         let mut origins: BTreeSet<Origin> = BTreeSet::new();
-        for entry in entries {
-            match self.replica.merge(now, &mut self.store, entry)? {
+        for &item in cargo {
+            match self.replica.take(now, &mut self.store, item)? {
                 Merged::Won | Merged::Lost => {
-                    origins.insert(entry.version.dot.origin);
-                    self.replica.count_far(now, entry, &mut self.out);
+                    origins.extend(item.versions().iter().map(|version| version.dot.origin));
+                    self.replica.count_far(now, item.versions(), &mut self.out);
                 }
                 Merged::Known => self.out.count("entries_known", 1),
                 Merged::Malformed => self.out.count("entries_malformed", 1),
             }
         }
         let seen = self.replica.seen();
-        let durable = entries.iter().map(|entry| entry.version.dot).filter(|dot| seen.contains(*dot));
-        self.pushes.owe(from, durable);
+        let dots = cargo.iter().flat_map(Cargo::versions).map(|version| version.dot);
+        self.pushes.owe(from, dots.filter(|dot| seen.contains(*dot)));
         for origin in origins {
             if self.replica.seen().has_hole(origin) {
                 self.pulls.on_hole(now, from, origin);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::model::{Address, Mode, NodeId};
+use crate::model::{Address, Mode, NodeId, Policies};
 pub use crate::protocol::timing::Timing;
 
 /// A node's settings, checked by whoever read them.
@@ -22,6 +22,8 @@ pub struct Settings {
     pub timing: Timing,
     /// How far ahead of the wall clock a stamp may be and still move the hybrid clock.
     pub clock_drift_max: Duration,
+    /// How versions are resolved, by prefix; alike on all nodes of a cluster.
+    pub policies: Policies,
     /// How many bytes of entries a peer may have under way to this node on one stream.
     pub stream_credit: u32,
 }
@@ -37,6 +39,7 @@ impl Settings {
             cluster_secret: Vec::new(),
             timing: Timing::default(),
             clock_drift_max: Duration::from_secs(60),
+            policies: Policies::default(),
             stream_credit: 1 << 20,
         }
     }

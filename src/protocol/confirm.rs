@@ -7,9 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::membership::Membership;
-use super::message::Message;
 use super::outbox::Outbox;
-use super::push::{WINDOW_BYTES_MAX, batches, size};
+use super::push::{WINDOW_BYTES_MAX, size};
 use crate::model::{Dot, DotSet, Entry, Instant, NodeId, Refusal, Reply, RequestId};
 
 /// Most writes that wait at once.
@@ -71,8 +70,14 @@ impl Confirmations {
         }
     }
 
-    /// Gives up on what is overdue, and pushes the rest again now and then.
-    pub fn on_tick(&mut self, now: Instant, members: &Membership, out: &mut Outbox) {
+    /// Gives up on what is overdue, and says what is to be pushed again, and to whom.
+    #[must_use]
+    pub fn on_tick(
+        &mut self,
+        now: Instant,
+        members: &Membership,
+        out: &mut Outbox,
+    ) -> Vec<(NodeId, Vec<Entry>)> {
         let overdue: Vec<Dot> =
             self.pending.iter().filter(|(_, pending)| pending.deadline <= now).map(|(dot, _)| *dot).collect();
         for dot in overdue {
@@ -81,17 +86,16 @@ impl Confirmations {
             let refusal = Refusal::AckTimeout { id: pending.entry.version.id(), acked, asked };
             out.reply(pending.id, Reply::Refused(refusal));
         }
+        let mut again = Vec::new();
         if self.push_again.is_some_and(|at| at <= now) {
-            for peer in members.reachable() {
-                for entries in batches(self.unconfirmed_by(&peer)) {
-                    out.send(&peer, Message::Push { entries });
-                }
-            }
+            let peers = members.reachable().into_iter();
+            again.extend(peers.map(|peer| (peer.clone(), self.unconfirmed_by(&peer))));
             self.push_again = Some(now + PUSH_AGAIN);
         }
         if self.pending.is_empty() {
             self.push_again = None;
         }
+        again
     }
 
     /// When the next thing is due.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{DotSet, Entry, Member};
+use crate::model::{DotSet, Entry, Key, Member, Row};
 
 /// One message from one node to another. The order of the variants is part of the wire format.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -85,5 +85,25 @@ pub enum Message {
     Refuse {
         /// For the receiver's log.
         reason: String,
+    },
+    /// Rows of policy `siblings` in which the sender has just written, sent at once to everyone.
+    PushRows {
+        /// The sender's `seen` as it was when it read the rows: the context of each, with the row's own.
+        seen: DotSet,
+        /// In key order, whole.
+        rows: Vec<(Key, Row)>,
+    },
+    /// Part of one step of a stream that holds rows; [`Message::Step`] holds entries, and both are counted alike.
+    StepRows {
+        /// From the pull.
+        session: u64,
+        /// Which step.
+        step: u32,
+        /// Which part of it.
+        part: u16,
+        /// The sender's `seen` as it was when it read the rows.
+        seen: DotSet,
+        /// In key order, whole.
+        rows: Vec<(Key, Row)>,
     },
 }

@@ -12,9 +12,9 @@ use rand::{Rng, RngExt};
 use super::membership::Membership;
 use super::message::Message;
 use super::outbox::{Level, Outbox};
-use super::replica::{Merged, Replica};
+use super::replica::{Cargo, Merged, Replica};
 use super::timing::Timing;
-use crate::model::{DotSet, Entry, Instant, NodeId, Now, Origin};
+use crate::model::{DotSet, Instant, NodeId, Now, Origin};
 use crate::mutants;
 use crate::storage::{Storage, StorageError};
 
@@ -200,7 +200,7 @@ impl Pulls {
         (store, replica): (&mut impl Storage, &mut Replica),
         peer: &NodeId,
         (session, step, part): (u64, u32, u16),
-        entries: &[Entry],
+        cargo: &[Cargo<'_>],
         out: &mut Outbox,
     ) -> Result<(), StorageError> {
         let silence_max = self.timing.silence_max;
@@ -209,11 +209,11 @@ impl Pulls {
             return Ok(());
         };
         pull.heard(now, silence_max);
-        for entry in entries {
-            match replica.merge(now, store, entry)? {
+        for &item in cargo {
+            match replica.take(now, store, item)? {
                 Merged::Won | Merged::Lost => {
                     pull.moved += 1;
-                    replica.count_far(now, entry, out);
+                    replica.count_far(now, item.versions(), out);
                 }
                 Merged::Known => out.count("entries_known", 1),
                 Merged::Malformed => {
@@ -221,7 +221,7 @@ impl Pulls {
                     // is worth no more than a silent one.
                     pull.silent_at = now.mono;
                     out.count("entries_malformed", 1);
-                    let text = format!("{peer} streams an entry that no node can have made: {}", entry.key);
+                    let text = format!("{peer} streams an entry that no node can have made: {}", item.key());
                     out.event(Level::Warn, "entry-malformed", text);
                     return Ok(());
                 }

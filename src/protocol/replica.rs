@@ -12,7 +12,10 @@ use rand::Rng;
 use super::hlc::Hlc;
 use super::order;
 use super::outbox::Outbox;
-use crate::model::{Dot, DotSet, Entry, Key, Now, Origin, Row, Stamp, Version, WallTime};
+use super::siblings;
+use crate::model::{
+    Dot, DotSet, Entry, Key, Now, Origin, Policies, Policy, Row, Stamp, Token, Version, WallTime,
+};
 use crate::mutants;
 use crate::storage::rows::{self, Identity, Record};
 use crate::storage::{Batch, Read, Storage, StorageError};
@@ -33,14 +36,69 @@ pub enum Change {
     Tombstone,
 }
 
-/// What became of an entry from elsewhere.
+/// What a write under policy `siblings` replaces.
+#[derive(Clone, Debug)]
+pub enum Saw {
+    /// Nothing: it stands beside what is there.
+    Nothing,
+    /// All that this replica has under the key.
+    Everything,
+    /// What a read somewhere told the client.
+    Token(Token),
+}
+
+/// What peers exchange of a key: an entry, or under policy `siblings` the whole row.
+#[derive(Clone, Copy, Debug)]
+pub enum Cargo<'a> {
+    /// One version under its key.
+    Entry(&'a Entry),
+    /// A row, and what its holder had seen when it read it.
+    Row {
+        /// Where.
+        key: &'a Key,
+        /// What.
+        row: &'a Row,
+        /// The holder's `seen`.
+        seen: &'a DotSet,
+    },
+}
+
+impl<'a> Cargo<'a> {
+    /// What a message of entries brings.
+    pub fn entries(entries: &'a [Entry]) -> Vec<Cargo<'a>> {
+        entries.iter().map(Cargo::Entry).collect()
+    }
+
+    /// What a message of rows brings.
+    pub fn rows(seen: &'a DotSet, rows: &'a [(Key, Row)]) -> Vec<Cargo<'a>> {
+        rows.iter().map(|(key, row)| Cargo::Row { key, row, seen }).collect()
+    }
+
+    /// Its key.
+    pub fn key(&self) -> &'a Key {
+        match self {
+            Cargo::Entry(entry) => &entry.key,
+            Cargo::Row { key, .. } => key,
+        }
+    }
+
+    /// Its versions.
+    pub fn versions(&self) -> &'a [Version] {
+        match self {
+            Cargo::Entry(entry) => std::slice::from_ref(&entry.version),
+            Cargo::Row { row, .. } => &row.versions,
+        }
+    }
+}
+
+/// What became of an entry or a row from elsewhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Merged {
-    /// It is the record now.
+    /// It is in the record now, or a part of it is.
     Won,
-    /// What was there beats it.
+    /// What was there beats it, or had replaced it.
     Lost,
-    /// Its dot had been seen.
+    /// Its dot had been seen, or all of its dots.
     Known,
     /// No client and no node of ours can have made it; it was dropped.
     Malformed,
@@ -55,6 +113,7 @@ pub struct Replica {
     digest: Option<u64>,
     clock: Hlc,
     origin: Option<Origin>,
+    policies: Policies,
 }
 
 impl Replica {
@@ -79,7 +138,24 @@ impl Replica {
         }
         let clock = Hlc::new(identity.high_water, drift_max, now);
         let origin = mutants::is_on("dot-reuse").then(|| seen.origins().next()).flatten();
-        Ok(Replica { seen, unsaved: BTreeSet::new(), digest: None, clock, origin })
+        Ok(Replica {
+            seen,
+            unsaved: BTreeSet::new(),
+            digest: None,
+            clock,
+            origin,
+            policies: Policies::default(),
+        })
+    }
+
+    /// The same replica with this table of policies.
+    pub fn with_policies(self, policies: Policies) -> Replica {
+        Replica { policies, ..self }
+    }
+
+    /// The policy of a key.
+    pub fn policy(&self, key: &Key) -> Policy {
+        self.policies.of(key)
     }
 
     /// Writes a client's change over `current`, the key's record. `dice` draws the origin before the first write.
@@ -97,9 +173,75 @@ impl Replica {
     ) -> Result<Entry, StorageError> {
         let replaced = current.versions();
         let floor = replaced.iter().map(|version| version.stamp).max().unwrap_or_default();
+        let version = self.version(now, dice, author_joined, floor, change);
+        let entry = Entry { key, version };
+        let mut batch = Batch::default();
+        if entry.version.tombstone && mutants::is_on("delete-removes") {
+            batch.remove(crate::storage::Table::Records, entry.key.as_bytes());
+        } else {
+            rows::put_row(&mut batch, &entry.key, &Row::one(entry.version.clone()), replaced);
+        }
+        store.apply(batch)?;
+        self.mark(entry.version.dot);
+        Ok(entry)
+    }
+
+    /// Writes a client's change into a row of policy `siblings`, in place of what the client saw.
+    ///
+    /// # Errors
+    /// The disk is broken.
+    pub fn write_sibling(
+        &mut self,
+        now: Now,
+        store: &mut impl Storage,
+        dice: &mut impl Rng,
+        author_joined: WallTime,
+        (key, current): (Key, &Record),
+        (change, saw): (Change, &Saw),
+    ) -> Result<Entry, StorageError> {
+        let absent = Row::default();
+        let row = if let Record::Row(row) = current { row } else { &absent };
+        let read_millis = self.clock.read_millis(now);
+        let told = if let Saw::Token(token) = saw { token.stamp } else { Stamp::default() };
+        let version = self.version(now, dice, author_joined, row.stamp().max(told), change);
+        let entry = Entry { key, version };
+        let saw = self.saw(row, saw);
+        self.mark(entry.version.dot);
+        let new = siblings::write(row, &saw, entry.version.clone(), &self.seen, read_millis);
+        let mut batch = Batch::default();
+        rows::put_row(&mut batch, &entry.key, &new, &row.versions);
+        store.apply(batch)?;
+        Ok(entry)
+    }
+
+    /// The dots that a write under policy `siblings` replaces.
+    pub fn saw(&self, row: &Row, saw: &Saw) -> DotSet {
+        match saw {
+            Saw::Nothing => DotSet::default(),
+            Saw::Everything => self.context(row),
+            Saw::Token(token) => token.context.clone(),
+        }
+    }
+
+    /// The whole context of a row of this replica.
+    pub fn context(&self, row: &Row) -> DotSet {
+        let mut context = self.seen.clone();
+        context.union(&row.context);
+        context
+    }
+
+    /// A new version of this run's, stamped later than `floor`.
+    fn version(
+        &mut self,
+        now: Now,
+        dice: &mut impl Rng,
+        author_joined: WallTime,
+        floor: Stamp,
+        change: Change,
+    ) -> Version {
         let stamp = self.clock.issue(now, floor);
         let dot = self.next_dot(dice);
-        let version = match change {
+        match change {
             Change::Value { value, content_type, ttl } => Version {
                 stamp,
                 dot,
@@ -122,17 +264,64 @@ impl Replica {
                 content_type: String::new(),
                 value: Bytes::new(),
             },
-        };
-        let entry = Entry { key, version };
-        let mut batch = Batch::default();
-        if entry.version.tombstone && mutants::is_on("delete-removes") {
-            batch.remove(crate::storage::Table::Records, entry.key.as_bytes());
-        } else {
-            rows::put_row(&mut batch, &entry.key, &Row::one(entry.version.clone()), replaced);
         }
+    }
+
+    /// Merges what a peer sent into the record of its key. What is not the key's unit of exchange comes from a
+    /// peer with other policies, and is malformed here.
+    ///
+    /// # Errors
+    /// The disk is broken.
+    pub fn take(
+        &mut self,
+        now: Now,
+        store: &mut impl Storage,
+        cargo: Cargo<'_>,
+    ) -> Result<Merged, StorageError> {
+        let is_row = self.policy(cargo.key()) == Policy::Siblings;
+        match cargo {
+            Cargo::Entry(entry) if !is_row => self.merge(now, store, entry),
+            Cargo::Row { key, row, seen } if is_row => self.merge_row(now, store, key, (row, seen)),
+            Cargo::Entry(_) | Cargo::Row { .. } => Ok(Merged::Malformed),
+        }
+    }
+
+    /// Merges a row of policy `siblings`, read by a peer together with its `seen`.
+    ///
+    /// A row that is missing here altogether is taken as it is: its absence is a loss and no knowledge.
+    ///
+    /// # Errors
+    /// The disk is broken.
+    pub fn merge_row(
+        &mut self,
+        now: Now,
+        store: &mut impl Storage,
+        key: &Key,
+        (theirs, their_seen): (&Row, &DotSet),
+    ) -> Result<Merged, StorageError> {
+        let is_ordered = theirs.versions.windows(2).all(|pair| pair[0].dot < pair[1].dot);
+        if !is_ordered || theirs.versions.is_empty() || !theirs.versions.iter().all(is_well_formed) {
+            return Ok(Merged::Malformed);
+        }
+        if theirs.dots().all(|dot| self.seen.contains(dot)) {
+            return Ok(Merged::Known);
+        }
+        let current = rows::record(store, key)?;
+        let before = self.seen.clone();
+        for version in &theirs.versions {
+            self.clock.observe(version.stamp, now);
+            self.mark(version.dot);
+        }
+        let theirs = siblings::Side { row: theirs, seen: their_seen };
+        let new = match &current {
+            Record::Row(row) => siblings::merge(siblings::Side { row, seen: &before }, theirs, &self.seen),
+            Record::Absent | Record::Rotten => siblings::taken_whole(theirs, &self.seen),
+        };
+        let won = new.versions != current.versions();
+        let mut batch = Batch::default();
+        rows::put_row(&mut batch, key, &new, current.versions());
         store.apply(batch)?;
-        self.mark(dot);
-        Ok(entry)
+        Ok(if won { Merged::Won } else { Merged::Lost })
     }
 
     /// Merges an entry from elsewhere into the record of its key.
@@ -195,10 +384,11 @@ impl Replica {
         *self.digest.get_or_insert_with(|| self.seen.digest())
     }
 
-    /// Counts a merged entry whose stamp is too far ahead to move the clock.
-    pub fn count_far(&self, now: Now, entry: &Entry, out: &mut Outbox) {
-        if self.clock.is_far(entry.version.stamp, now) {
-            out.count("stamps_far_ahead", 1);
+    /// Counts merged versions whose stamps are too far ahead to move the clock.
+    pub fn count_far(&self, now: Now, versions: &[Version], out: &mut Outbox) {
+        let far = versions.iter().filter(|version| self.clock.is_far(version.stamp, now)).count();
+        if far > 0 {
+            out.count("stamps_far_ahead", far as u64);
         }
     }
 

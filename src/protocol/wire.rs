@@ -18,10 +18,13 @@ use super::message::Message;
 
 /// Largest frame, header included.
 pub const FRAME_BYTES_MAX: usize = 64 * 1024;
-/// Largest encoded message: a value and a key of the largest size, and room for the rest.
-pub const MESSAGE_BYTES_MAX: usize = 5 * FRAME_BYTES_MAX / 4 * 16;
+/// Largest encoded message: a row of policy `siblings` with as many of the largest values as a node takes, twice
+/// over, because merges keep more; beyond it a row stays at home, and says so.
+pub const MESSAGE_BYTES_MAX: usize = 64 << 20;
 /// Most unfinished messages kept per peer; beyond it the oldest is dropped.
 pub const UNFINISHED_MAX: usize = 4;
+/// Most bytes of unfinished messages kept per peer; beyond it the oldest is dropped.
+pub const UNFINISHED_BYTES_MAX: usize = MESSAGE_BYTES_MAX + (4 << 20);
 /// The protocol version this build speaks.
 pub const PROTOCOL_VERSION: u16 = 1;
 
@@ -135,6 +138,8 @@ pub fn kind(message: &Message) -> u8 {
         Message::StepEnd { .. } => 8,
         Message::StepDone { .. } => 9,
         Message::Refuse { .. } => 10,
+        Message::PushRows { .. } => 11,
+        Message::StepRows { .. } => 12,
     }
 }
 
@@ -151,12 +156,14 @@ pub fn name(message: &Message) -> &'static str {
         Message::StepEnd { .. } => "step-end",
         Message::StepDone { .. } => "step-done",
         Message::Refuse { .. } => "refuse",
+        Message::PushRows { .. } => "push-rows",
+        Message::StepRows { .. } => "step-rows",
     }
 }
 
 /// Whether a frame carries data rather than control; control goes first where both wait.
 pub fn is_data(frame: &[u8]) -> bool {
-    matches!(frame.get(HASH_AT - 1), Some(4 | 7))
+    matches!(frame.get(HASH_AT - 1), Some(4 | 7 | 11 | 12))
 }
 
 /// Whether bytes look like a frame; only [`Assembler::push`] knows whether they are one.
@@ -175,6 +182,12 @@ pub struct Assembler {
 struct Unfinished {
     arrived: u64,
     parts: Vec<Option<Bytes>>,
+}
+
+impl Unfinished {
+    fn bytes(&self) -> usize {
+        self.parts.iter().flatten().map(Bytes::len).sum()
+    }
 }
 
 impl Assembler {
@@ -216,7 +229,8 @@ impl Assembler {
             let whole: Vec<u8> = entry.parts.iter().flatten().flatten().copied().collect();
             return Ok(Some(whole.into()));
         }
-        if self.unfinished.len() > UNFINISHED_MAX {
+        let bytes: usize = self.unfinished.values().map(Unfinished::bytes).sum();
+        if self.unfinished.len() > UNFINISHED_MAX || bytes > UNFINISHED_BYTES_MAX {
             let oldest = self.unfinished.iter().min_by_key(|(_, unfinished)| unfinished.arrived);
             let oldest = *oldest.expect("there are several").0;
             self.unfinished.remove(&oldest);

@@ -82,10 +82,15 @@ pub fn records(
         .collect()
 }
 
-/// Adds to `batch` what makes `row` the record of `key` in place of `before`.
+/// Adds to `batch` what makes `row` the record of `key` in place of `before`. Nothing at all is
+/// no record.
 pub fn put_row(batch: &mut Batch, key: &Key, row: &Row, before: &[Version]) {
     for old in before.iter().filter(|old| row.version(old.dot).is_none()) {
         batch.remove(Table::Dots, encode_dot(old.dot));
+    }
+    if *row == Row::default() {
+        batch.remove(Table::Records, key.as_bytes());
+        return;
     }
     batch.put(Table::Records, key.as_bytes(), encode_row(key, row));
     for dot in row.dots() {

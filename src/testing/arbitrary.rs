@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use crate::model::{
-    Address, Dot, Entry, Key, Member, MemberState, Mode, NodeId, Origin, Stamp, Version, WallTime,
+    Address, Dot, Entry, Key, Member, MemberState, Mode, NodeId, Origin, Row, Stamp, Version, WallTime,
 };
 use crate::protocol::{DotSet, Message};
 
@@ -92,6 +92,25 @@ pub fn entry() -> impl Strategy<Value = Entry> {
     (key(), version).prop_map(|(key, version)| Entry { key, version })
 }
 
+/// A row of a few versions, mostly as a node may have it.
+pub fn row() -> impl Strategy<Value = Row> {
+    let version = || prop_oneof![7 => version().boxed(), 1 => wild_version().boxed()];
+    let context = prop_oneof![2 => Just(DotSet::default()).boxed(), 1 => dot_set().boxed()];
+    (vec(version(), 0..4), context, option::weighted(0.9, Just(()))).prop_map(
+        |(mut versions, context, ordered)| {
+            if ordered.is_some() {
+                versions.sort_by_key(|version| version.dot);
+                versions.dedup_by_key(|version| version.dot);
+            }
+            Row { versions, context }
+        },
+    )
+}
+
+fn rows() -> impl Strategy<Value = Vec<(Key, Row)>> {
+    vec((key(), row()), 0..3)
+}
+
 /// One of the nodes a, b, c and d.
 pub fn node_id() -> impl Strategy<Value = NodeId> {
     select(vec!["a", "b", "c", "d"]).prop_map(|name| NodeId::new(name).expect("a letter is a node id"))
@@ -162,5 +181,9 @@ pub fn message() -> impl Strategy<Value = Message> {
         }),
         step().prop_map(|(session, step)| Message::StepDone { session, step }),
         "[a-z ]{0,20}".prop_map(|reason| Message::Refuse { reason }),
+        (dots(), rows()).prop_map(|(seen, rows)| Message::PushRows { seen, rows }),
+        (step(), 0_u16..3, dots(), rows()).prop_map(|((session, step), part, seen, rows)| {
+            Message::StepRows { session, step, part, seen, rows }
+        }),
     ]
 }

@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::model::{
-    Ack, Address, Condition, Dot, Entry, Key, Member, MemberState, Mode, NodeId, Origin, Request, Stamp,
-    Version, WallTime,
+    Ack, Address, Condition, Dot, Entry, Key, Member, MemberState, Mode, NodeId, Origin, Request, Row, Stamp,
+    Token, Version, WallTime,
 };
 use crate::protocol::DotSet;
 
@@ -94,6 +94,42 @@ impl Names {
         Entry { key: Key::from_path(key).expect("a script's key"), version }
     }
 
+    /// Rows: the versions of each key in dot order, with nothing beside them.
+    pub(super) fn rows(&mut self, words: &[&str]) -> Vec<(Key, Row)> {
+        let mut rows: BTreeMap<Key, Row> = BTreeMap::new();
+        for Entry { key, version } in self.entries(words) {
+            rows.entry(key).or_default().versions.push(version);
+        }
+        rows.into_iter().collect()
+    }
+
+    /// Rows, each with what it says is replaced beyond what its sender has seen.
+    pub(super) fn show_rows(&mut self, rows: Vec<(Key, Row)>) -> String {
+        let mut shown = Vec::new();
+        for (key, row) in rows {
+            let entries = row.versions.into_iter().map(|version| Entry { key: key.clone(), version });
+            let mut text = self.show_entries(&entries.collect::<Vec<_>>());
+            if !row.context.is_empty() {
+                text = format!("{text} replacing {}", self.show_dots(&row.context));
+            }
+            shown.push(text);
+        }
+        shown.join("; ")
+    }
+
+    /// Live siblings and what their reader now knows.
+    pub(super) fn show_siblings(&mut self, live: &[Version], token: &Token) -> String {
+        let shown = live.iter().map(|version| {
+            let value = String::from_utf8_lossy(&version.value);
+            format!("{value} {}", self.show_stamp(version.stamp, version.dot))
+        });
+        let mut shown: Vec<String> = shown.collect();
+        if shown.is_empty() {
+            shown.push("absent".into());
+        }
+        format!("{}, knowing {}", shown.join(", "), self.show_dots(&token.context)).trim_end().to_owned()
+    }
+
     pub(super) fn show_entries(&mut self, entries: &[Entry]) -> String {
         let shown: Vec<String> = entries.iter().map(|entry| self.show_entry(entry)).collect();
         shown.join(", ")
@@ -115,13 +151,22 @@ impl Names {
     }
 }
 
-/// `put k red ack=2 ttl=10s`, `delete k`, `get k`, `status`, `leave`.
-pub(super) fn request(line: &str) -> Request {
+/// `put k red ack=2 ttl=10s`, `delete k`, `get k`, `status`, `leave`; writes also with a token, as `saw=a1..2+b1`,
+/// and with `if=exists` or `if=absent`.
+pub(super) fn request(line: &str, names: &mut Names) -> Request {
     let (options, words): (Vec<&str>, Vec<&str>) =
         words(line).into_iter().partition(|word| word.contains('='));
     let option = |name: &str| options.iter().find_map(|option| option.strip_prefix(name)?.strip_prefix('='));
     let key = |key: &str| Key::from_path(key).expect("a script's key");
-    let condition = Condition::None;
+    let condition = match (option("saw"), option("if")) {
+        (Some(dots), _) => {
+            let context = names.dots(&dots.split('+').collect::<Vec<_>>());
+            Condition::Saw(Token { context, stamp: Stamp::default() })
+        }
+        (None, Some("exists")) => Condition::Exists,
+        (None, Some("absent")) => Condition::Absent,
+        (None, _) => Condition::None,
+    };
     let timeout = option("timeout").map_or(Duration::from_secs(1), duration);
     let ack = match option("ack") {
         None => Ack::Local,

@@ -5,7 +5,7 @@
 //! members are written is in `notation.rs`.
 //!
 //! ```text
-//! set probe 500ms | set read-only | set credit 1      before anything else
+//! set probe 500ms | set read-only | set credit 1 | set siblings PREFIX      before anything else
 //! meet b c                          they say hello and have nothing to tell; not shown
 //! put k red [ack=2] [ttl=10s] [timeout=1s], delete k, get k, status, leave
 //! after 500ms                       timers fire on the way; each line shows at which millisecond
@@ -16,6 +16,8 @@
 //! b: pull [a1..3 b1] [credit 100]   what b has seen; then: b: step-done 0
 //! b: step 0 part 0 VERSION, VERSION
 //! b: step-end 0 parts 1 [cover b1..2]
+//! b: push-rows [b1..3] : VERSION, VERSION             what b has seen, then whole rows of siblings
+//! b: step-rows 0 part 0 [b1..3] : VERSION, VERSION
 //! b: refuse REASON
 //! b: again                          its last message once more
 //! restart | wipe                    power loss between two turns, on the same disk or on an empty one
@@ -28,9 +30,9 @@ use std::time::Duration;
 use super::notation::{
     Names, WALL_AT_ZERO, address, duration, id, number, records, request, show_members, words,
 };
-use crate::model::{Instant, Mode, Now, Reply, Request, RequestId, Stamp};
+use crate::model::{Instant, Key, Mode, Now, Policies, Policy, Reply, Request, RequestId, Row, Stamp};
 use crate::node::{Input, Node, Output, Settings};
-use crate::protocol::Message;
+use crate::protocol::{DotSet, Message};
 use crate::storage::memory::{Memory, Tables};
 
 /// The millisecond at which a script starts.
@@ -67,6 +69,10 @@ fn configure(settings: &mut Settings, line: &str) {
         ["read-only"] => settings.mode = Mode::ReadOnly,
         ["probe", interval] => settings.timing.probe_interval = duration(interval),
         ["credit", bytes] => settings.stream_credit = number(bytes),
+        ["siblings", prefix] => {
+            let rule = (prefix.as_bytes().to_vec(), Policy::Siblings);
+            settings.policies = Policies::new([rule]).expect("one rule is a table");
+        }
         _ => panic!("no setting: {line}"),
     }
 }
@@ -137,7 +143,7 @@ impl Play {
             }
             ["wipe"] => self.open(Tables::default()),
             _ => {
-                let request = request(line);
+                let request = request(line, &mut self.origins);
                 let id = RequestId(self.requests);
                 self.requests += 1;
                 self.turn(Some(Input::Request { id, request }));
@@ -242,9 +248,23 @@ impl Play {
                 let cover = cover.split_first().map(|(_, dots)| self.origins.dots(dots));
                 Message::StepEnd { session: known.giving, step: number(step), parts: number(parts), cover }
             }
+            ("push-rows", said) => {
+                let (seen, rows) = self.seen_and_rows(said);
+                Message::PushRows { seen, rows }
+            }
+            ("step-rows", [step, "part", part, said @ ..]) => {
+                let session = known.giving;
+                let (seen, rows) = self.seen_and_rows(said);
+                Message::StepRows { session, step: number(step), part: number(part), seen, rows }
+            }
             ("refuse", reason) => Message::Refuse { reason: reason.join(" ") },
             _ => panic!("nobody can say: {said}"),
         }
+    }
+
+    fn seen_and_rows(&mut self, said: &[&str]) -> (DotSet, Vec<(Key, Row)>) {
+        let colon = said.iter().position(|word| *word == ":").expect("rows follow a colon");
+        (self.origins.dots(&said[..colon]), self.origins.rows(&said[colon + 1..]))
     }
 
     /// What a peer that has seen the same would say of it.
@@ -302,6 +322,14 @@ impl Play {
             }
             Message::StepDone { step, .. } => format!("step-done {step}"),
             Message::Refuse { reason } => format!("refuse {reason}"),
+            Message::PushRows { seen, rows } => {
+                let (seen, rows) = (self.origins.show_dots(&seen), self.origins.show_rows(rows));
+                format!("push-rows {seen} : {rows}")
+            }
+            Message::StepRows { step, part, seen, rows, .. } => {
+                let (seen, rows) = (self.origins.show_dots(&seen), self.origins.show_rows(rows));
+                format!("step-rows {step} part {part} {seen} : {rows}")
+            }
         };
         text.trim_end().to_owned()
     }
@@ -316,6 +344,7 @@ impl Play {
                 let value = String::from_utf8_lossy(&version.value);
                 format!("{value} {}", self.origins.show_stamp(version.stamp, version.dot))
             }
+            Reply::Siblings { live, token } => self.origins.show_siblings(&live, &token),
             Reply::Status(status) => {
                 let high = Stamp {
                     millis: status.high_water.millis.saturating_sub(WALL_AT_ZERO.0),

@@ -34,13 +34,18 @@ pub fn status(reply: &Reply) -> u16 {
         Reply::Written { .. } | Reply::Members(_) | Reply::Status(_) | Reply::Done => 200,
         Reply::Value(Some(_)) => 200,
         Reply::Value(None) => 404,
+        Reply::Siblings { live, .. } => match live.len() {
+            0 => 404,
+            1 => 200,
+            _ => 409,
+        },
         Reply::Refused(refusal) => match refusal {
             Refusal::Mode(_) | Refusal::TooManyPending { .. } => 503,
             Refusal::Condition { .. } => 412,
             Refusal::AckAboveMembers { .. } => 400,
             Refusal::AckTimeout { .. } => 504,
             Refusal::Corrupt => 500,
-            Refusal::Member(_) => 409,
+            Refusal::TooManySiblings { .. } | Refusal::Member(_) => 409,
         },
     }
 }
@@ -84,6 +89,12 @@ impl Expected {
                 Found::Absent => version.is_none(),
                 Found::Siblings(_) => false,
             },
+            (Expected::Shows(found), Reply::Siblings { live, .. }) => match found {
+                Found::Value(value) => matches!(&live[..], [only] if only.value == value.as_bytes()),
+                Found::Found => !live.is_empty(),
+                Found::Absent => live.is_empty(),
+                Found::Siblings(count) => live.len() == *count,
+            },
             (Expected::Shows(_), _) => false,
         }
     }
@@ -102,6 +113,10 @@ fn shown(reply: &Reply) -> String {
     match reply {
         Reply::Value(Some(version)) => format!("`{}`", String::from_utf8_lossy(&version.value)),
         Reply::Value(None) => "no value".to_owned(),
+        Reply::Siblings { live, .. } => {
+            let values = live.iter().map(|version| format!("`{}`", String::from_utf8_lossy(&version.value)));
+            format!("{} siblings: {}", live.len(), values.collect::<Vec<_>>().join(", "))
+        }
         Reply::Refused(refusal) => format!("status {}: {refusal}", status(reply)),
         other => format!("status {}", status(other)),
     }

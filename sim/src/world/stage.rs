@@ -483,6 +483,7 @@ fn name_of(reply: &Reply) -> Option<(Stamp, Dot)> {
             Some((id.stamp, id.dot))
         }
         Reply::Value(Some(version)) => Some((version.stamp, version.dot)),
+        Reply::Siblings { live, .. } => live.last().map(|version| (version.stamp, version.dot)),
         Reply::Value(None) | Reply::Members(_) | Reply::Status(_) | Reply::Done | Reply::Refused(_) => None,
     }
 }
