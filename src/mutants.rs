@@ -11,6 +11,7 @@ pub const ALL: &[(&str, &str)] = &[
     ("cover-early", "a stream covers what it has not sent yet"),
     ("dot-reuse", "an origin continues over a restart from what the disk has"),
     ("clock-unseen", "applied stamps do not raise the hybrid clock"),
+    ("stale-summary", "range summaries do not follow a record that is replaced"),
 ];
 
 #[cfg(feature = "mutants")]

@@ -79,6 +79,15 @@ impl DotSet {
         other.minus(self).is_empty()
     }
 
+    /// Takes one dot out.
+    pub fn remove(&mut self, dot: Dot) {
+        let Some(runs) = self.origins.get_mut(&dot.origin) else { return };
+        *runs = subtract(runs, &[(dot.seq, dot.seq)]);
+        if runs.is_empty() {
+            self.origins.remove(&dot.origin);
+        }
+    }
+
     /// Whether nothing is in the set.
     pub fn is_empty(&self) -> bool {
         self.origins.is_empty()

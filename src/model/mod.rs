@@ -6,6 +6,7 @@ pub mod key;
 pub mod member;
 pub mod request;
 pub mod row;
+pub mod sums;
 pub mod time;
 pub mod version;
 
@@ -14,5 +15,6 @@ pub use key::{Key, KeyError};
 pub use member::{Address, Member, MemberState, Mode, NodeId};
 pub use request::{Ack, Condition, MemberView, PeerStatus, Refusal, Reply, Request, RequestId, Status};
 pub use row::Row;
+pub use sums::{Summary, Sums};
 pub use time::{Instant, Now, WallTime};
 pub use version::{Dot, Entry, Origin, Stamp, Version, VersionId};

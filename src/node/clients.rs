@@ -180,8 +180,12 @@ impl<S: Storage> Node<S> {
         }
     }
 
-    fn read(&self, now: Now, key: &Key) -> Result<Reply, StorageError> {
-        Ok(match rows::record(&self.store, key)? {
+    fn read(&mut self, now: Now, key: &Key) -> Result<Reply, StorageError> {
+        let record = rows::record(&self.store, key)?;
+        if !record.is_sound() {
+            self.set_apart(key)?;
+        }
+        Ok(match record {
             Record::Rotten => Reply::Refused(Refusal::Corrupt),
             Record::Absent => Reply::Value(None),
             Record::Row(row) => {

@@ -23,6 +23,7 @@ use crate::protocol::pull::Pulls;
 use crate::protocol::push::Pushes;
 use crate::protocol::replica::Replica;
 use crate::protocol::serve::Serves;
+use crate::protocol::summary::SummaryKey;
 use crate::storage::rows::{self, Identity};
 use crate::storage::{Batch, Storage, StorageError, Table};
 pub use clients::LEAVE_PATIENCE;
@@ -109,7 +110,8 @@ impl<S: Storage> Node<S> {
         let mut dice = ChaCha8Rng::from_seed(dice);
         let mut out = Outbox::default();
         let identity = begin_life(&mut store, &settings, now, &mut out)?;
-        let replica = Replica::load(&store, &identity, settings.clock_drift_max, now)?;
+        let key = SummaryKey::new(&settings.cluster_secret);
+        let replica = Replica::load(&store, &identity, key, settings.clock_drift_max, now)?;
         let me = Member {
             id: settings.id.clone(),
             address: settings.address.clone(),
@@ -236,6 +238,7 @@ impl<S: Storage> Node<S> {
 
     /// Brings the rows of this turn's bookkeeping into its transaction.
     fn save(&mut self) -> Result<(), StorageError> {
+        debug_assert_eq!(self.replica.chunks().first_wrong(&self.store)?, None);
         let mut batch = Batch::default();
         self.replica.save(&mut batch);
         self.membership.save(&mut batch);

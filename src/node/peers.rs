@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use rand::Rng;
 
 use super::Node;
-use crate::model::{Entry, NodeId, Now, Origin};
+use crate::model::{Entry, Key, NodeId, Now, Origin};
 use crate::protocol::Message;
+use crate::protocol::outbox::Level;
 use crate::protocol::replica::Merged;
 use crate::storage::{Storage, StorageError};
 
@@ -72,6 +73,20 @@ impl<S: Storage> Node<S> {
                 self.membership.on_refused(from, &reason, &mut self.out);
                 self.pulls.on_refused(now, from, &mut self.dice, &mut self.out);
             }
+        }
+        for key in self.serves.take_rotten() {
+            self.set_apart(&key)?;
+        }
+        Ok(())
+    }
+
+    /// Takes a record that fails its checksum out of the way, and says so.
+    pub(super) fn set_apart(&mut self, key: &Key) -> Result<(), StorageError> {
+        if self.replica.quarantine(&mut self.store, key)? {
+            let text = format!(
+                "the record of {key} fails its checksum; it is set apart, and peers are asked for it"
+            );
+            self.out.event(Level::Warn, "record-rotten", text);
         }
         Ok(())
     }

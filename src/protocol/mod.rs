@@ -1,5 +1,6 @@
 //! The parts of the protocol, each a law or a machine of its own: pure, and ignorant of the world outside.
 
+pub mod chunks;
 pub mod confirm;
 pub mod hlc;
 pub mod membership;
@@ -10,6 +11,7 @@ pub mod pull;
 pub mod push;
 pub mod replica;
 pub mod serve;
+pub mod span;
 pub mod summary;
 pub mod timing;
 pub mod wire;

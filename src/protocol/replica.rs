@@ -9,13 +9,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use rand::Rng;
 
+use super::chunks::Chunks;
 use super::hlc::Hlc;
 use super::order;
 use super::outbox::Outbox;
+use super::summary::SummaryKey;
 use crate::model::{Dot, DotSet, Entry, Key, Now, Origin, Row, Stamp, Version, WallTime};
 use crate::mutants;
 use crate::storage::rows::{self, Identity, Record};
-use crate::storage::{Batch, Read, Storage, StorageError};
+use crate::storage::{Batch, Read, Storage, StorageError, Table};
 
 /// What a client wants under a key.
 #[derive(Clone, Debug)]
@@ -55,16 +57,20 @@ pub struct Replica {
     digest: Option<u64>,
     clock: Hlc,
     origin: Option<Origin>,
+    /// The last number that this run's origin has issued. `seen` may have lost it again, to rot.
+    issued: u64,
+    chunks: Chunks,
 }
 
 impl Replica {
-    /// Reads what the disk has seen. `identity` gives the clock's durable mark.
+    /// Reads what the disk has seen. `identity` gives the clock's durable mark, `key` hashes the summaries.
     ///
     /// # Errors
     /// The disk is broken.
     pub fn load(
         store: &impl Read,
         identity: &Identity,
+        key: SummaryKey,
         drift_max: Duration,
         now: Now,
     ) -> Result<Replica, StorageError> {
@@ -79,7 +85,8 @@ impl Replica {
         }
         let clock = Hlc::new(identity.high_water, drift_max, now);
         let origin = mutants::is_on("dot-reuse").then(|| seen.origins().next()).flatten();
-        Ok(Replica { seen, unsaved: BTreeSet::new(), digest: None, clock, origin })
+        let (unsaved, chunks) = (BTreeSet::new(), Chunks::load(store, key)?);
+        Ok(Replica { seen, unsaved, digest: None, clock, origin, issued: 0, chunks })
     }
 
     /// Writes a client's change over `current`, the key's record. `dice` draws the origin before the first write.
@@ -96,7 +103,11 @@ impl Replica {
         change: Change,
     ) -> Result<Entry, StorageError> {
         let replaced = current.versions();
-        let floor = replaced.iter().map(|version| version.stamp).max().unwrap_or_default();
+        let mut floor = replaced.iter().map(|version| version.stamp).max().unwrap_or_default();
+        if !current.is_sound() {
+            self.quarantine(store, &key)?;
+            floor = rows::quarantined_stamp(store, &key)?;
+        }
         let stamp = self.clock.issue(now, floor);
         let dot = self.next_dot(dice);
         let version = match change {
@@ -124,13 +135,9 @@ impl Replica {
             },
         };
         let entry = Entry { key, version };
-        let mut batch = Batch::default();
-        if entry.version.tombstone && mutants::is_on("delete-removes") {
-            batch.remove(crate::storage::Table::Records, entry.key.as_bytes());
-        } else {
-            rows::put_row(&mut batch, &entry.key, &Row::one(entry.version.clone()), replaced);
-        }
-        store.apply(batch)?;
+        let removes = entry.version.tombstone && mutants::is_on("delete-removes");
+        let row = if removes { Row::default() } else { Row::one(entry.version.clone()) };
+        self.set_row(store, &entry.key, &row, replaced)?;
         self.mark(dot);
         Ok(entry)
     }
@@ -152,6 +159,9 @@ impl Replica {
             return Ok(Merged::Known);
         }
         let current = rows::record(store, &entry.key)?;
+        if !current.is_sound() {
+            self.quarantine(store, &entry.key)?;
+        }
         if !mutants::is_on("clock-unseen") {
             self.clock.observe(entry.version.stamp, now);
         }
@@ -163,10 +173,56 @@ impl Replica {
         if !wins {
             return Ok(Merged::Lost);
         }
-        let mut batch = Batch::default();
-        rows::put_row(&mut batch, &entry.key, &Row::one(entry.version.clone()), current.versions());
-        store.apply(batch)?;
+        self.set_row(store, &entry.key, &Row::one(entry.version.clone()), current.versions())?;
         Ok(Merged::Won)
+    }
+
+    /// Makes `row` the record of `key` in place of `before`, in the summaries too; an empty row removes it. The
+    /// one way in which a record may change.
+    ///
+    /// # Errors
+    /// The disk is broken.
+    pub fn set_row(
+        &mut self,
+        store: &mut impl Storage,
+        key: &Key,
+        row: &Row,
+        before: &[Version],
+    ) -> Result<(), StorageError> {
+        let mut batch = Batch::default();
+        rows::put_row(&mut batch, key, row, before);
+        if *row == Row::default() {
+            batch.remove(Table::Records, key.as_bytes());
+        }
+        if before.is_empty() {
+            // Only then can there have been a record in quarantine, which this one replaces.
+            batch.remove(Table::Quarantine, key.as_bytes());
+        }
+        store.apply(batch)?;
+        self.chunks.change(store, key, before, &row.versions)
+    }
+
+    /// Takes a record that fails its checksum out of the way: its bytes are kept apart, its dots are no longer
+    /// seen, and so whoever holds them sends them again. Says whether there was such a record.
+    ///
+    /// # Errors
+    /// The disk is broken.
+    pub fn quarantine(&mut self, store: &mut impl Storage, key: &Key) -> Result<bool, StorageError> {
+        let Some(record) = store.get(Table::Records, key.as_bytes())? else { return Ok(false) };
+        if rows::decode_record(key, Bytes::copy_from_slice(&record)).is_sound() {
+            return Ok(false);
+        }
+        let lost = rows::dots_of(store, key, &record)?;
+        let mut batch = Batch::default();
+        rows::put_in_quarantine(&mut batch, key, record, &lost);
+        store.apply(batch)?;
+        for dot in lost {
+            self.seen.remove(dot);
+            self.unsaved.insert(dot.origin);
+        }
+        self.digest = None;
+        self.chunks.recount(store, key.as_bytes())?;
+        Ok(true)
     }
 
     /// Marks what a peer had covered, once every record of its pass is here.
@@ -183,6 +239,12 @@ impl Replica {
         for origin in std::mem::take(&mut self.unsaved) {
             rows::put_seen(batch, origin, self.seen.runs(origin));
         }
+        self.chunks.save(batch);
+    }
+
+    /// What the versions of each range of keys come down to.
+    pub fn chunks(&self) -> &Chunks {
+        &self.chunks
     }
 
     /// The dots this replica has covered.
@@ -218,8 +280,10 @@ impl Replica {
             // Only a peer's nonsense can have used an origin up.
             origin = Origin(dice.next_u64());
             self.origin = Some(origin);
+            self.issued = 0;
         }
-        Dot { origin, seq: self.seen.last(origin) + 1 }
+        self.issued = self.issued.max(self.seen.last(origin)) + 1;
+        Dot { origin, seq: self.issued }
     }
 
     fn mark(&mut self, dot: Dot) {

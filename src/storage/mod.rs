@@ -24,11 +24,23 @@ pub enum Table {
     Members,
     /// Name → value: identity and clock.
     Meta,
+    /// First key of a chunk (empty for the first one) → what its versions come down to.
+    Chunks,
+    /// Key → the bytes of a record that failed its checksum.
+    Quarantine,
 }
 
 impl Table {
     /// Every table.
-    pub const ALL: [Table; 5] = [Table::Records, Table::Dots, Table::Seen, Table::Members, Table::Meta];
+    pub const ALL: [Table; 7] = [
+        Table::Records,
+        Table::Dots,
+        Table::Seen,
+        Table::Members,
+        Table::Meta,
+        Table::Chunks,
+        Table::Quarantine,
+    ];
 }
 
 /// A broken disk. It ends the node value that met it; a restart reads what survived.
