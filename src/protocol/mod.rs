@@ -13,6 +13,7 @@ pub mod seen;
 pub mod serve;
 pub mod summary;
 pub mod timing;
+pub mod vote;
 pub mod wire;
 
 pub use message::Message;
