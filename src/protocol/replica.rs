@@ -12,9 +12,8 @@ use rand::Rng;
 use super::hlc::Hlc;
 use super::order;
 use super::outbox::Outbox;
-use super::seen::DotSet;
 use super::vote::{Collision, Verdict};
-use crate::model::{Dot, Entry, Key, Now, Origin, Stamp, Version, WallTime};
+use crate::model::{Dot, DotSet, Entry, Key, Now, Origin, Row, Stamp, Version, WallTime};
 use crate::mutants;
 use crate::storage::rows::{self, Identity, Record};
 use crate::storage::{Batch, Read, Storage, StorageError};
@@ -100,8 +99,8 @@ impl Replica {
         (key, current): (Key, &Record),
         change: Change,
     ) -> Result<Entry, StorageError> {
-        let replaced = if let Record::Version(version) = current { Some(version) } else { None };
-        let floor = replaced.map_or(Stamp::default(), |version| version.stamp);
+        let replaced = current.versions();
+        let floor = replaced.iter().map(|version| version.stamp).max().unwrap_or_default();
         let stamp = self.clock.issue(now, floor);
         let dot = self.next_dot(dice);
         let version = match change {
@@ -133,7 +132,7 @@ impl Replica {
         if entry.version.tombstone && mutants::is_on("delete-removes") {
             batch.remove(crate::storage::Table::Records, entry.key.as_bytes());
         } else {
-            rows::put_record(&mut batch, &entry, replaced.map(|version| version.dot));
+            rows::put_row(&mut batch, &entry.key, &Row::one(entry.version.clone()), replaced);
         }
         store.apply(batch)?;
         self.mark(dot);
@@ -156,16 +155,17 @@ impl Replica {
         if self.seen.contains(entry.version.dot) {
             return Ok(Merged::Known);
         }
-        let current = rows::record(store, &entry.key)?.version();
+        let current = rows::record(store, &entry.key)?;
         if !mutants::is_on("clock-unseen") {
             self.clock.observe(entry.version.stamp, now);
         }
         self.mark(entry.version.dot);
-        if let Some(held) = current.as_ref().filter(|held| order::collide(held, &entry.version)) {
+        let held = order::greatest(current.versions());
+        if let Some(held) = held.filter(|held| order::collide(held, &entry.version)) {
             let (key, came) = (entry.key.clone(), entry.version.clone());
             self.collisions.push(Collision { key, held: held.clone(), came });
         }
-        let wins = current.as_ref().is_none_or(|current| {
+        let wins = held.is_none_or(|current| {
             order::beats(&entry.version, current)
                 || mutants::is_on("tie-incoming") && entry.version.stamp == current.stamp
         });
@@ -173,7 +173,7 @@ impl Replica {
             return Ok(Merged::Lost);
         }
         let mut batch = Batch::default();
-        rows::put_record(&mut batch, entry, current.map(|version| version.dot));
+        rows::put_row(&mut batch, &entry.key, &Row::one(entry.version.clone()), current.versions());
         store.apply(batch)?;
         Ok(Merged::Won)
     }
@@ -189,8 +189,11 @@ impl Replica {
         verdict: Verdict,
     ) -> Result<Option<Entry>, StorageError> {
         let Verdict { key, pair, confirmed, votes } = verdict;
-        let held = rows::record(store, &key)?.version();
-        let Some(held) = held.filter(|held| pair.contains(&held.dot)) else { return Ok(None) };
+        let current = rows::record(store, &key)?;
+        let is_open = order::greatest(current.versions()).is_some_and(|held| pair.contains(&held.dot));
+        if !is_open {
+            return Ok(None);
+        }
         let mut dot = self.next_dot(dice);
         if mutants::is_on("vote-in-place") {
             dot = confirmed.dot;
@@ -198,7 +201,7 @@ impl Replica {
         let (ruling, confirms) = (votes.max(1), Some(confirmed.dot));
         let entry = Entry { key, version: Version { dot, ruling, confirms, ..confirmed } };
         let mut batch = Batch::default();
-        rows::put_record(&mut batch, &entry, Some(held.dot));
+        rows::put_row(&mut batch, &entry.key, &Row::one(entry.version.clone()), current.versions());
         store.apply(batch)?;
         self.mark(dot);
         Ok(Some(entry))

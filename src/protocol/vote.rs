@@ -18,8 +18,7 @@ use super::membership::Membership;
 use super::message::Message;
 use super::order;
 use super::outbox::{Level, Outbox};
-use super::seen::DotSet;
-use crate::model::{Dot, Instant, Key, NodeId, Origin, Stamp, Version};
+use crate::model::{Dot, DotSet, Instant, Key, NodeId, Origin, Stamp, Version};
 use crate::storage::rows;
 use crate::storage::{Read, StorageError};
 
@@ -315,7 +314,8 @@ impl Votes {
         // The other one has not come yet. Had it come and gone, `seen` would have it, and this node abstains.
         let holds_alone = |dot: Dot, other: Dot| !seen.contains(other) && seen.contains(dot);
         let [a, b] = pair;
-        let held = rows::record(store, key)?.version().map(|version| version.dot);
+        let record = rows::record(store, key)?;
+        let held = order::greatest(record.versions()).map(|version| version.dot);
         Ok(held.filter(|&dot| dot == a && holds_alone(a, b) || dot == b && holds_alone(b, a)))
     }
 
@@ -373,8 +373,8 @@ fn loser_wait(vote_max: Duration) -> Duration {
 
 /// Whether the row is still one of the pair.
 fn is_open(store: &impl Read, key: &Key, pair: [Dot; 2]) -> Result<bool, StorageError> {
-    let held = rows::record(store, key)?.version();
-    Ok(held.is_some_and(|version| pair.contains(&version.dot)))
+    let record = rows::record(store, key)?;
+    Ok(order::greatest(record.versions()).is_some_and(|version| pair.contains(&version.dot)))
 }
 
 fn size(pair: &[Version; 2]) -> usize {

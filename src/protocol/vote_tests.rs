@@ -118,7 +118,7 @@ impl World {
     fn set_row(&mut self, version: Version) {
         let mut batch = Batch::default();
         self.seen.insert(version.dot);
-        crate::storage::rows::put_record(&mut batch, &crate::model::Entry { key: key(), version }, None);
+        rows::put_row(&mut batch, &key(), &version.into(), &[]);
         self.store.apply(batch).unwrap();
     }
 
