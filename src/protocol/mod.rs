@@ -2,6 +2,7 @@
 
 pub mod chunks;
 pub mod confirm;
+pub mod history;
 pub mod hlc;
 pub mod membership;
 pub mod message;
@@ -14,6 +15,7 @@ pub mod serve;
 pub mod span;
 pub mod summary;
 pub mod timing;
+pub mod vote;
 pub mod wire;
 
 pub use crate::model::DotSet;
