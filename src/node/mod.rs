@@ -115,7 +115,11 @@ impl<S: Storage> Node<S> {
         let mut out = Outbox::default();
         let identity = begin_life(&mut store, &settings, now, &mut out)?;
         let key = SummaryKey::new(&settings.cluster_secret);
-        let replica = Replica::load(&store, &identity, key, settings.clock_drift_max, now)?;
+        let mut replica = Replica::load(&store, &identity, key, settings.clock_drift_max, now)?;
+        let mut batch = Batch::default();
+        replica.save(&mut batch);
+        store.apply(batch)?;
+        store.persist()?;
         let me = Member {
             id: settings.id.clone(),
             address: settings.address.clone(),
@@ -308,7 +312,7 @@ fn is_due(wakeup: Option<Instant>, now: Now) -> bool {
     wakeup.is_some_and(|at| at <= now.mono)
 }
 
-/// Raises the disk's life and writes it back, before the node says a word in it.
+/// Raises the disk's life and writes it back; it has to be durable before the node says a word in it.
 fn begin_life(
     store: &mut impl Storage,
     settings: &Settings,
@@ -332,7 +336,6 @@ fn begin_life(
     };
     rows::put_identity(&mut batch, &identity);
     store.apply(batch)?;
-    store.persist()?;
     Ok(identity)
 }
 
