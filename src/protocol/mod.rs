@@ -2,10 +2,12 @@
 
 pub mod confirm;
 pub mod hlc;
+pub mod meeting;
 pub mod membership;
 pub mod message;
 pub mod order;
 pub mod outbox;
+pub mod outline;
 pub mod pull;
 pub mod push;
 pub mod replica;

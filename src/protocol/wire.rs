@@ -135,6 +135,10 @@ pub fn kind(message: &Message) -> u8 {
         Message::StepEnd { .. } => 8,
         Message::StepDone { .. } => 9,
         Message::Refuse { .. } => 10,
+        Message::Meet { .. } => 11,
+        Message::Ask { .. } => 12,
+        Message::Answer { .. } => 13,
+        Message::Within { data, .. } => kind(data),
     }
 }
 
@@ -151,6 +155,10 @@ pub fn name(message: &Message) -> &'static str {
         Message::StepEnd { .. } => "step-end",
         Message::StepDone { .. } => "step-done",
         Message::Refuse { .. } => "refuse",
+        Message::Meet { .. } => "meet",
+        Message::Ask { .. } => "ask",
+        Message::Answer { .. } => "answer",
+        Message::Within { data, .. } => name(data),
     }
 }
 
@@ -248,7 +256,15 @@ fn open(frame: Bytes) -> Result<(u8, u8, Bytes), WireError> {
     Ok((flags, kind, frame.slice(HEADER_BYTES..)))
 }
 
+/// The encoding's number of [`Message::Within`], and where that of the message in it stands.
+const WITHIN: [u8; 4] = 13_u32.to_le_bytes();
+const DATA_AT: std::ops::Range<usize> = 12..16;
+
 fn decode(kind_byte: u8, payload: &[u8]) -> Result<Message, WireError> {
+    if payload.starts_with(&WITHIN) && payload.get(DATA_AT) == Some(&WITHIN) {
+        // Nested without end it would use up the stack.
+        return Err(WireError::Payload("data within data".into()));
+    }
     let (message, used) = bincode::serde::decode_from_slice::<Message, _>(payload, config())
         .map_err(|error| WireError::Payload(error.to_string()))?;
     if used != payload.len() {

@@ -24,11 +24,29 @@ pub enum Table {
     Members,
     /// Name → value: identity and clock.
     Meta,
+    /// Dot → key, of tombstones and of versions with a deadline: what may be collected one day.
+    Tombs,
+    /// Origin → the runs of its numbers in the join of all cuts that this node ever collected at.
+    Collected,
+    /// Chunk → the greatest stamp of a version collected in it.
+    Horizon,
+    /// Dot → an entry that came back too old to be told from deleted data.
+    Aside,
 }
 
 impl Table {
     /// Every table.
-    pub const ALL: [Table; 5] = [Table::Records, Table::Dots, Table::Seen, Table::Members, Table::Meta];
+    pub const ALL: [Table; 9] = [
+        Table::Records,
+        Table::Dots,
+        Table::Seen,
+        Table::Members,
+        Table::Meta,
+        Table::Tombs,
+        Table::Collected,
+        Table::Horizon,
+        Table::Aside,
+    ];
 }
 
 /// A broken disk. It ends the node value that met it; a restart reads what survived.
