@@ -19,9 +19,8 @@ use super::outbox::{Level, Outbox};
 use super::outline::{Assembly, Outline, Part, RANGES, Which, part_of};
 use super::pull::backoff;
 use super::replica::Replica;
-use super::seen::DotSet;
 use super::timing::Timing;
-use crate::model::{Instant, NodeId, Now};
+use crate::model::{DotSet, Instant, NodeId, Now};
 use crate::mutants;
 
 /// How often a peer that speaks in a meeting that is over is told so.

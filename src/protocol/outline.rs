@@ -9,8 +9,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::seen::DotSet;
-use crate::model::Origin;
+use crate::model::{DotSet, Origin};
 
 /// A set of more runs than this does not go whole.
 pub const WHOLE_RUNS_MAX: usize = 256;

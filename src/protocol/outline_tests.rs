@@ -6,8 +6,7 @@ use proptest::collection::{btree_map, btree_set};
 use proptest::prelude::*;
 
 use super::{Assembly, Outline, PART_RUNS_MAX, part_of};
-use crate::model::Origin;
-use crate::protocol::DotSet;
+use crate::model::{DotSet, Origin};
 
 /// Sets of many origins spread over all ranges.
 fn set() -> impl Strategy<Value = DotSet> {

@@ -12,11 +12,11 @@ use rand::Rng;
 use super::hlc::Hlc;
 use super::order;
 use super::outbox::Outbox;
-use super::seen::DotSet;
-use crate::model::{Dot, Entry, Key, Now, Origin, Stamp, Version, WallTime};
+use super::outline::Which;
+use crate::model::{Dot, DotSet, Entry, Key, Now, Origin, Row, Stamp, Version, WallTime};
 use crate::mutants;
 use crate::storage::rows::{self, Identity, Record};
-use crate::storage::{Batch, Read, Storage, StorageError};
+use crate::storage::{Batch, Read, Storage, StorageError, Table};
 
 /// What a client wants under a key.
 #[derive(Clone, Debug)]
@@ -53,6 +53,10 @@ pub struct Replica {
     seen: DotSet,
     /// Origins whose row in the store is behind `seen`.
     unsaved: BTreeSet<Origin>,
+    /// The join of all cuts ever collected at, here or by those this node was held against.
+    collected: DotSet,
+    /// Origins whose row in the store is behind `collected`.
+    uncollected: BTreeSet<Origin>,
     digest: Option<u64>,
     clock: Hlc,
     origin: Option<Origin>,
@@ -69,18 +73,12 @@ impl Replica {
         drift_max: Duration,
         now: Now,
     ) -> Result<Replica, StorageError> {
-        let mut seen = DotSet::default();
-        for (origin, runs) in rows::seen(store)? {
-            for (first, last) in runs {
-                if first == 0 || last < first || last > Dot::SEQ_MAX {
-                    return Err(StorageError::Damaged("seen: not a run of numbers".into()));
-                }
-                seen.insert_run(origin, first, last);
-            }
-        }
+        let seen = rows::dot_set(store, Table::Seen)?;
+        let collected = rows::dot_set(store, Table::Collected)?;
         let clock = Hlc::new(identity.high_water, drift_max, now);
         let origin = mutants::is_on("dot-reuse").then(|| seen.origins().next()).flatten();
-        Ok(Replica { seen, unsaved: BTreeSet::new(), digest: None, clock, origin })
+        let (unsaved, uncollected) = (BTreeSet::new(), BTreeSet::new());
+        Ok(Replica { seen, unsaved, collected, uncollected, digest: None, clock, origin })
     }
 
     /// Writes a client's change over `current`, the key's record. `dice` draws the origin before the first write.
@@ -96,8 +94,8 @@ impl Replica {
         (key, current): (Key, &Record),
         change: Change,
     ) -> Result<Entry, StorageError> {
-        let replaced = if let Record::Version(version) = current { Some(version) } else { None };
-        let floor = replaced.map_or(Stamp::default(), |version| version.stamp);
+        let replaced = current.versions();
+        let floor = replaced.iter().map(|version| version.stamp).max().unwrap_or_default();
         let stamp = self.clock.issue(now, floor);
         let dot = self.next_dot(dice);
         let version = match change {
@@ -129,7 +127,7 @@ impl Replica {
         if entry.version.tombstone && mutants::is_on("delete-removes") {
             batch.remove(crate::storage::Table::Records, entry.key.as_bytes());
         } else {
-            rows::put_record(&mut batch, &entry, replaced.map(|version| version.dot));
+            rows::put_row(&mut batch, &entry.key, &Row::one(entry.version.clone()), replaced);
         }
         store.apply(batch)?;
         self.mark(dot);
@@ -152,12 +150,12 @@ impl Replica {
         if self.seen.contains(entry.version.dot) {
             return Ok(Merged::Known);
         }
-        let current = rows::record(store, &entry.key)?.version();
+        let current = rows::record(store, &entry.key)?;
         if !mutants::is_on("clock-unseen") {
             self.clock.observe(entry.version.stamp, now);
         }
         self.mark(entry.version.dot);
-        let wins = current.as_ref().is_none_or(|current| {
+        let wins = order::greatest(current.versions()).is_none_or(|current| {
             order::beats(&entry.version, current)
                 || mutants::is_on("tie-incoming") && entry.version.stamp == current.stamp
         });
@@ -165,7 +163,7 @@ impl Replica {
             return Ok(Merged::Lost);
         }
         let mut batch = Batch::default();
-        rows::put_record(&mut batch, entry, current.map(|version| version.dot));
+        rows::put_row(&mut batch, &entry.key, &Row::one(entry.version.clone()), current.versions());
         store.apply(batch)?;
         Ok(Merged::Won)
     }
@@ -179,10 +177,40 @@ impl Replica {
         self.digest = None;
     }
 
-    /// Adds the rows of `seen` that changed since the last call to `batch`.
+    /// Adds a cut to what was collected.
+    pub fn collect_at(&mut self, cut: &DotSet) {
+        let news = cut.minus(&self.collected);
+        self.uncollected.extend(news.origins());
+        self.collected.union(&news);
+    }
+
+    /// Takes a dot out again: its version was set aside, so this node no longer covers it.
+    pub fn uncover(&mut self, dot: Dot) {
+        self.seen.remove(dot);
+        self.unsaved.insert(dot.origin);
+        self.digest = None;
+    }
+
+    /// Adds the rows of `seen` and `collected` that changed since the last call to `batch`.
     pub fn save(&mut self, batch: &mut Batch) {
         for origin in std::mem::take(&mut self.unsaved) {
-            rows::put_seen(batch, origin, self.seen.runs(origin));
+            rows::put_runs(batch, Table::Seen, origin, self.seen.runs(origin));
+        }
+        for origin in std::mem::take(&mut self.uncollected) {
+            rows::put_runs(batch, Table::Collected, origin, self.collected.runs(origin));
+        }
+    }
+
+    /// The join of all cuts ever collected at. No version that a tombstone in it beats is here, or ever comes.
+    pub fn collected(&self) -> &DotSet {
+        &self.collected
+    }
+
+    /// One of this node's sets.
+    pub fn set(&self, which: Which) -> &DotSet {
+        match which {
+            Which::Seen => &self.seen,
+            Which::Collected => &self.collected,
         }
     }
 
