@@ -141,7 +141,9 @@ impl Meetings {
     pub fn on_meet(&mut self, now: Now, from: &NodeId, told: Told, own: Own<'_>, out: &mut Outbox) {
         let meeting = self.by_peer.entry(from.clone()).or_default();
         let before = meeting.theirs.take();
-        if let Some(before) = before.as_ref().filter(|theirs| (told.life, told.draws) < (theirs.life, theirs.draws)) {
+        if let Some(before) =
+            before.as_ref().filter(|theirs| (told.life, told.draws) < (theirs.life, theirs.draws))
+        {
             out.count("meets_late", 1);
             meeting.theirs = Some(before.clone());
             return;
@@ -206,7 +208,9 @@ impl Meetings {
     ) {
         let Some(meeting) = self.by_peer.get_mut(from) else { return };
         let Some(theirs) = meeting.theirs.as_mut().filter(|theirs| theirs.fence == fence) else { return };
-        let Some((_, assembly)) = meeting.asking.as_mut().filter(|(asked, _)| *asked == which) else { return };
+        let Some((_, assembly)) = meeting.asking.as_mut().filter(|(asked, _)| *asked == which) else {
+            return;
+        };
         if let Some(set) = assembly.take(part) {
             match which {
                 Which::Seen => {
@@ -241,8 +245,12 @@ impl Meetings {
     pub fn on_tick(&mut self, now: Now, own: Own<'_>, dice: &mut impl Rng, out: &mut Outbox) {
         let reachable = own.members.reachable();
         let is_due = |meeting: &Meeting| meeting.next_tell.is_some_and(|at| at <= now.mono);
-        let due: Vec<NodeId> =
-            self.by_peer.iter().filter(|(_, meeting)| is_due(meeting)).map(|(peer, _)| peer.clone()).collect();
+        let due: Vec<NodeId> = self
+            .by_peer
+            .iter()
+            .filter(|(_, meeting)| is_due(meeting))
+            .map(|(peer, _)| peer.clone())
+            .collect();
         for peer in due {
             let meeting = self.by_peer.get_mut(&peer).expect("just listed");
             meeting.next_tell = None;
@@ -327,7 +335,9 @@ impl Meetings {
 
     /// A peer has covered exactly what this node has: their digests are equal.
     pub fn is_equal(&mut self, peer: &NodeId, own: Own<'_>) {
-        let Some(theirs) = self.by_peer.get_mut(peer).and_then(|meeting| meeting.theirs.as_mut()) else { return };
+        let Some(theirs) = self.by_peer.get_mut(peer).and_then(|meeting| meeting.theirs.as_mut()) else {
+            return;
+        };
         if theirs.covered != *own.replica.seen() {
             theirs.covered = own.replica.seen().clone();
             theirs.is_covered_whole = true;

@@ -47,13 +47,7 @@ impl Pushes {
     }
 
     /// Sends the turn's writes to every reachable member that a meeting stands with.
-    pub fn send_fresh(
-        &mut self,
-        now: Instant,
-        members: &Membership,
-        meetings: &Meetings,
-        out: &mut Outbox,
-    ) {
+    pub fn send_fresh(&mut self, now: Instant, members: &Membership, meetings: &Meetings, out: &mut Outbox) {
         if self.fresh.is_empty() {
             return;
         }

@@ -8,10 +8,11 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 
 use super::*;
+use crate::model::DotSet;
 use crate::model::{
     Address, Dot, Entry, Key, Member, MemberState, Mode, NodeId, Origin, Stamp, Version, WallTime,
 };
-use crate::protocol::DotSet;
+use crate::protocol::outline::{Outline, Part, Which};
 use crate::testing::arbitrary;
 
 /// Bytes in the shape of a frame, with a checksum that fits.
@@ -298,12 +299,40 @@ fn golden() -> Vec<Message> {
         Message::Pong { nonce: 1, seen: 2, rumours: Vec::new() },
         Message::Push { entries: vec![golden_entry()] },
         Message::Durable { dots: dots.clone() },
-        Message::Pull { session: 4, seen: dots.clone(), credit: 5 },
+        Message::Pull { session: 4, seen: Outline::Whole(dots.clone()), credit: 5 },
         Message::Step { session: 4, step: 6, part: 7, entries: vec![tombstone] },
         Message::StepEnd { session: 4, step: 6, parts: 8, cover: Some(dots) },
         Message::StepDone { session: 4, step: 6 },
         Message::Refuse { reason: "no".into() },
+        Message::Meet {
+            life: 1,
+            draws: 2,
+            fence: 3,
+            roster: 4,
+            policies: 5,
+            seen: Outline::Whole(DotSet::default()),
+            collected: Outline::Parted { open: DotSet::default(), closed: 6 },
+            answer: true,
+        },
+        Message::Ask { fence: 3, which: Which::Seen, digests: vec![7], first: 8 },
+        Message::Answer {
+            fence: 3,
+            which: Which::Collected,
+            part: Part { first: 8, last: 9, differing: vec![9], dots: DotSet::default() },
+        },
+        Message::Within { meeting: 10, data: Box::new(Message::StepDone { session: 4, step: 6 }) },
     ]
+}
+
+#[test]
+fn data_within_data_is_refused_before_it_is_read() {
+    let inner = Message::Within { meeting: 1, data: Box::new(Message::StepDone { session: 4, step: 6 }) };
+    let nested = Message::Within { meeting: 1, data: Box::new(inner.clone()) };
+
+    let read = |message: &Message| open_alone(encode(message, 1).unwrap().remove(0));
+
+    assert_eq!(read(&inner), Ok(Some(inner.clone())));
+    assert!(matches!(read(&nested), Err(WireError::Payload(_))));
 }
 
 /// The wire format is these bytes. A change here is a new protocol version.
@@ -345,9 +374,9 @@ fn the_bytes_of_every_message_are_these() {
           0000000000020000000000000001000000000000000300000000000000050000
           00000000000500000000000000
         pull
-          524b4e5401000100060ac833ff3d45043f050000000400000000000000010000
-          0000000000a10000000000000002000000000000000100000000000000030000
-          00000000000500000000000000050000000000000005000000
+          524b4e540100010006063dcbeef0c976c6050000000400000000000000000000
+          000100000000000000a100000000000000020000000000000001000000000000
+          0003000000000000000500000000000000050000000000000005000000
         step
           524b4e5401000100075339c4c9b76a6e44060000000400000000000000060000
           00070001000000000000000900000000000000686f6d652f726f6f6d06050403
@@ -362,6 +391,19 @@ fn the_bytes_of_every_message_are_these() {
           00
         refuse
           524b4e54010001000aa4ea199b661a4ccc0900000002000000000000006e6f
+        meet
+          524b4e54010001000bc810f7b499645a150a0000000100000000000000020000
+          0003000000000000000400000000000000050000000000000000000000000000
+          0000000000010000000000000000000000060000000000000001
+        ask
+          524b4e54010001000c042a1bee4df79e1e0b0000000300000000000000000000
+          000100000000000000070000000000000008
+        answer
+          524b4e54010001000d9f20ccb5dccca21e0c0000000300000000000000010000
+          0008090100000000000000090000000000000000
+        step-done
+          524b4e540100010009f25c9bf4110b77210d0000000a00000000000000080000
+          00040000000000000006000000
     "#]];
     expected.assert_eq(&text);
 }

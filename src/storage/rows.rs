@@ -10,7 +10,8 @@ use xxhash_rust::xxh3::Xxh3Default;
 
 use super::{Batch, Read, StorageError, Table};
 use crate::model::{
-    Address, Dot, DotSet, Entry, Key, Member, MemberState, Mode, NodeId, Origin, Row, Stamp, Version, WallTime,
+    Address, Dot, DotSet, Entry, Key, Member, MemberState, Mode, NodeId, Origin, Row, Stamp, Version,
+    WallTime,
 };
 
 /// What is stored under a key.
@@ -400,7 +401,9 @@ pub fn aside(
         let key = key.ok_or_else(|| damaged("set aside", "no key"))?;
         let key = Key::try_from(Bytes::copy_from_slice(key)).map_err(|error| damaged("set aside", error))?;
         let record = decode_record(&key, Bytes::copy_from_slice(&value[at.at..]));
-        entries.extend(record.versions().iter().map(|version| Entry { key: key.clone(), version: version.clone() }));
+        entries.extend(
+            record.versions().iter().map(|version| Entry { key: key.clone(), version: version.clone() }),
+        );
     }
     Ok(entries)
 }
