@@ -90,6 +90,11 @@ impl<S: Storage> Node<S> {
                 let own = self.replica.seen();
                 self.serves.on_step_done(&self.store, own, (from, session, step), &mut self.out)?;
             }
+            Message::Ask { poll, key, pair } => {
+                let store = (&self.store, self.replica.seen());
+                self.votes.on_ask(store, from, (poll, &key, pair), &mut self.out)?;
+            }
+            Message::Answer { poll, first } => self.votes.on_answer(from, poll, first, &mut self.out),
             Message::Refuse { reason } => {
                 self.membership.on_refused(from, &reason, &mut self.out);
                 self.pulls.on_refused(now, from, &mut self.dice, &mut self.out);
@@ -99,11 +104,11 @@ impl<S: Storage> Node<S> {
                 let own = Own { replica: &self.replica, members: &self.membership };
                 self.meetings.on_meet(now, from, told, own, &mut self.out);
             }
-            Message::Ask { fence, which, digests, first } => {
+            Message::AskDots { fence, which, digests, first } => {
                 let own = Own { replica: &self.replica, members: &self.membership };
                 self.meetings.on_ask(from, (fence, which), (&digests, first), own, &mut self.out);
             }
-            Message::Answer { fence, which, part } => {
+            Message::Dots { fence, which, part } => {
                 let own = Own { replica: &self.replica, members: &self.membership };
                 self.meetings.on_answer(from, (fence, which), &part, own, &mut self.out);
             }

@@ -194,7 +194,7 @@ impl Meetings {
             return;
         }
         let part = part_of(own.replica.set(which), digests, first);
-        out.send(from, Message::Answer { fence, which, part });
+        out.send(from, Message::Dots { fence, which, part });
     }
 
     /// A peer answers.
@@ -440,7 +440,7 @@ impl Meetings {
         let Some(meeting) = self.by_peer.get(peer) else { return };
         let (Some(theirs), Some((which, assembly))) = (&meeting.theirs, &meeting.asking) else { return };
         let (digests, first) = assembly.question();
-        out.send(peer, Message::Ask { fence: theirs.fence, which: *which, digests, first });
+        out.send(peer, Message::AskDots { fence: theirs.fence, which: *which, digests, first });
     }
 
     /// Says whether the meeting with a peer stands, as things are.

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::outline::{Outline, Part, Which};
-use crate::model::{DotSet, Entry, Member};
+use crate::model::{Dot, DotSet, Entry, Key, Member};
 
 /// One message from one node to another. The order of the variants is part of the wire format.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -87,6 +87,22 @@ pub enum Message {
         /// For the receiver's log.
         reason: String,
     },
+    /// Which of these two versions of a key did you hold first?
+    Ask {
+        /// Drawn by the asker; comes back in the answer.
+        poll: u64,
+        /// Whose versions.
+        key: Key,
+        /// The winner of the order, then the loser.
+        pair: [Dot; 2],
+    },
+    /// That one, or I cannot tell.
+    Answer {
+        /// From the question.
+        poll: u64,
+        /// One of the pair; nothing from who does not remember.
+        first: Option<Dot>,
+    },
     /// Opens a meeting, or tells that its number has changed.
     Meet {
         /// Which of its lives the sender is in.
@@ -107,7 +123,7 @@ pub enum Message {
         answer: bool,
     },
     /// Asks for the ranges of one of the receiver's sets that differ from these.
-    Ask {
+    AskDots {
         /// The receiver's number.
         fence: u64,
         /// Which set.
@@ -118,7 +134,7 @@ pub enum Message {
         first: u8,
     },
     /// Answers that.
-    Answer {
+    Dots {
         /// The sender's number.
         fence: u64,
         /// Which set.
@@ -149,9 +165,11 @@ impl Message {
             | Message::Ping { .. }
             | Message::Pong { .. }
             | Message::Refuse { .. }
-            | Message::Meet { .. }
             | Message::Ask { .. }
             | Message::Answer { .. }
+            | Message::Meet { .. }
+            | Message::AskDots { .. }
+            | Message::Dots { .. }
             | Message::Within { .. } => false,
         }
     }

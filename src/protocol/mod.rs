@@ -14,6 +14,7 @@ pub mod replica;
 pub mod serve;
 pub mod summary;
 pub mod timing;
+pub mod vote;
 pub mod wire;
 
 pub use crate::model::DotSet;

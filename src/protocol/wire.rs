@@ -135,9 +135,11 @@ pub fn kind(message: &Message) -> u8 {
         Message::StepEnd { .. } => 8,
         Message::StepDone { .. } => 9,
         Message::Refuse { .. } => 10,
-        Message::Meet { .. } => 11,
-        Message::Ask { .. } => 12,
-        Message::Answer { .. } => 13,
+        Message::Ask { .. } => 11,
+        Message::Answer { .. } => 12,
+        Message::Meet { .. } => 13,
+        Message::AskDots { .. } => 14,
+        Message::Dots { .. } => 15,
         Message::Within { data, .. } => kind(data),
     }
 }
@@ -155,9 +157,11 @@ pub fn name(message: &Message) -> &'static str {
         Message::StepEnd { .. } => "step-end",
         Message::StepDone { .. } => "step-done",
         Message::Refuse { .. } => "refuse",
-        Message::Meet { .. } => "meet",
         Message::Ask { .. } => "ask",
         Message::Answer { .. } => "answer",
+        Message::Meet { .. } => "meet",
+        Message::AskDots { .. } => "ask-dots",
+        Message::Dots { .. } => "dots",
         Message::Within { data, .. } => name(data),
     }
 }
@@ -257,7 +261,7 @@ fn open(frame: Bytes) -> Result<(u8, u8, Bytes), WireError> {
 }
 
 /// The encoding's number of [`Message::Within`], and where that of the message in it stands.
-const WITHIN: [u8; 4] = 13_u32.to_le_bytes();
+const WITHIN: [u8; 4] = 15_u32.to_le_bytes();
 const DATA_AT: std::ops::Range<usize> = 12..16;
 
 fn decode(kind_byte: u8, payload: &[u8]) -> Result<Message, WireError> {

@@ -304,6 +304,12 @@ fn golden() -> Vec<Message> {
         Message::StepEnd { session: 4, step: 6, parts: 8, cover: Some(dots) },
         Message::StepDone { session: 4, step: 6 },
         Message::Refuse { reason: "no".into() },
+        Message::Ask {
+            poll: 7,
+            key: golden_entry().key,
+            pair: [golden_entry().version.dot, Dot { origin: Origin(0xb1), seq: 2 }],
+        },
+        Message::Answer { poll: 7, first: Some(Dot { origin: Origin(0xb1), seq: 2 }) },
         Message::Meet {
             life: 1,
             draws: 2,
@@ -314,8 +320,8 @@ fn golden() -> Vec<Message> {
             collected: Outline::Parted { open: DotSet::default(), closed: 6 },
             answer: true,
         },
-        Message::Ask { fence: 3, which: Which::Seen, digests: vec![7], first: 8 },
-        Message::Answer {
+        Message::AskDots { fence: 3, which: Which::Seen, digests: vec![7], first: 8 },
+        Message::Dots {
             fence: 3,
             which: Which::Collected,
             part: Part { first: 8, last: 9, differing: vec![9], dots: DotSet::default() },
@@ -391,18 +397,25 @@ fn the_bytes_of_every_message_are_these() {
           00
         refuse
           524b4e54010001000aa4ea199b661a4ccc0900000002000000000000006e6f
+        ask
+          524b4e54010001000bca917a5f44cc2a010a0000000700000000000000090000
+          0000000000686f6d652f726f6f6da8a7a6a5a4a3a2a10900000000000000b100
+          0000000000000200000000000000
+        answer
+          524b4e54010001000cc4a488208452ad230b000000070000000000000001b100
+          0000000000000200000000000000
         meet
-          524b4e54010001000bc810f7b499645a150a0000000100000000000000020000
+          524b4e54010001000ddd35059f46decc370c0000000100000000000000020000
           0003000000000000000400000000000000050000000000000000000000000000
           0000000000010000000000000000000000060000000000000001
-        ask
-          524b4e54010001000c042a1bee4df79e1e0b0000000300000000000000000000
+        ask-dots
+          524b4e54010001000e8597590a29e37f990d0000000300000000000000000000
           000100000000000000070000000000000008
-        answer
-          524b4e54010001000d9f20ccb5dccca21e0c0000000300000000000000010000
+        dots
+          524b4e54010001000f2c274f25741b2a490e0000000300000000000000010000
           0008090100000000000000090000000000000000
         step-done
-          524b4e540100010009f25c9bf4110b77210d0000000a00000000000000080000
+          524b4e5401000100090db51aa23a5c5e1a0f0000000a00000000000000080000
           00040000000000000006000000
     "#]];
     expected.assert_eq(&text);

@@ -164,10 +164,12 @@ pub fn message() -> impl Strategy<Value = Message> {
         }),
         step().prop_map(|(session, step)| Message::StepDone { session, step }),
         "[a-z ]{0,20}".prop_map(|reason| Message::Refuse { reason }),
+        (0_u64..3, key(), [dot(), dot()]).prop_map(|(poll, key, pair)| Message::Ask { poll, key, pair }),
+        (0_u64..3, option::of(dot())).prop_map(|(poll, first)| Message::Answer { poll, first }),
         meet(),
         (0_u64..3, which(), vec(any::<u64>(), 0..3), any::<u8>())
-            .prop_map(|(fence, which, digests, first)| Message::Ask { fence, which, digests, first }),
-        (0_u64..3, which(), part()).prop_map(|(fence, which, part)| Message::Answer { fence, which, part }),
+            .prop_map(|(fence, which, digests, first)| Message::AskDots { fence, which, digests, first }),
+        (0_u64..3, which(), part()).prop_map(|(fence, which, part)| Message::Dots { fence, which, part }),
     ]
 }
 
