@@ -165,7 +165,7 @@ impl Ghost {
             }
             Message::Pull { seen, .. } => {
                 let node = self.facts.node_number(from);
-                self.facts.node_mut(node).pulled.clone_from(seen);
+                self.facts.node_mut(node).pulled.clone_from(seen.told());
                 self.tally.add(Sometimes::Pulls);
             }
             Message::StepEnd { cover, .. } => {
@@ -173,7 +173,11 @@ impl Ghost {
                     self.tally.add(Sometimes::Covers);
                 }
             }
+            Message::Within { data, .. } => self.sent(at, from, data),
             Message::Table { .. }
+            | Message::Meet { .. }
+            | Message::AskDots { .. }
+            | Message::Dots { .. }
             | Message::Ping { .. }
             | Message::Pong { .. }
             | Message::StepDone { .. }

@@ -66,6 +66,7 @@ impl<S: Storage> Node<S> {
                         self.pulls.on_gone(&member);
                         self.pushes.on_gone(&member);
                         self.serves.end(&member);
+                        self.meetings.on_gone(&member, &mut self.out);
                         Reply::Done
                     }
                     Err(reason) => Reply::Refused(Refusal::Member(reason)),

@@ -18,6 +18,7 @@ use crate::model::{
 use crate::mutants;
 use crate::protocol::Message;
 use crate::protocol::confirm::Confirmations;
+use crate::protocol::meeting::{Meetings, Own};
 use crate::protocol::membership::Membership;
 use crate::protocol::outbox::{Action, Outbox};
 pub use crate::protocol::outbox::{Event, Level};
@@ -100,6 +101,7 @@ pub struct Node<S> {
     serves: Serves,
     pulls: Pulls,
     votes: Votes,
+    meetings: Meetings,
     leaving: Option<clients::Leaving>,
     out: Outbox,
 }
@@ -134,6 +136,7 @@ impl<S: Storage> Node<S> {
         let timing = settings.timing.clone();
         let votes = Votes::new(settings.collision, timing.vote_max);
         let membership = Membership::load(me, known, settings.seeds.clone(), timing.clone(), now, &mut dice);
+        let meetings = Meetings::new(timing.clone(), settings.policies, &mut dice);
         Ok(Node {
             store,
             dice,
@@ -145,6 +148,7 @@ impl<S: Storage> Node<S> {
             serves: Serves::default(),
             pulls: Pulls::new(timing, settings.stream_credit, now),
             votes,
+            meetings,
             leaving: None,
             out,
             settings,
@@ -170,7 +174,7 @@ impl<S: Storage> Node<S> {
     /// # Errors
     /// The disk is broken; drop the node and open it again.
     pub fn flush(&mut self, now: Now) -> Result<Flushed, StorageError> {
-        self.pushes.send_fresh(now.mono, &self.membership, &mut self.out);
+        self.pushes.send_fresh(now.mono, &self.membership, &self.meetings, &mut self.out);
         self.save()?;
         let persist_takes =
             if mutants::is_on("no-persist") { Duration::ZERO } else { self.store.persist()? };
@@ -186,6 +190,7 @@ impl<S: Storage> Node<S> {
         let wakeups = [
             self.membership.next_wakeup(),
             self.pulls.next_wakeup(),
+            self.meetings.next_wakeup(),
             self.confirmations.next_wakeup(),
             self.votes.next_wakeup(),
             self.leaving.as_ref().map(|leaving| leaving.at_latest),
@@ -236,12 +241,23 @@ impl<S: Storage> Node<S> {
     /// What one machine noticed and another one must act on, in the turn that noticed it.
     fn follow_up(&mut self, now: Now) -> Result<(), StorageError> {
         for peer in self.membership.take_met() {
-            self.pulls.on_met(now, &peer);
+            let own = Own { replica: &self.replica, members: &self.membership };
+            self.meetings.on_met(now, &peer, own, &mut self.out);
+        }
+        if is_due(self.meetings.next_wakeup(), now) {
+            let own = Own { replica: &self.replica, members: &self.membership };
+            self.meetings.on_tick(now, own, &mut self.dice, &mut self.out);
+        }
+        for (peer, is_open) in self.meetings.take_changed() {
             self.serves.end(&peer);
+            self.pulls.on_parted(&peer);
+            if is_open {
+                self.pulls.on_met(now, &peer);
+            }
         }
         if is_due(self.pulls.next_wakeup(), now) {
-            let (pulls, replica) = (&mut self.pulls, &mut self.replica);
-            pulls.on_tick(now, replica, &self.membership, &mut self.dice, &mut self.out);
+            let around = (&mut self.replica, &self.membership, &self.meetings);
+            self.pulls.on_tick(now, around, &mut self.dice, &mut self.out);
         }
         for collision in self.replica.take_collisions() {
             let own = self.replica.origin();

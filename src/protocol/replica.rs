@@ -13,6 +13,7 @@ use super::chunks::Chunks;
 use super::hlc::Hlc;
 use super::order;
 use super::outbox::Outbox;
+use super::outline::Which;
 use super::summary::SummaryKey;
 use super::vote::{Collision, Verdict};
 use crate::model::{Dot, DotSet, Entry, Key, Now, Origin, Row, Stamp, Version, WallTime};
@@ -55,6 +56,10 @@ pub struct Replica {
     seen: DotSet,
     /// Origins whose row in the store is behind `seen`.
     unsaved: BTreeSet<Origin>,
+    /// The join of all cuts ever collected at, here or by those this node was held against.
+    collected: DotSet,
+    /// Origins whose row in the store is behind `collected`.
+    uncollected: BTreeSet<Origin>,
     digest: Option<u64>,
     clock: Hlc,
     origin: Option<Origin>,
@@ -77,20 +82,22 @@ impl Replica {
         drift_max: Duration,
         now: Now,
     ) -> Result<Replica, StorageError> {
-        let mut seen = DotSet::default();
-        for (origin, runs) in rows::seen(store)? {
-            for (first, last) in runs {
-                if first == 0 || last < first || last > Dot::SEQ_MAX {
-                    return Err(StorageError::Damaged("seen: not a run of numbers".into()));
-                }
-                seen.insert_run(origin, first, last);
-            }
-        }
+        let seen = rows::dot_set(store, Table::Seen)?;
+        let collected = rows::dot_set(store, Table::Collected)?;
         let clock = Hlc::new(identity.high_water, drift_max, now);
         let origin = mutants::is_on("dot-reuse").then(|| seen.origins().next()).flatten();
-        let (unsaved, collisions) = (BTreeSet::new(), Vec::new());
-        let chunks = Chunks::load(store, key)?;
-        Ok(Replica { seen, unsaved, digest: None, clock, origin, issued: 0, chunks, collisions })
+        Ok(Replica {
+            seen,
+            unsaved: BTreeSet::new(),
+            collected,
+            uncollected: BTreeSet::new(),
+            digest: None,
+            clock,
+            origin,
+            issued: 0,
+            chunks: Chunks::load(store, key)?,
+            collisions: Vec::new(),
+        })
     }
 
     /// Writes a client's change over `current`, the key's record. `dice` draws the origin before the first write.
@@ -200,9 +207,6 @@ impl Replica {
     ) -> Result<(), StorageError> {
         let mut batch = Batch::default();
         rows::put_row(&mut batch, key, row, before);
-        if *row == Row::default() {
-            batch.remove(Table::Records, key.as_bytes());
-        }
         if before.is_empty() {
             // Only then can there have been a record in quarantine, which this one replaces.
             batch.remove(Table::Quarantine, key.as_bytes());
@@ -226,10 +230,8 @@ impl Replica {
         rows::put_in_quarantine(&mut batch, key, record, &lost);
         store.apply(batch)?;
         for dot in lost {
-            self.seen.remove(dot);
-            self.unsaved.insert(dot.origin);
+            self.uncover(dot);
         }
-        self.digest = None;
         self.chunks.recount(store, key.as_bytes())?;
         Ok(true)
     }
@@ -275,12 +277,42 @@ impl Replica {
         self.digest = None;
     }
 
-    /// Adds the rows of `seen` that changed since the last call to `batch`.
+    /// Adds a cut to what was collected.
+    pub fn collect_at(&mut self, cut: &DotSet) {
+        let news = cut.minus(&self.collected);
+        self.uncollected.extend(news.origins());
+        self.collected.union(&news);
+    }
+
+    /// Takes a dot out again: its version was set aside, so this node no longer covers it.
+    pub fn uncover(&mut self, dot: Dot) {
+        self.seen.remove(dot);
+        self.unsaved.insert(dot.origin);
+        self.digest = None;
+    }
+
+    /// Adds the rows of `seen` and `collected` that changed since the last call to `batch`.
     pub fn save(&mut self, batch: &mut Batch) {
         for origin in std::mem::take(&mut self.unsaved) {
-            rows::put_seen(batch, origin, self.seen.runs(origin));
+            rows::put_runs(batch, Table::Seen, origin, self.seen.runs(origin));
+        }
+        for origin in std::mem::take(&mut self.uncollected) {
+            rows::put_runs(batch, Table::Collected, origin, self.collected.runs(origin));
         }
         self.chunks.save(batch);
+    }
+
+    /// The join of all cuts ever collected at. No version that a tombstone in it beats is here, or ever comes.
+    pub fn collected(&self) -> &DotSet {
+        &self.collected
+    }
+
+    /// One of this node's sets.
+    pub fn set(&self, which: Which) -> &DotSet {
+        match which {
+            Which::Seen => &self.seen,
+            Which::Collected => &self.collected,
+        }
     }
 
     /// What the versions of each range of keys come down to.

@@ -144,6 +144,7 @@ impl Stream {
             out: Outbox::default(),
             step: 0,
         };
+        stream.out.set_meeting(&stream.peer, Some(1));
         stream.pull(server, known, credit);
         stream
     }
@@ -163,6 +164,10 @@ impl Stream {
         let mut entries = Vec::new();
         let mut parts_seen = 0;
         for action in self.out.take() {
+            let action = match action {
+                Action::Send(to, Message::Within { data, .. }) => Action::Send(to, *data),
+                action => action,
+            };
             match action {
                 Action::Send(_, Message::Step { step, part, entries: more, .. }) => {
                     assert_eq!((step, part), (self.step, parts_seen));

@@ -137,6 +137,10 @@ pub fn kind(message: &Message) -> u8 {
         Message::Refuse { .. } => 10,
         Message::Ask { .. } => 11,
         Message::Answer { .. } => 12,
+        Message::Meet { .. } => 13,
+        Message::AskDots { .. } => 14,
+        Message::Dots { .. } => 15,
+        Message::Within { data, .. } => kind(data),
     }
 }
 
@@ -155,6 +159,10 @@ pub fn name(message: &Message) -> &'static str {
         Message::Refuse { .. } => "refuse",
         Message::Ask { .. } => "ask",
         Message::Answer { .. } => "answer",
+        Message::Meet { .. } => "meet",
+        Message::AskDots { .. } => "ask-dots",
+        Message::Dots { .. } => "dots",
+        Message::Within { data, .. } => name(data),
     }
 }
 
@@ -252,7 +260,15 @@ fn open(frame: Bytes) -> Result<(u8, u8, Bytes), WireError> {
     Ok((flags, kind, frame.slice(HEADER_BYTES..)))
 }
 
+/// The encoding's number of [`Message::Within`], and where that of the message in it stands.
+const WITHIN: [u8; 4] = 15_u32.to_le_bytes();
+const DATA_AT: std::ops::Range<usize> = 12..16;
+
 fn decode(kind_byte: u8, payload: &[u8]) -> Result<Message, WireError> {
+    if payload.starts_with(&WITHIN) && payload.get(DATA_AT) == Some(&WITHIN) {
+        // Nested without end it would use up the stack.
+        return Err(WireError::Payload("data within data".into()));
+    }
     let (message, used) = bincode::serde::decode_from_slice::<Message, _>(payload, config())
         .map_err(|error| WireError::Payload(error.to_string()))?;
     if used != payload.len() {

@@ -355,6 +355,10 @@ fn definition(table: Table) -> TableDefinition<'static, Bytes, Bytes> {
         Table::Seen => "seen",
         Table::Members => "members",
         Table::Meta => "meta",
+        Table::Tombs => "tombs",
+        Table::Collected => "collected",
+        Table::Horizon => "horizon",
+        Table::Aside => "aside",
         Table::Chunks => "chunks",
         Table::Quarantine => "quarantine",
     })

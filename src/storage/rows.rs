@@ -10,8 +10,8 @@ use xxhash_rust::xxh3::Xxh3Default;
 
 use super::{Batch, Read, StorageError, Table};
 use crate::model::{
-    Address, Dot, Key, Member, MemberState, Mode, NodeId, Origin, Row, Stamp, Summary, Sums, Version,
-    WallTime,
+    Address, Dot, DotSet, Entry, Key, Member, MemberState, Mode, NodeId, Origin, Row, Stamp, Summary, Sums,
+    Version, WallTime,
 };
 
 /// What is stored under a key.
@@ -95,15 +95,30 @@ pub fn records(
         .collect()
 }
 
-/// Adds to `batch` what makes `row` the record of `key` in place of `before`.
+/// Adds to `batch` what makes `row` the record of `key` in place of `before`; an empty row removes it.
 pub fn put_row(batch: &mut Batch, key: &Key, row: &Row, before: &[Version]) {
     for old in before.iter().filter(|old| row.version(old.dot).is_none()) {
         batch.remove(Table::Dots, encode_dot(old.dot));
+        if is_collected_one_day(old) {
+            batch.remove(Table::Tombs, encode_dot(old.dot));
+        }
     }
-    batch.put(Table::Records, key.as_bytes(), encode_row(key, row));
-    for dot in row.dots() {
-        batch.put(Table::Dots, encode_dot(dot), key.as_bytes());
+    if row.versions.is_empty() && row.context.is_empty() {
+        batch.remove(Table::Records, key.as_bytes());
+    } else {
+        batch.put(Table::Records, key.as_bytes(), encode_row(key, row));
     }
+    for version in &row.versions {
+        batch.put(Table::Dots, encode_dot(version.dot), key.as_bytes());
+        if is_collected_one_day(version) {
+            batch.put(Table::Tombs, encode_dot(version.dot), key.as_bytes());
+        }
+    }
+}
+
+/// Whether a version is of the kind that is collected: a tombstone, or one with a deadline.
+fn is_collected_one_day(version: &Version) -> bool {
+    version.tombstone || version.expires_at.is_some()
 }
 
 /// A record's bytes. One version with nothing beside it is laid out as [`encode_record`] does.
@@ -269,7 +284,30 @@ pub fn dots(
 ) -> Result<Vec<(Dot, Key)>, StorageError> {
     let (first, last) = (encode_dot(first), encode_dot(last));
     let range = (Bound::Included(first.as_slice()), Bound::Included(last.as_slice()));
-    let rows = store.scan(Table::Dots, range, limit, false)?;
+    dots_in(store, Table::Dots, range, limit)
+}
+
+/// At most `limit` dots after `after` of versions that may be collected one day, in order, with their keys.
+///
+/// # Errors
+/// Only when the disk is broken, or holds what is no dot or no key.
+pub fn tombs(
+    store: &(impl Read + ?Sized),
+    after: Option<Dot>,
+    limit: usize,
+) -> Result<Vec<(Dot, Key)>, StorageError> {
+    let after = after.map(encode_dot);
+    let from = after.as_ref().map_or(Bound::Unbounded, |after| Bound::Excluded(after.as_slice()));
+    dots_in(store, Table::Tombs, (from, Bound::Unbounded), limit)
+}
+
+fn dots_in(
+    store: &(impl Read + ?Sized),
+    table: Table,
+    range: super::Range<'_>,
+    limit: usize,
+) -> Result<Vec<(Dot, Key)>, StorageError> {
+    let rows = store.scan(table, range, limit, false)?;
     rows.into_iter()
         .map(|(dot, key)| {
             let dot = decode_dot(&dot).ok_or_else(|| damaged("dot", "wrong length"))?;
@@ -285,6 +323,7 @@ pub fn put_in_quarantine(batch: &mut Batch, key: &Key, record: Vec<u8>, dots: &[
     batch.put(Table::Quarantine, key.as_bytes(), record);
     for dot in dots {
         batch.remove(Table::Dots, encode_dot(*dot));
+        batch.remove(Table::Tombs, encode_dot(*dot));
     }
 }
 
@@ -341,28 +380,113 @@ pub fn dots_of(store: &(impl Read + ?Sized), key: &Key, record: &[u8]) -> Result
     }
 }
 
-/// Adds the covered numbers of one origin to `batch`: inclusive runs, ascending and apart.
-pub fn put_seen(batch: &mut Batch, origin: Origin, runs: &[(u64, u64)]) {
+/// Adds the numbers of one origin in the table of a set of dots to `batch`: inclusive runs, ascending and apart.
+/// No runs remove the row.
+pub fn put_runs(batch: &mut Batch, table: Table, origin: Origin, runs: &[(u64, u64)]) {
+    if runs.is_empty() {
+        return batch.remove(table, origin.0.to_be_bytes());
+    }
     let mut value = Vec::with_capacity(runs.len() * 16);
     for (first, last) in runs {
         value.extend_from_slice(&first.to_be_bytes());
         value.extend_from_slice(&last.to_be_bytes());
     }
-    batch.put(Table::Seen, origin.0.to_be_bytes(), value);
+    batch.put(table, origin.0.to_be_bytes(), value);
 }
 
-/// One origin's covered numbers: inclusive runs, ascending and apart.
+/// One origin's numbers: inclusive runs, ascending and apart.
 pub type Runs = Vec<(u64, u64)>;
 
-/// Every origin's covered numbers.
+/// The set of dots that a table holds: [`Table::Seen`] or [`Table::Collected`].
 ///
 /// # Errors
 /// Only when the disk is broken, or holds what is no run list.
-pub fn seen(store: &(impl Read + ?Sized)) -> Result<Vec<(Origin, Runs)>, StorageError> {
-    let rows = store.scan(Table::Seen, (Bound::Unbounded, Bound::Unbounded), usize::MAX, false)?;
-    rows.iter()
-        .map(|(origin, runs)| decode_seen(origin, runs).ok_or_else(|| damaged("seen", "not a list of runs")))
-        .collect()
+pub fn dot_set(store: &(impl Read + ?Sized), table: Table) -> Result<DotSet, StorageError> {
+    let rows = store.scan(table, (Bound::Unbounded, Bound::Unbounded), usize::MAX, false)?;
+    let mut set = DotSet::default();
+    for (origin, runs) in rows {
+        let (origin, runs) =
+            decode_seen(&origin, &runs).ok_or_else(|| damaged("dots", "not a list of runs"))?;
+        for (first, last) in runs {
+            if first == 0 || last < first || last > Dot::SEQ_MAX {
+                return Err(damaged("dots", "not a run of numbers"));
+            }
+            set.insert_run(origin, first, last);
+        }
+    }
+    Ok(set)
+}
+
+/// The greatest stamp of a version collected in a chunk.
+///
+/// # Errors
+/// Only when the disk is broken, or holds what is no stamp.
+pub fn horizon(store: &(impl Read + ?Sized), chunk: u16) -> Result<Stamp, StorageError> {
+    let Some(value) = store.get(Table::Horizon, &chunk.to_be_bytes())? else { return Ok(Stamp::default()) };
+    decode_stamp(&value).ok_or_else(|| damaged("horizon", "not a stamp"))
+}
+
+/// The horizons of all chunks in which anything was collected.
+///
+/// # Errors
+/// Only when the disk is broken, or holds what is no chunk or no stamp.
+pub fn horizons(store: &(impl Read + ?Sized)) -> Result<Vec<(u16, Stamp)>, StorageError> {
+    let rows = store.scan(Table::Horizon, (Bound::Unbounded, Bound::Unbounded), usize::MAX, false)?;
+    let decode = |(chunk, stamp): &(Vec<u8>, Vec<u8>)| {
+        Some((u16::from_be_bytes(chunk.as_slice().try_into().ok()?), decode_stamp(stamp)?))
+    };
+    rows.iter().map(|row| decode(row).ok_or_else(|| damaged("horizon", "not a stamp of a chunk"))).collect()
+}
+
+/// Adds a chunk's horizon to `batch`.
+pub fn put_horizon(batch: &mut Batch, chunk: u16, stamp: Stamp) {
+    let mut value = stamp.millis.to_be_bytes().to_vec();
+    value.extend_from_slice(&stamp.counter.to_be_bytes());
+    batch.put(Table::Horizon, chunk.to_be_bytes(), value);
+}
+
+fn decode_stamp(bytes: &[u8]) -> Option<Stamp> {
+    let mut at = Cursor { bytes, at: 0 };
+    let stamp = Stamp { millis: at.u64()?, counter: at.u16()? };
+    at.is_done().then_some(stamp)
+}
+
+/// Adds an entry to `batch` that is set aside.
+pub fn put_aside(batch: &mut Batch, entry: &Entry) {
+    let key = entry.key.as_bytes();
+    let mut value = u32::try_from(key.len()).expect("keys are bounded").to_be_bytes().to_vec();
+    value.extend_from_slice(key);
+    value.extend_from_slice(&encode_record(&entry.key, &entry.version));
+    batch.put(Table::Aside, encode_dot(entry.version.dot), value);
+}
+
+/// At most `limit` entries after `after` that were set aside, in dot order. What fails its checksum is left out.
+///
+/// # Errors
+/// Only when the disk is broken, or holds what is no such row.
+pub fn aside(
+    store: &(impl Read + ?Sized),
+    after: Option<Dot>,
+    limit: usize,
+) -> Result<Vec<Entry>, StorageError> {
+    let after = after.map(encode_dot);
+    let from = after.as_ref().map_or(Bound::Unbounded, |after| Bound::Excluded(after.as_slice()));
+    let rows = store.scan(Table::Aside, (from, Bound::Unbounded), limit, false)?;
+    let mut entries = Vec::new();
+    for (_, value) in rows {
+        let mut at = Cursor { bytes: &value, at: 0 };
+        let key = at.take(4).and_then(|len| {
+            let len = u32::from_be_bytes(len.try_into().ok()?);
+            at.take(usize::try_from(len).ok()?)
+        });
+        let key = key.ok_or_else(|| damaged("set aside", "no key"))?;
+        let key = Key::try_from(Bytes::copy_from_slice(key)).map_err(|error| damaged("set aside", error))?;
+        let record = decode_record(&key, Bytes::copy_from_slice(&value[at.at..]));
+        entries.extend(
+            record.versions().iter().map(|version| Entry { key: key.clone(), version: version.clone() }),
+        );
+    }
+    Ok(entries)
 }
 
 fn decode_seen(origin: &[u8], runs: &[u8]) -> Option<(Origin, Runs)> {
