@@ -351,7 +351,7 @@ fn what_has_rotted_is_not_covered_and_stops_nothing_else() {
 
     assert_eq!(first.entries.iter().map(|entry| entry.key.clone()).collect::<Vec<_>>(), [key(0), key(2)]);
     assert_eq!(first.cover, None, "the rotten record may be what a cover would speak of");
-    assert_eq!(met, [rotten.key.clone()]);
+    assert_eq!(met, std::slice::from_ref(&rotten.key));
     let cover = second.cover.expect("nothing is left to send");
     assert!(!cover.contains(rotten.version.dot) && !server.replica.seen().contains(rotten.version.dot));
     assert_eq!(rows::record(&server.store, &rotten.key).unwrap(), Record::Rotten, "nor is it absent");

@@ -574,11 +574,14 @@ pub fn put_chunk(batch: &mut Batch, start: &[u8], sums: &Sums) {
     batch.put(Table::Chunks, start, encode_sums(start, sums));
 }
 
+/// A chunk's first key and its sums.
+pub type ChunkRow = (Vec<u8>, Option<Sums>);
+
 /// Every chunk's first key and sums; `None` for sums that cannot be read.
 ///
 /// # Errors
 /// Only when the disk is broken.
-pub fn chunks(store: &(impl Read + ?Sized)) -> Result<Vec<(Vec<u8>, Option<Sums>)>, StorageError> {
+pub fn chunks(store: &(impl Read + ?Sized)) -> Result<Vec<ChunkRow>, StorageError> {
     let rows = store.scan(Table::Chunks, (Bound::Unbounded, Bound::Unbounded), usize::MAX, false)?;
     Ok(rows
         .into_iter()
