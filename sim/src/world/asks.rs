@@ -98,7 +98,8 @@ fn describe(found: &Found) -> String {
     }
 }
 
-fn shown(reply: &Reply) -> String {
+/// What a reply says, in a few words.
+pub fn shown(reply: &Reply) -> String {
     match reply {
         Reply::Value(Some(version)) => format!("`{}`", String::from_utf8_lossy(&version.value)),
         Reply::Value(None) => "no value".to_owned(),

@@ -1,0 +1,21 @@
+//! What a message is about: the keys of the rows in it.
+
+use reknit::model::Key;
+use reknit::protocol::message::Message;
+
+/// The keys of the rows that a message carries, in its order.
+pub fn keys(message: &Message) -> Vec<&Key> {
+    match message {
+        Message::Push { entries } | Message::Step { entries, .. } => {
+            entries.iter().map(|entry| &entry.key).collect()
+        }
+        Message::Table { .. }
+        | Message::Ping { .. }
+        | Message::Pong { .. }
+        | Message::Durable { .. }
+        | Message::Pull { .. }
+        | Message::StepEnd { .. }
+        | Message::StepDone { .. }
+        | Message::Refuse { .. } => Vec::new(),
+    }
+}
