@@ -24,10 +24,15 @@ use crate::model::{MemberState, MemberView, Status};
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// The routes as labels: a fixed list, so that no client can make up new ones.
-const ROUTES: [&str; 16] = [
+const ROUTES: [&str; 21] = [
     "/kv",
     "/kv/",
     "/kv/{*key}",
+    "/batch",
+    "/changes",
+    "/export",
+    "/import",
+    "/backup",
     "/members",
     "/members/",
     "/members/join",

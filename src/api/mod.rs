@@ -8,7 +8,10 @@
     reason = "a server needs tasks; time still comes from the driver's clock"
 )]
 
+mod backup;
+mod batch;
 mod body;
+mod changes;
 mod cluster;
 mod health;
 mod kv;
@@ -22,11 +25,14 @@ mod peer;
 mod problem;
 mod reads;
 mod serve;
+mod shown;
 mod tags;
 #[cfg(test)]
 mod testbed;
+mod transfer;
 
 use std::any::Any;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -40,10 +46,11 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde::Serialize;
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::driver::tokio_world::Peers;
-use crate::driver::{Clock, Mailbox};
+use crate::driver::{Clock, Mailbox, Pulse};
 use crate::model::{NodeId, Reply, Request, Status, Version, WallTime};
 use crate::protocol::summary::SummaryKey;
 use metrics::{Metrics, Route};
@@ -73,6 +80,12 @@ pub struct App {
     pub info: Info,
     /// The bounds that are a matter of taste.
     pub limits: Limits,
+    /// Beats when there may be something new to read.
+    pub pulse: Pulse,
+    /// Ends what would otherwise never end: watches.
+    pub stop: CancellationToken,
+    /// Where a backup may stand while it is sent.
+    pub spool_dir: PathBuf,
 }
 
 /// Who this node is, as far as clients may ask.
@@ -108,6 +121,8 @@ struct Shared {
     metrics: Metrics,
     summary_key: SummaryKey,
     scans: Arc<Semaphore>,
+    watches: Arc<Semaphore>,
+    batches: batch::Answered,
     started: WallTime,
     requests: AtomicU64,
 }
@@ -123,6 +138,11 @@ fn routes() -> Router<Arc<Shared>> {
         .route("/kv", get(list::list))
         .route("/kv/", get(list::list).put(kv::put).delete(kv::delete))
         .route("/kv/{*key}", key)
+        .route("/batch", post(batch::batch))
+        .route("/changes", get(changes::changes))
+        .route("/export", get(transfer::export))
+        .route("/import", post(transfer::import))
+        .route("/backup", get(backup::backup))
         .route("/members", get(cluster::members))
         .route("/members/", get(cluster::members))
         .route("/members/join", post(cluster::join))
@@ -181,6 +201,8 @@ impl Shared {
             metrics: Metrics::new(&app.info),
             summary_key: SummaryKey::new(&app.info.cluster_secret),
             scans: Arc::new(Semaphore::new(SCANS_MAX)),
+            watches: Arc::new(Semaphore::new(changes::WATCHES_MAX)),
+            batches: batch::Answered::default(),
             started: app.clock.now().wall,
             requests: AtomicU64::new(0),
             peers,
@@ -223,9 +245,12 @@ impl Shared {
         })??;
         match reply {
             Reply::Refused(refusal) => Err(refusal.into()),
-            Reply::Written { .. } | Reply::Value(_) | Reply::Members(_) | Reply::Status(_) | Reply::Done => {
-                Ok(reply)
-            }
+            Reply::Written { .. }
+            | Reply::Value(_)
+            | Reply::Members(_)
+            | Reply::Status(_)
+            | Reply::Imported(_)
+            | Reply::Done => Ok(reply),
         }
     }
 

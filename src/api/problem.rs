@@ -70,6 +70,8 @@ pub enum Code {
     CorruptRecord,
     /// The disk failed.
     StorageFailed,
+    /// Another request came under this idempotency key.
+    IdempotencyKeyReused,
     /// The operator's wish about a member cannot be granted.
     MemberRefused,
     /// The framework refused the request.
@@ -134,6 +136,12 @@ impl Code {
                 ("corrupt-record", S::INTERNAL_SERVER_ERROR, false, "The stored record fails its checksum")
             }
             Code::StorageFailed => ("storage-failed", S::INTERNAL_SERVER_ERROR, true, "The disk failed"),
+            Code::IdempotencyKeyReused => (
+                "idempotency-key-reused",
+                S::UNPROCESSABLE_ENTITY,
+                false,
+                "Another request came under this idempotency key",
+            ),
             Code::MemberRefused => ("member-refused", S::CONFLICT, false, "The member table says no"),
             Code::BadRequest => ("bad-request", S::BAD_REQUEST, false, "The request makes no sense"),
             Code::Internal => ("internal", S::INTERNAL_SERVER_ERROR, false, "A bug"),
@@ -148,6 +156,11 @@ impl Code {
     /// The status it comes with.
     pub fn status(self) -> StatusCode {
         self.row().1
+    }
+
+    /// Whether the same request may succeed later.
+    pub fn is_retryable(self) -> bool {
+        self.row().2
     }
 
     /// Seconds after which another attempt makes sense, for those that say so.
@@ -205,6 +218,16 @@ impl Problem {
     pub fn foreign(status: StatusCode, code: &'static str, detail: String, headers: HeaderMap) -> Problem {
         let foreign = Some(Box::new(Foreign { status, code, headers }));
         Problem { foreign, ..Problem::new(Code::of_status(status), detail) }
+    }
+
+    /// What is wrong in this case.
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+
+    /// What was stored all the same.
+    pub fn written(&self) -> Option<&Written> {
+        self.written.as_deref()
     }
 
     /// What it is.

@@ -14,12 +14,13 @@ use bytes::Bytes;
 use http_body_util::BodyExt;
 use serde_json::Value;
 use tokio::time::Instant as TokioInstant;
+use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use super::{App, Info, Limits, Shared, SharedReader};
-use crate::driver::{self, Clock, Mailbox, Network};
+use crate::driver::{self, Clock, Mailbox, Network, Observer, Pulse};
 use crate::model::{Address, Instant, Key, Member, MemberState, Mode, NodeId, Now, WallTime};
-use crate::node::{Node, Settings};
+use crate::node::{Node, Output, Settings};
 use crate::storage::engine::Engine;
 use crate::storage::{Batch, Storage, Table, rows};
 
@@ -71,6 +72,16 @@ impl Network for NoNetwork {
     }
 
     fn try_recv(&mut self) -> Option<(NodeId, Bytes)> {
+        None
+    }
+}
+
+/// Beats once a turn is durable, as the loop of a process does.
+struct Beat(Pulse);
+
+impl Observer for Beat {
+    fn before_outputs(&mut self, _now: Now, _outputs: &[Output]) -> Option<usize> {
+        self.0.beat();
         None
     }
 }
@@ -129,10 +140,13 @@ impl Setup {
         let mut node = Node::open(self.engine, self.settings, [7; 32], clock.now()).unwrap();
         let (mailbox, mut letters) = driver::mailbox();
         let ticking = Arc::clone(&clock);
+        let pulse = Pulse::default();
+        let mut watch = Beat(pulse.clone());
         tokio::spawn(async move {
-            driver::run(&mut node, ticking.as_ref(), &mut NoNetwork, &mut letters).await.unwrap();
+            let (clock, network) = (ticking.as_ref(), &mut NoNetwork);
+            driver::run_observed(&mut node, clock, network, &mut letters, &mut watch).await.unwrap();
         });
-        Bed::of(mailbox, reader, clock, info(self.secret), self.limits)
+        Bed::of(mailbox, reader, clock, info(self.secret), self.limits, pulse)
     }
 }
 
@@ -159,12 +173,34 @@ impl Bed {
     /// A router over a node that nobody runs.
     pub fn without_node(mailbox: Mailbox) -> Bed {
         let clock = Arc::new(TestClock { start: TokioInstant::now(), ahead: AtomicU64::new(0) });
-        Bed::of(mailbox, SharedReader::default(), clock, info(Vec::new()), Limits::default())
+        Bed::of(
+            mailbox,
+            SharedReader::default(),
+            clock,
+            info(Vec::new()),
+            Limits::default(),
+            Pulse::default(),
+        )
     }
 
-    fn of(mailbox: Mailbox, reader: SharedReader, clock: Arc<TestClock>, info: Info, limits: Limits) -> Bed {
-        let app =
-            App { mailbox: mailbox.clone(), reader: reader.clone(), clock: clock.clone(), info, limits };
+    fn of(
+        mailbox: Mailbox,
+        reader: SharedReader,
+        clock: Arc<TestClock>,
+        info: Info,
+        limits: Limits,
+        pulse: Pulse,
+    ) -> Bed {
+        let app = App {
+            mailbox: mailbox.clone(),
+            reader: reader.clone(),
+            clock: clock.clone(),
+            info,
+            limits,
+            pulse,
+            stop: CancellationToken::new(),
+            spool_dir: std::env::temp_dir(),
+        };
         let shared = Shared::new(app, None);
         let router = super::dress(super::routes(), shared.clone());
         Bed { router, shared, clock, reader, mailbox }

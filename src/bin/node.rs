@@ -13,7 +13,7 @@ use reknit::config::{Config, ConfigError, KEYS, LogFormat, LogLevel};
 use reknit::driver::tokio_world::{
     LoopFailure, LoopThread, Peers, PeersSettings, SystemClock, TcpNetwork, spawn_loop,
 };
-use reknit::driver::{Clock, Mailbox, mailbox};
+use reknit::driver::{Clock, Mailbox, Pulse, mailbox};
 use reknit::model::Request;
 use reknit::node::Node;
 use reknit::storage::StorageError;
@@ -158,15 +158,27 @@ impl Parts {
         let reader = SharedReader::default();
         let (peers, network) = start_peers(config);
         let (mailbox, letters) = mailbox();
+        let pulse = Pulse::default();
         let place = || format!("open the data in {}", config.data_dir.display());
         let node = open_node(config, &reader, &clock, 0).map_err(|error| Failure::start(&place(), error))?;
         let reopen = {
             let (config, reader) = (config.clone(), reader.clone());
             move || open_node(&config, &reader, &clock, LOCKED_RETRIES)
         };
-        let running = spawn_loop(node, clock, network, letters, reopen).map_err(Failure::Loop)?;
-        let router = api::router_with_peers(app(config, mailbox.clone(), reader, clock), peers.clone());
+        let running =
+            spawn_loop(node, clock, network, letters, pulse.clone(), reopen).map_err(Failure::Loop)?;
         let stop = CancellationToken::new();
+        let app = App {
+            mailbox: mailbox.clone(),
+            reader,
+            clock: Arc::new(clock),
+            info: info(config),
+            limits: Limits::default(),
+            pulse,
+            stop: stop.clone(),
+            spool_dir: config.data_dir.clone(),
+        };
+        let router = api::router_with_peers(app, peers.clone());
         let serving = start_serving(listener, router, &stop);
         Ok(Parts { running, mailbox, peers, serving, stop })
     }
@@ -204,17 +216,11 @@ fn start_peers(config: &Config) -> (Peers, TcpNetwork) {
     })
 }
 
-fn app(config: &Config, mailbox: Mailbox, reader: SharedReader, clock: SystemClock) -> App {
-    App {
-        mailbox,
-        reader,
-        clock: Arc::new(clock),
-        info: Info {
-            id: config.node_id.clone(),
-            version: env!("CARGO_PKG_VERSION"),
-            cluster_secret: config.cluster_secret.clone().into_bytes(),
-        },
-        limits: Limits::default(),
+fn info(config: &Config) -> Info {
+    Info {
+        id: config.node_id.clone(),
+        version: env!("CARGO_PKG_VERSION"),
+        cluster_secret: config.cluster_secret.clone().into_bytes(),
     }
 }
 
