@@ -47,7 +47,7 @@ fn spool(shared: &Shared) -> Result<(std::fs::File, Counted), Problem> {
     let counted = written.map_err(|error| match error {
         BackupError::Io(error) => failed(error),
         BackupError::Storage(error) => error.into(),
-        BackupError::Damaged(what) => Problem::new(Code::Internal, what),
+        BackupError::Damaged(_) | BackupError::NotEmpty => Problem::new(Code::Internal, error.to_string()),
     })?;
     out.into_inner().map_err(|error| failed(error.into_error()))?;
     file.seek(SeekFrom::Start(0)).map_err(failed)?;

@@ -20,12 +20,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
+use super::auth::Grant;
 use super::kv::{ACK_TIMEOUT, ACK_TIMEOUT_MAX, TTL_MAX, Written, ack_of};
 use super::params::{self, Params};
 use super::problem::{Code, Problem, single_header};
 use super::shown::{Exact, NDJSON, Shown};
 use super::{Shared, body, media};
-use crate::model::{Ack, Condition, Instant, Key, Request, Version};
+use crate::model::{Ack, Condition, Instant, Key, Request};
 
 /// Most operations of a batch.
 const ITEMS_MAX: usize = 1000;
@@ -47,33 +48,26 @@ const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 
 /// One line of a batch.
 #[derive(Debug, Deserialize)]
-#[serde(rename_all = "snake_case", tag = "op", deny_unknown_fields)]
-enum Item {
-    Put {
-        key: String,
-        #[serde(default)]
-        value: Option<Box<RawValue>>,
-        #[serde(default)]
-        text: Option<String>,
-        #[serde(default)]
-        base64: Option<String>,
-        #[serde(default)]
-        content_type: Option<String>,
-        #[serde(default)]
-        ttl: Option<String>,
-        #[serde(default)]
-        if_match: Option<Uuid>,
-        #[serde(default)]
-        if_none_match: Option<String>,
-    },
-    Delete {
-        key: String,
-        #[serde(default)]
-        if_match: Option<Uuid>,
-    },
-    Get {
-        key: String,
-    },
+#[serde(deny_unknown_fields)]
+struct Item {
+    op: Op,
+    key: String,
+    /// The value of a put, in one of three forms.
+    value: Option<Box<RawValue>>,
+    text: Option<String>,
+    base64: Option<String>,
+    content_type: Option<String>,
+    ttl: Option<String>,
+    if_match: Option<Uuid>,
+    if_none_match: Option<String>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Op {
+    Put,
+    Delete,
+    Get,
 }
 
 /// What one line led to.
@@ -115,11 +109,14 @@ pub async fn batch(State(shared): State<Arc<Shared>>, request: HttpRequest) -> R
         let detail = format!("{IDEMPOTENCY_KEY} has from 1 to {KEY_BYTES_MAX} characters");
         return Err(Problem::new(Code::BadHeader, detail).with_limit(KEY_BYTES_MAX as u64));
     }
+    let grant = parts.extensions.get::<Grant>().cloned().unwrap_or_else(Grant::everything);
+    // Held until the answer: the operations keep the bytes.
+    let _room = shared.room(&parts.headers, BODY_BYTES_MAX)?;
     let patience = shared.app.limits.body_patience;
     let bytes = body::take(&parts.headers, body, BODY_BYTES_MAX, patience).await?;
     let items = items(&bytes)?;
     let Some(name) = name else {
-        return Ok(answer(shared.run(items, wanted).await, false));
+        return Ok(answer(shared.run(items, wanted, &grant).await, false));
     };
     let query = parts.uri.query().unwrap_or_default();
     let fingerprint = *blake3::hash(&[query.as_bytes(), b"\n", &bytes].concat()).as_bytes();
@@ -129,7 +126,7 @@ pub async fn batch(State(shared): State<Arc<Shared>>, request: HttpRequest) -> R
     }
     // If the client goes before the answer, the batch is done all the same; then it is not remembered.
     let claim = Claim { shared: &shared, name: &name, answer: None };
-    let answered = shared.run(items, wanted).await;
+    let answered = shared.run(items, wanted, &grant).await;
     claim.keep(&answered);
     Ok(answer(answered, false))
 }
@@ -164,9 +161,9 @@ type Doing<'a> = Pin<Box<dyn Future<Output = Outcome> + Send + 'a>>;
 
 impl Shared {
     /// Does the operations, several at once but asked in their order, and returns their lines in that order.
-    async fn run(&self, items: Vec<Item>, wanted: Wanted) -> Bytes {
+    async fn run(&self, items: Vec<Item>, wanted: Wanted, grant: &Grant) -> Bytes {
         let doing = items.into_iter().enumerate();
-        let doing = doing.map(|(index, item)| -> Doing<'_> { Box::pin(self.item(index, item, wanted)) });
+        let doing = doing.map(|(index, item)| -> Doing<'_> { Box::pin(self.item(index, item, wanted, grant)) });
         let mut outcomes = futures_util::stream::iter(doing).buffered(AT_ONCE);
         let mut lines = Vec::new();
         while let Some(outcome) = outcomes.next().await {
@@ -176,13 +173,10 @@ impl Shared {
         lines.into()
     }
 
-    async fn item(&self, index: usize, item: Item, wanted: Wanted) -> Outcome {
-        let key = match &item {
-            Item::Put { key, .. } | Item::Delete { key, .. } | Item::Get { key } => key.clone(),
-        };
+    async fn item(&self, index: usize, item: Item, wanted: Wanted, grant: &Grant) -> Outcome {
         let none = Outcome {
             index,
-            key: Some(key),
+            key: Some(item.key.clone()),
             status: 200,
             written: None,
             found: None,
@@ -190,7 +184,7 @@ impl Shared {
             detail: None,
             retryable: None,
         };
-        match self.carry_out(item, wanted).await {
+        match self.carry_out(item, wanted, grant).await {
             Ok(Done::Written(written)) => Outcome { written: Some(written), ..none },
             Ok(Done::Deleted(written)) => Outcome { status: 204, written: Some(written), ..none },
             Ok(Done::Found(shown)) => Outcome { found: Some(*shown), ..none },
@@ -205,12 +199,17 @@ impl Shared {
         }
     }
 
-    async fn carry_out(&self, item: Item, Wanted { ack, timeout }: Wanted) -> Result<Done, Problem> {
-        match item {
-            Item::Put { key, value, text, base64, content_type, ttl, if_match, if_none_match } => {
-                let key = Key::from_path(&key)?;
-                let (value, guessed) = value_of(value, text, base64)?;
-                let content_type = content_type.unwrap_or_else(|| guessed.to_owned());
+    async fn carry_out(
+        &self,
+        item: Item,
+        Wanted { ack, timeout }: Wanted,
+        grant: &Grant,
+    ) -> Result<Done, Problem> {
+        let key = Key::from_path(&item.key)?;
+        grant.check_keys(key.as_bytes())?;
+        match item.op {
+            Op::Put => {
+                let (value, content_type) = item.value()?;
                 let limit = self.app.limits.value_bytes_max;
                 if value.len() > limit {
                     let detail = format!("the value has more than {limit} bytes");
@@ -220,21 +219,20 @@ impl Shared {
                 if media::is_json(&content_type) {
                     media::check_json(&value)?;
                 }
-                let ttl = ttl.map(|ttl| params::duration_within("ttl", &ttl, TTL_MAX)).transpose()?;
-                let condition = condition(if_match, if_none_match.as_deref())?;
+                let ttl = item.ttl.as_ref().map(|ttl| params::duration_within("ttl", ttl, TTL_MAX));
+                let (ttl, condition) = (ttl.transpose()?, item.condition()?);
                 let request = Request::Put { key, value, content_type, ttl, condition, ack, timeout };
                 Ok(Done::Written(self.write(request, timeout).await?))
             }
-            Item::Delete { key, if_match } => {
-                let key = Key::from_path(&key)?;
-                let condition = condition(if_match, None)?;
+            Op::Delete => {
+                item.has_no_value()?;
+                let condition = item.condition()?;
                 let request = Request::Delete { key, condition, ack, timeout };
                 Ok(Done::Deleted(self.write(request, timeout).await?))
             }
-            Item::Get { key } => {
-                let key = Key::from_path(&key)?;
-                let version: Option<Version> = self.version(&key)?;
-                let version = version.ok_or_else(|| {
+            Op::Get => {
+                item.has_no_value()?;
+                let version = self.version(&key)?.ok_or_else(|| {
                     Problem::new(Code::NotFound, format!("this node has no value under {key}"))
                 })?;
                 Ok(Done::Found(Box::new(Shown::of(&version))))
@@ -249,36 +247,46 @@ enum Done {
     Found(Box<Shown>),
 }
 
-fn value_of(
-    value: Option<Box<RawValue>>,
-    text: Option<String>,
-    base64: Option<String>,
-) -> Result<(Bytes, &'static str), Problem> {
-    let bad = || Problem::new(Code::BadBody, "a put has one of value, text and base64");
-    match (value, text, base64) {
-        (Some(json), None, None) => Ok((Bytes::copy_from_slice(json.get().as_bytes()), media::JSON)),
-        (None, Some(text), None) => Ok((text.into_bytes().into(), "text/plain; charset=utf-8")),
-        (None, None, Some(base64)) => {
-            let bytes = Exact::of_base64(base64).bytes();
-            let bytes = bytes.ok_or_else(|| Problem::new(Code::BadBody, "base64 is not base64"))?;
-            Ok((bytes.into(), "application/octet-stream"))
-        }
-        _ => Err(bad()),
+impl Item {
+    /// A put's bytes, and the media type they go under.
+    fn value(&self) -> Result<(Bytes, String), Problem> {
+        let bad = |what| Problem::new(Code::BadBody, what);
+        let (bytes, guessed) = match (&self.value, &self.text, &self.base64) {
+            (Some(json), None, None) => (json.get().as_bytes().to_vec(), media::JSON),
+            (None, Some(text), None) => (text.as_bytes().to_vec(), "text/plain; charset=utf-8"),
+            (None, None, Some(base64)) => {
+                let bytes = Exact::of_base64(base64.clone()).bytes();
+                (bytes.ok_or_else(|| bad("base64 is not base64"))?, "application/octet-stream")
+            }
+            _ => return Err(bad("a put has one of value, text and base64")),
+        };
+        let content_type = self.content_type.clone().unwrap_or_else(|| guessed.to_owned());
+        Ok((bytes.into(), content_type))
     }
-}
 
-fn condition(if_match: Option<Uuid>, if_none_match: Option<&str>) -> Result<Condition, Problem> {
-    match (if_match, if_none_match) {
-        (None, None) => Ok(Condition::None),
-        (Some(uuid), None) => Ok(Condition::Matches(vec![uuid])),
-        (None, Some("*")) => Ok(Condition::Absent),
-        (None, Some(text)) => {
-            let uuid =
-                text.parse().map_err(|_| Problem::new(Code::BadBody, "if_none_match is * or a uuid"))?;
-            Ok(Condition::Differs(vec![uuid]))
-        }
-        (Some(_), Some(_)) => {
-            Err(Problem::new(Code::BadBody, "an operation has if_match or if_none_match, not both"))
+    fn has_no_value(&self) -> Result<(), Problem> {
+        let is_bare = self.value.is_none()
+            && self.text.is_none()
+            && self.base64.is_none()
+            && self.content_type.is_none()
+            && self.ttl.is_none();
+        if is_bare { Ok(()) } else { Err(Problem::new(Code::BadBody, "only a put has a value")) }
+    }
+
+    fn condition(&self) -> Result<Condition, Problem> {
+        match (self.if_match, self.if_none_match.as_deref()) {
+            (None, None) => Ok(Condition::None),
+            (Some(uuid), None) => Ok(Condition::Matches(vec![uuid])),
+            (None, Some("*")) => Ok(Condition::Absent),
+            (None, Some(text)) => {
+                let uuid = text.parse();
+                let uuid =
+                    uuid.map_err(|_| Problem::new(Code::BadBody, "if_none_match is * or a uuid"))?;
+                Ok(Condition::Differs(vec![uuid]))
+            }
+            (Some(_), Some(_)) => {
+                Err(Problem::new(Code::BadBody, "an operation has if_match or if_none_match, not both"))
+            }
         }
     }
 }

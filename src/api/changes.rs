@@ -21,9 +21,9 @@ use super::params::{self, Params};
 use super::problem::{Code, Problem, single_header};
 use super::shown::{EVENT_STREAM, Shown, accepts};
 use super::{Shared, json, list};
-use crate::model::Key;
+use crate::model::{DotSet, Key};
 use crate::protocol::changes::{self, Bounds, Look, Step};
-use crate::protocol::seen::DotSet;
+use crate::protocol::order;
 use crate::storage::rows::Record;
 
 /// Most watches and waiting polls at once.
@@ -282,18 +282,27 @@ struct Change {
     kind: &'static str,
     #[serde(flatten)]
     version: Option<Shown>,
+    /// All of them, where no one version stands for the key.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    versions: Vec<Shown>,
 }
 
 impl Change {
     fn of(key: &Key, record: Record) -> Change {
         let key = key.to_string();
-        match record {
-            Record::Version(version) => {
-                let kind = if version.tombstone { "delete" } else { "put" };
-                Change { key, kind, version: Some(Shown::of(&version)) }
+        let none = Change { key, kind: "delete", version: None, versions: Vec::new() };
+        if record == Record::Rotten {
+            return Change { kind: Code::CorruptRecord.name(), ..none };
+        }
+        // A tombstone is not shown beside values.
+        let values: Vec<_> = record.versions().iter().filter(|version| !version.tombstone).collect();
+        match values.as_slice() {
+            [] => Change { version: order::greatest(record.versions()).map(Shown::of), ..none },
+            [value] => Change { kind: "put", version: Some(Shown::of(value)), ..none },
+            values => {
+                let versions = values.iter().map(|version| Shown::of(version)).collect();
+                Change { kind: "conflict", versions, ..none }
             }
-            Record::Absent => Change { key, kind: "delete", version: None },
-            Record::Rotten => Change { key, kind: Code::CorruptRecord.name(), version: None },
         }
     }
 }

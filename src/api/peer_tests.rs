@@ -21,6 +21,7 @@ fn with_peers() -> Bed {
         limits: Default::default(),
         pulse: Default::default(),
         stop: Default::default(),
+        tokens: Default::default(),
         spool_dir: std::env::temp_dir(),
     };
     bed.router = router_with_peers(app, peers);

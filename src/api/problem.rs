@@ -7,7 +7,7 @@
 use std::fmt;
 
 use axum::body::Body;
-use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -48,7 +48,9 @@ pub enum Code {
     BadCursor,
     /// `If-Match` or `If-None-Match` did not hold.
     ConditionFailed,
-    /// Not from here, or not without the secret.
+    /// No token, or an unknown one.
+    Unauthorized,
+    /// Not from here, not with this token, or not without the secret.
     Forbidden,
     /// This node takes no writes.
     ReadOnly,
@@ -110,6 +112,7 @@ impl Code {
                 false,
                 "The condition does not hold on this node",
             ),
+            Code::Unauthorized => ("unauthorized", S::UNAUTHORIZED, false, "A token is needed"),
             Code::Forbidden => ("forbidden", S::FORBIDDEN, false, "Not allowed"),
             Code::ReadOnly => ("read-only", S::SERVICE_UNAVAILABLE, true, "This node takes no writes"),
             Code::Draining => ("draining", S::SERVICE_UNAVAILABLE, true, "This node is on its way out"),
@@ -249,6 +252,9 @@ impl IntoResponse for Problem {
             self.foreign.as_ref().map_or_else(|| self.code.status(), |foreign| foreign.status);
         if let Some(seconds) = self.code.retry_after() {
             response.headers_mut().insert(RETRY_AFTER, seconds.into());
+        }
+        if self.code == Code::Unauthorized {
+            response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         if let Some(foreign) = &self.foreign {
             response.headers_mut().extend(foreign.headers.clone());

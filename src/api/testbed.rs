@@ -17,7 +17,7 @@ use tokio::time::Instant as TokioInstant;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-use super::{App, Info, Limits, Shared, SharedReader};
+use super::{App, Info, Limits, Shared, SharedReader, Tokens};
 use crate::driver::{self, Clock, Mailbox, Network, Observer, Pulse};
 use crate::model::{Address, Instant, Key, Member, MemberState, Mode, NodeId, Now, WallTime};
 use crate::node::{Node, Output, Settings};
@@ -91,6 +91,7 @@ pub struct Setup {
     pub settings: Settings,
     pub limits: Limits,
     pub secret: Vec<u8>,
+    pub tokens: Tokens,
     engine: Engine,
 }
 
@@ -99,7 +100,7 @@ impl Setup {
         let engine = Engine::open_with(redb::backends::InMemoryBackend::new()).unwrap();
         let address = Address::new("127.0.0.1:9").unwrap();
         let settings = Settings::new(NodeId::new("node1").unwrap(), address, Vec::new());
-        Setup { settings, limits: Limits::default(), secret: Vec::new(), engine }
+        Setup { settings, limits: Limits::default(), secret: Vec::new(), tokens: Tokens::default(), engine }
     }
 
     /// Another member that the node remembers; it never answers.
@@ -146,7 +147,7 @@ impl Setup {
             let (clock, network) = (ticking.as_ref(), &mut NoNetwork);
             driver::run_observed(&mut node, clock, network, &mut letters, &mut watch).await.unwrap();
         });
-        Bed::of(mailbox, reader, clock, info(self.secret), self.limits, pulse)
+        Bed::of(mailbox, reader, clock, info(self.secret), self.limits, pulse, self.tokens)
     }
 }
 
@@ -170,6 +171,11 @@ impl Bed {
         Setup::new().start()
     }
 
+    /// A router over a fresh node that these tokens guard.
+    pub fn guarded(tokens: Tokens) -> Bed {
+        Setup { tokens, ..Setup::new() }.start()
+    }
+
     /// A router over a node that nobody runs.
     pub fn without_node(mailbox: Mailbox) -> Bed {
         let clock = Arc::new(TestClock { start: TokioInstant::now(), ahead: AtomicU64::new(0) });
@@ -180,6 +186,7 @@ impl Bed {
             info(Vec::new()),
             Limits::default(),
             Pulse::default(),
+            Tokens::default(),
         )
     }
 
@@ -190,6 +197,7 @@ impl Bed {
         info: Info,
         limits: Limits,
         pulse: Pulse,
+        tokens: Tokens,
     ) -> Bed {
         let app = App {
             mailbox: mailbox.clone(),
@@ -199,6 +207,7 @@ impl Bed {
             limits,
             pulse,
             stop: CancellationToken::new(),
+            tokens,
             spool_dir: std::env::temp_dir(),
         };
         let shared = Shared::new(app, None);

@@ -150,14 +150,11 @@ impl Exporting {
                 break;
             }
             is_any = true;
-            let versions = match record {
-                Record::Version(version) => vec![Exported::of(&version)],
-                Record::Absent => Vec::new(),
-                Record::Rotten => {
-                    self.shared.metrics.corrupt_record();
-                    return Err(Problem::new(Code::CorruptRecord, format!("{key} fails its checksum")));
-                }
-            };
+            if record == Record::Rotten {
+                self.shared.metrics.corrupt_record();
+                return Err(Problem::new(Code::CorruptRecord, format!("{key} fails its checksum")));
+            }
+            let versions = record.versions().iter().map(Exported::of).collect();
             let line = Line { key: key.to_string(), versions };
             serde_json::to_writer(&mut lines, &line).expect("our own structs are JSON");
             lines.push(b'\n');

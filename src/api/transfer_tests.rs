@@ -82,6 +82,6 @@ async fn a_backup_is_whole_and_holds_what_was_there() {
     let mut store = crate::storage::memory::Memory::default();
     crate::storage::backup::restore(&mut &answer.body[..], &mut store).unwrap();
     let key = crate::model::Key::from_path("a").unwrap();
-    let version = crate::storage::rows::record(&store, &key).unwrap().version().unwrap();
-    assert_eq!(version.value, "{ \"x\":\n 1.50 }");
+    let record = crate::storage::rows::record(&store, &key).unwrap();
+    assert_eq!(record.versions()[0].value, "{ \"x\":\n 1.50 }");
 }

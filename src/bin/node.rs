@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
-use reknit::api::{self, App, Info, Limits, SharedReader};
+use reknit::api::{self, App, Info, Limits, SharedReader, Tokens};
 use reknit::config::{Config, ConfigError, KEYS, LogFormat, LogLevel};
 use reknit::driver::tokio_world::{
     LoopFailure, LoopThread, Peers, PeersSettings, SystemClock, TcpNetwork, spawn_loop,
@@ -85,6 +85,13 @@ fn command() -> Command {
         .arg(Arg::new("CONFIG").value_parser(value_parser!(PathBuf)).help("Configuration file (YAML)"))
         .arg(switch("check-config", "Check the configuration and stop"))
         .arg(switch("print-config", "Print the configuration with where each value comes from, and stop"))
+        .arg(
+            Arg::new("restore")
+                .long("restore")
+                .value_name("FILE")
+                .value_parser(value_parser!(PathBuf))
+                .help("Fill an empty data_dir from a backup first; the node begins a new life of its own"),
+        )
         .args(KEYS.iter().map(setting))
 }
 
@@ -101,6 +108,12 @@ fn run(arguments: &ArgMatches) -> Result<(), Failure> {
     }
     start_log(&config);
     config.warnings().iter().for_each(|warning| tracing::warn!(event = "configuration", "{warning}"));
+    if let Some(backup) = arguments.get_one::<PathBuf>("restore") {
+        let what = || format!("restore {} into {}", backup.display(), config.data_dir.display());
+        let restored = Engine::restore(&config.data_dir, backup);
+        let counted = restored.map_err(|error| Failure::start(&what(), error))?;
+        tracing::info!(event = "restored", rows = counted.rows, bytes = counted.bytes, "{}", what());
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::start("start the I/O runtime", error))?;
     let result = runtime.block_on(live(config));
@@ -154,6 +167,10 @@ struct Parts {
 
 impl Parts {
     fn start(config: &Config, listener: TcpListener) -> Result<Parts, Failure> {
+        let tokens = match &config.tokens_file {
+            Some(path) => Tokens::read(path).map_err(|error| Failure::start("read the tokens", error))?,
+            None => Tokens::default(),
+        };
         let clock = SystemClock::start();
         let reader = SharedReader::default();
         let (peers, network) = start_peers(config);
@@ -176,6 +193,7 @@ impl Parts {
             limits: Limits::default(),
             pulse,
             stop: stop.clone(),
+            tokens,
             spool_dir: config.data_dir.clone(),
         };
         let router = api::router_with_peers(app, peers.clone());

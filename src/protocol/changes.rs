@@ -7,8 +7,7 @@
 
 use std::collections::BTreeSet;
 
-use super::seen::DotSet;
-use crate::model::{Dot, Key, Origin};
+use crate::model::{Dot, DotSet, Key, Origin};
 use crate::storage::rows::{self, Record};
 use crate::storage::{Read, StorageError};
 
@@ -114,7 +113,7 @@ fn seen(store: &dyn Read) -> Result<DotSet, StorageError> {
 
 fn weight(key: &Key, record: &Record) -> usize {
     let value = match record {
-        Record::Version(version) => version.value.len(),
+        Record::Row(row) => row.value_bytes(),
         Record::Absent | Record::Rotten => 0,
     };
     key.as_bytes().len() + value

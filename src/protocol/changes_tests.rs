@@ -4,7 +4,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::{Entry, Stamp, Version, WallTime};
+use crate::model::{Row, Stamp, Version, WallTime};
 use crate::storage::memory::Memory;
 use crate::storage::{Batch, Storage};
 
@@ -32,10 +32,9 @@ impl Disk {
             value: Bytes::from(millis.to_string()),
         };
         let mut batch = Batch::default();
-        let current = rows::record(&self.store, &key).unwrap().version();
-        if current.as_ref().is_none_or(|current| current.stamp < version.stamp) {
-            let entry = Entry { key, version };
-            rows::put_record(&mut batch, &entry, current.map(|current| current.dot));
+        let current = rows::record(&self.store, &key).unwrap();
+        if current.versions().iter().all(|current| current.stamp < version.stamp) {
+            rows::put_row(&mut batch, &key, &Row::one(version), current.versions());
         }
         self.seen.insert(dot);
         rows::put_seen(&mut batch, dot.origin, self.seen.runs(dot.origin));
@@ -119,7 +118,7 @@ proptest! {
         let mut hear = |disk: &Disk, cursor: &mut DotSet| {
             let step = disk.step(cursor, Bounds { keys_max, bytes_max: 1 << 20 });
             for (key, record) in step.changes {
-                let stamp = |record: &Record| record.clone().version().map(|version| version.stamp);
+                let stamp = |record: &Record| record.versions().iter().map(|version| version.stamp).max();
                 let before = told.get(&key).map(stamp);
                 prop_assert!(before.is_none_or(|before| before <= stamp(&record)), "{key} went back");
                 told.insert(key, record);

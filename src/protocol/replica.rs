@@ -12,8 +12,7 @@ use rand::Rng;
 use super::hlc::Hlc;
 use super::order;
 use super::outbox::Outbox;
-use super::seen::DotSet;
-use crate::model::{Dot, Entry, Key, Now, Origin, Stamp, Version, WallTime};
+use crate::model::{Dot, DotSet, Entry, Key, Now, Origin, Row, Stamp, Version, WallTime};
 use crate::mutants;
 use crate::storage::rows::{self, Identity, Record};
 use crate::storage::{Batch, Read, Storage, StorageError};
@@ -96,8 +95,8 @@ impl Replica {
         (key, current): (Key, &Record),
         change: Change,
     ) -> Result<Entry, StorageError> {
-        let replaced = if let Record::Version(version) = current { Some(version) } else { None };
-        let floor = replaced.map_or(Stamp::default(), |version| version.stamp);
+        let replaced = current.versions();
+        let floor = replaced.iter().map(|version| version.stamp).max().unwrap_or_default();
         let stamp = self.clock.issue(now, floor);
         let dot = self.next_dot(dice);
         let version = match change {
@@ -129,7 +128,7 @@ impl Replica {
         if entry.version.tombstone && mutants::is_on("delete-removes") {
             batch.remove(crate::storage::Table::Records, entry.key.as_bytes());
         } else {
-            rows::put_record(&mut batch, &entry, replaced.map(|version| version.dot));
+            rows::put_row(&mut batch, &entry.key, &Row::one(entry.version.clone()), replaced);
         }
         store.apply(batch)?;
         self.mark(dot);
@@ -152,12 +151,12 @@ impl Replica {
         if self.seen.contains(entry.version.dot) {
             return Ok(Merged::Known);
         }
-        let current = rows::record(store, &entry.key)?.version();
+        let current = rows::record(store, &entry.key)?;
         if !mutants::is_on("clock-unseen") {
             self.clock.observe(entry.version.stamp, now);
         }
         self.mark(entry.version.dot);
-        let wins = current.as_ref().is_none_or(|current| {
+        let wins = order::greatest(current.versions()).is_none_or(|current| {
             order::beats(&entry.version, current)
                 || mutants::is_on("tie-incoming") && entry.version.stamp == current.stamp
         });
@@ -165,7 +164,7 @@ impl Replica {
             return Ok(Merged::Lost);
         }
         let mut batch = Batch::default();
-        rows::put_record(&mut batch, entry, current.map(|version| version.dot));
+        rows::put_row(&mut batch, &entry.key, &Row::one(entry.version.clone()), current.versions());
         store.apply(batch)?;
         Ok(Merged::Won)
     }

@@ -29,6 +29,9 @@ pub enum BackupError {
     /// The store failed.
     #[error(transparent)]
     Storage(#[from] StorageError),
+    /// A restore would replace a store.
+    #[error("there is a store already; a backup is restored into an empty directory")]
+    NotEmpty,
     /// Not a backup, or not all of it, or not as it was written.
     #[error("this is no whole backup: {0}")]
     Damaged(&'static str),

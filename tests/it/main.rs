@@ -10,3 +10,4 @@ mod cluster;
 mod kv;
 mod life;
 mod server;
+mod surface;
