@@ -116,7 +116,8 @@ impl Tokens {
             return Ok(Grant::everything());
         }
         let unknown = |detail: &str| Problem::new(Code::Unauthorized, detail);
-        let given = headers.get(AUTHORIZATION).ok_or_else(|| unknown("send `Authorization: Bearer TOKEN`"))?;
+        let given =
+            headers.get(AUTHORIZATION).ok_or_else(|| unknown("send `Authorization: Bearer TOKEN`"))?;
         let given = given.as_bytes();
         let token = given.get(..7).filter(|scheme| scheme.eq_ignore_ascii_case(b"bearer "));
         let token = token.map(|_| given[7..].trim_ascii()).filter(|token| token.len() <= TOKEN_BYTES_MAX);
@@ -164,12 +165,13 @@ impl Token {
             return Err("a token is `name scopes hash [prefix]`".into());
         };
         let scopes: Result<Vec<_>, _> = scopes.split(',').map(Scope::parse).collect();
+        let scopes = scopes?;
         let hash = blake3::Hash::from_hex(hash).map_err(|_| "the hash is not 64 hex digits".to_owned())?;
         let prefix = key::decode(words.next().unwrap_or_default()).map_err(|error| error.to_string())?;
         if words.next().is_some() {
             return Err("there is more than `name scopes hash [prefix]`".into());
         }
-        Ok(Token { name: name.to_owned(), scopes: scopes?, hash: *hash.as_bytes(), prefix })
+        Ok(Token { name: name.to_owned(), scopes, hash: *hash.as_bytes(), prefix })
     }
 }
 
@@ -215,7 +217,9 @@ pub fn new_token(name: &str, scopes: &str, prefix: &str, dice: [u8; 32]) -> Resu
 /// What a route needs; `None` for what anybody may see.
 pub fn needs(method: &Method, route: &str) -> Option<Scope> {
     match route {
-        "/health" | "/livez" | "/readyz" | "/version" | "/openapi.json" | "/ui" | "/ui/" | "/" | "/peer" => None,
+        "/health" | "/livez" | "/readyz" | "/version" | "/openapi.json" | "/ui" | "/ui/" | "/" | "/peer" => {
+            None
+        }
         "/members/join" | "/members/leave" | "/members/remove" => Some(Scope::Admin),
         "/backup" | "/export" | "/import" | "/sync" => Some(Scope::Admin),
         "/batch" => Some(Scope::Write),
@@ -229,7 +233,10 @@ pub fn needs(method: &Method, route: &str) -> Option<Scope> {
 /// # Errors
 /// The request comes from such a page.
 pub fn check_origin(parts: &Parts) -> Result<(), Problem> {
-    if parts.method == Method::GET || parts.method == Method::HEAD || parts.headers.contains_key(AUTHORIZATION) {
+    if parts.method == Method::GET
+        || parts.method == Method::HEAD
+        || parts.headers.contains_key(AUTHORIZATION)
+    {
         return Ok(());
     }
     let Some(origin) = parts.headers.get(ORIGIN) else { return Ok(()) };

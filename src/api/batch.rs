@@ -163,7 +163,8 @@ impl Shared {
     /// Does the operations, several at once but asked in their order, and returns their lines in that order.
     async fn run(&self, items: Vec<Item>, wanted: Wanted, grant: &Grant) -> Bytes {
         let doing = items.into_iter().enumerate();
-        let doing = doing.map(|(index, item)| -> Doing<'_> { Box::pin(self.item(index, item, wanted, grant)) });
+        let doing =
+            doing.map(|(index, item)| -> Doing<'_> { Box::pin(self.item(index, item, wanted, grant)) });
         let mut outcomes = futures_util::stream::iter(doing).buffered(AT_ONCE);
         let mut lines = Vec::new();
         while let Some(outcome) = outcomes.next().await {
@@ -280,8 +281,7 @@ impl Item {
             (None, Some("*")) => Ok(Condition::Absent),
             (None, Some(text)) => {
                 let uuid = text.parse();
-                let uuid =
-                    uuid.map_err(|_| Problem::new(Code::BadBody, "if_none_match is * or a uuid"))?;
+                let uuid = uuid.map_err(|_| Problem::new(Code::BadBody, "if_none_match is * or a uuid"))?;
                 Ok(Condition::Differs(vec![uuid]))
             }
             (Some(_), Some(_)) => {

@@ -31,6 +31,7 @@ mod tags;
 #[cfg(test)]
 mod testbed;
 mod transfer;
+mod ui;
 
 use std::any::Any;
 use std::path::PathBuf;
@@ -55,9 +56,9 @@ use crate::driver::tokio_world::Peers;
 use crate::driver::{Clock, Mailbox, Pulse};
 use crate::model::{NodeId, Reply, Request, Status, Version, WallTime};
 use crate::protocol::summary::SummaryKey;
-use metrics::{Metrics, Route};
 use auth::Grant;
 pub use auth::{Tokens, TokensError, new_token};
+use metrics::{Metrics, Route};
 pub use peer::router_with_peers;
 use problem::{Code, Problem};
 pub use reads::SharedReader;
@@ -162,6 +163,8 @@ fn routes() -> Router<Arc<Shared>> {
         .route("/kv", get(list::list))
         .route("/kv/", get(list::list).put(kv::put).delete(kv::delete))
         .route("/kv/{*key}", key)
+        .route("/", get(ui::root))
+        .route("/ui", get(ui::page))
         .route("/batch", post(batch::batch))
         .route("/changes", get(changes::changes))
         .route("/export", get(transfer::export))
@@ -267,11 +270,7 @@ impl Shared {
         }
     }
 
-    fn check(
-        &self,
-        parts: &Parts,
-        route: Route,
-    ) -> Result<(Grant, Option<OwnedSemaphorePermit>), Problem> {
+    fn check(&self, parts: &Parts, route: Route) -> Result<(Grant, Option<OwnedSemaphorePermit>), Problem> {
         let is_open = auth::needs(&parts.method, route.name()).is_none();
         let grant = match self.app.tokens.grant(&parts.headers) {
             Ok(grant) => grant,

@@ -60,11 +60,29 @@ enum Failure {
 
 fn main() -> ExitCode {
     let arguments = command().get_matches();
+    if let Some(("token", asked)) = arguments.subcommand() {
+        return make_token(asked);
+    }
     match run(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("node: {failure}");
             ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+fn make_token(asked: &ArgMatches) -> ExitCode {
+    let text = |name: &str| asked.get_one::<String>(name).expect("required or with a default").as_str();
+    match api::new_token(text("NAME"), text("scopes"), text("prefix"), dice()) {
+        Ok((token, line)) => {
+            eprintln!("{token}");
+            say(&line);
+            ExitCode::SUCCESS
+        }
+        Err(why) => {
+            eprintln!("node: {why}");
+            ExitCode::from(2)
         }
     }
 }
@@ -82,6 +100,15 @@ fn command() -> Command {
         .version(env!("CARGO_PKG_VERSION"))
         .about("A node of a reknit cluster; without arguments a standalone one on 127.0.0.1:8080 with ./data")
         .after_help(HELP)
+        .subcommand_negates_reqs(true)
+        .args_conflicts_with_subcommands(true)
+        .subcommand(
+            Command::new("token")
+                .about("Make a bearer token: its line for tokens_file on standard output, the token on standard error")
+                .arg(Arg::new("NAME").required(true).help("Who uses it"))
+                .arg(Arg::new("scopes").long("scopes").default_value("read").help("Of read, write, admin"))
+                .arg(Arg::new("prefix").long("prefix").default_value("").help("Only keys that begin so")),
+        )
         .arg(Arg::new("CONFIG").value_parser(value_parser!(PathBuf)).help("Configuration file (YAML)"))
         .arg(switch("check-config", "Check the configuration and stop"))
         .arg(switch("print-config", "Print the configuration with where each value comes from, and stop"))

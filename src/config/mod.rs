@@ -235,7 +235,8 @@ impl Config {
         }
         if self.insecure_clients && self.tokens_file.is_none() && !self.bind_address.is_loopback() {
             warnings.push(
-                "insecure_clients is set: whoever reaches this port can read, write and delete everything".into(),
+                "insecure_clients is set: whoever reaches this port can read, write and delete everything"
+                    .into(),
             );
         }
         if self.insecure_peers {

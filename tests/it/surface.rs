@@ -17,8 +17,16 @@ fn a_backup_of_a_busy_node_starts_another_one_with_a_life_of_its_own() {
     assert_eq!(backup.status, 200);
     std::fs::write(folder.path().join("node.reknit"), &backup.body).unwrap();
     let port = free_port();
-    let arguments =
-        ["--port", &port.to_string(), "--node-id", "second", "--data-dir", "./second", "--restore", "node.reknit"];
+    let arguments = [
+        "--port",
+        &port.to_string(),
+        "--node-id",
+        "second",
+        "--data-dir",
+        "./second",
+        "--restore",
+        "node.reknit",
+    ];
     let second = Server::start(folder.path(), port, &arguments);
 
     assert_eq!(second.http.root(), node.http.root());
