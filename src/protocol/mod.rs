@@ -2,6 +2,7 @@
 
 pub mod changes;
 pub mod confirm;
+pub mod history;
 pub mod hlc;
 pub mod membership;
 pub mod message;
@@ -13,6 +14,7 @@ pub mod replica;
 pub mod serve;
 pub mod summary;
 pub mod timing;
+pub mod vote;
 pub mod wire;
 
 pub use crate::model::DotSet;

@@ -12,6 +12,7 @@ use rand::Rng;
 use super::hlc::Hlc;
 use super::order;
 use super::outbox::Outbox;
+use super::vote::{Collision, Verdict};
 use crate::model::{Dot, DotSet, Entry, Key, Now, Origin, Row, Stamp, Version, WallTime};
 use crate::mutants;
 use crate::storage::rows::{self, Identity, Record};
@@ -55,6 +56,8 @@ pub struct Replica {
     digest: Option<u64>,
     clock: Hlc,
     origin: Option<Origin>,
+    /// Timestamp collisions of this turn.
+    collisions: Vec<Collision>,
 }
 
 impl Replica {
@@ -79,7 +82,8 @@ impl Replica {
         }
         let clock = Hlc::new(identity.high_water, drift_max, now);
         let origin = mutants::is_on("dot-reuse").then(|| seen.origins().next()).flatten();
-        Ok(Replica { seen, unsaved: BTreeSet::new(), digest: None, clock, origin })
+        let (unsaved, collisions) = (BTreeSet::new(), Vec::new());
+        Ok(Replica { seen, unsaved, digest: None, clock, origin, collisions })
     }
 
     /// Writes a client's change over `current`, the key's record. `dice` draws the origin before the first write.
@@ -156,7 +160,12 @@ impl Replica {
             self.clock.observe(entry.version.stamp, now);
         }
         self.mark(entry.version.dot);
-        let wins = order::greatest(current.versions()).is_none_or(|current| {
+        let held = order::greatest(current.versions());
+        if let Some(held) = held.filter(|held| order::collide(held, &entry.version)) {
+            let (key, came) = (entry.key.clone(), entry.version.clone());
+            self.collisions.push(Collision { key, held: held.clone(), came });
+        }
+        let wins = held.is_none_or(|current| {
             order::beats(&entry.version, current)
                 || mutants::is_on("tie-incoming") && entry.version.stamp == current.stamp
         });
@@ -167,6 +176,40 @@ impl Replica {
         rows::put_row(&mut batch, &entry.key, &Row::one(entry.version.clone()), current.versions());
         store.apply(batch)?;
         Ok(Merged::Won)
+    }
+
+    /// Writes what a vote found, unless the row is no longer one of the two that were voted on.
+    ///
+    /// # Errors
+    /// The disk is broken.
+    pub fn rule(
+        &mut self,
+        store: &mut impl Storage,
+        dice: &mut impl Rng,
+        verdict: Verdict,
+    ) -> Result<Option<Entry>, StorageError> {
+        let Verdict { key, pair, confirmed, votes } = verdict;
+        let current = rows::record(store, &key)?;
+        let is_open = order::greatest(current.versions()).is_some_and(|held| pair.contains(&held.dot));
+        if !is_open {
+            return Ok(None);
+        }
+        let mut dot = self.next_dot(dice);
+        if mutants::is_on("vote-in-place") {
+            dot = confirmed.dot;
+        }
+        let (ruling, confirms) = (votes.max(1), Some(confirmed.dot));
+        let entry = Entry { key, version: Version { dot, ruling, confirms, ..confirmed } };
+        let mut batch = Batch::default();
+        rows::put_row(&mut batch, &entry.key, &Row::one(entry.version.clone()), current.versions());
+        store.apply(batch)?;
+        self.mark(dot);
+        Ok(Some(entry))
+    }
+
+    /// The timestamp collisions that merges met since the last call.
+    pub fn take_collisions(&mut self) -> Vec<Collision> {
+        std::mem::take(&mut self.collisions)
     }
 
     /// Marks what a peer had covered, once every record of its pass is here.
