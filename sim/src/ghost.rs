@@ -99,7 +99,8 @@ impl Ghost {
             | Request::Join { .. }
             | Request::Leave
             | Request::Remove { .. }
-            | Request::Drain => return,
+            | Request::Drain
+            | Request::Import { .. } => return,
         };
         let (node, key) = (self.facts.node_number(node), self.facts.key_number(key));
         self.facts.key_mut(key).submitted.submit(&want);
@@ -296,7 +297,12 @@ impl Ghost {
                 self.tally.add(Sometimes::Refusals);
                 self.facts.key_mut(op.key).submitted.refuse(&op.want);
             }
-            Reply::Written { .. } | Reply::Value(_) | Reply::Members(_) | Reply::Status(_) | Reply::Done => {
+            Reply::Written { .. }
+            | Reply::Value(_)
+            | Reply::Members(_)
+            | Reply::Status(_)
+            | Reply::Imported(_)
+            | Reply::Done => {
                 self.report("REPLY", sight, Some(op.key), |_| {
                     "an answer of another kind of request".to_owned()
                 });

@@ -62,12 +62,19 @@ struct Version {
     name: &'static str,
     version: &'static str,
     protocol_version: u16,
+    /// What this version serves, for clients that know several.
+    routes: &'static [&'static str],
 }
 
 /// `GET /version`
 pub async fn version(State(shared): State<Arc<Shared>>) -> Response {
     let version = shared.app.info.version;
-    json(&Version { name: "reknit", version, protocol_version: PROTOCOL_VERSION })
+    json(&Version {
+        name: "reknit",
+        version,
+        protocol_version: PROTOCOL_VERSION,
+        routes: &super::metrics::ROUTES,
+    })
 }
 
 #[derive(Serialize)]

@@ -24,11 +24,11 @@ use crate::protocol::order;
 use crate::storage::rows::{self, Record};
 
 /// How long a write waits for its confirmations unless it says otherwise.
-const ACK_TIMEOUT: Duration = Duration::from_secs(5);
+pub const ACK_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest wait for confirmations.
-const ACK_TIMEOUT_MAX: Duration = Duration::from_secs(60);
+pub const ACK_TIMEOUT_MAX: Duration = Duration::from_secs(60);
 /// Longest time to live: ten years.
-const TTL_MAX: Duration = Duration::from_secs(3650 * 86_400);
+pub const TTL_MAX: Duration = Duration::from_secs(3650 * 86_400);
 
 const TIMESTAMP: HeaderName = HeaderName::from_static("x-reknit-timestamp");
 const NODE: HeaderName = HeaderName::from_static("x-reknit-node");
@@ -67,6 +67,13 @@ pub async fn put(State(shared): State<Arc<Shared>>, request: HttpRequest) -> Res
         }
     };
     let limits = &shared.app.limits;
+    let _room = match shared.room(&parts.headers, limits.value_bytes_max) {
+        Ok(room) => room,
+        Err(problem) => {
+            body::discard(&parts.headers, body).await;
+            return Err(problem);
+        }
+    };
     let value = body::take(&parts.headers, body, limits.value_bytes_max, limits.body_patience).await?;
     let Put { key, content_type, ttl, write } = wanted;
     if media::is_json(&content_type) {
@@ -115,7 +122,7 @@ pub async fn read(State(shared): State<Arc<Shared>>, request: HttpRequest) -> Re
 }
 
 impl Shared {
-    async fn write(&self, request: Request, timeout: Duration) -> Result<Written, Problem> {
+    pub(super) async fn write(&self, request: Request, timeout: Duration) -> Result<Written, Problem> {
         match self.ask(request, timeout).await? {
             Reply::Written { id, .. } => Ok(Written::of(id)),
             other => Err(odd(&other)),
@@ -123,7 +130,7 @@ impl Shared {
     }
 
     /// The key's live version, from what is durable.
-    fn version(&self, key: &Key) -> Result<Option<Version>, Problem> {
+    pub(super) fn version(&self, key: &Key) -> Result<Option<Version>, Problem> {
         let wall = self.app.clock.now().wall;
         let (record, millis) = self.app.reader.snapshot(|store| {
             let record = rows::record(store, key)?;
@@ -197,21 +204,27 @@ struct Write {
 
 impl Write {
     fn read(params: &Params, headers: &HeaderMap) -> Result<Write, Problem> {
-        let ack = match params.text("ack")? {
-            None | Some("local") => Ack::Local,
-            Some("majority") => Ack::Majority,
-            Some(count) => {
-                let nodes = count.parse().ok().filter(|nodes| *nodes > 0);
-                Ack::Nodes(nodes.ok_or_else(|| {
-                    params::bad(format!(
-                        "ack={count} is neither local nor majority nor a number of nodes from 1"
-                    ))
-                })?)
-            }
-        };
+        let ack = ack_of(params)?;
         let timeout = params.duration("timeout", ACK_TIMEOUT_MAX)?.unwrap_or(ACK_TIMEOUT);
         Ok(Write { condition: tags::condition(headers)?, ack, timeout })
     }
+}
+
+/// On how many nodes a write is to be durable: the parameter `ack`.
+///
+/// # Errors
+/// It is none of its forms.
+pub fn ack_of(params: &Params) -> Result<Ack, Problem> {
+    Ok(match params.text("ack")? {
+        None | Some("local") => Ack::Local,
+        Some("majority") => Ack::Majority,
+        Some(count) => {
+            let nodes = count.parse().ok().filter(|nodes| *nodes > 0);
+            Ack::Nodes(nodes.ok_or_else(|| {
+                params::bad(format!("ack={count} is neither local nor majority nor a number of nodes from 1"))
+            })?)
+        }
+    })
 }
 
 /// The key is the path as it came, which the router's own decoding would have changed.

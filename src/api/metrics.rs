@@ -24,10 +24,17 @@ use crate::model::{MemberState, MemberView, Status};
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// The routes as labels: a fixed list, so that no client can make up new ones.
-const ROUTES: [&str; 16] = [
+pub const ROUTES: [&str; 23] = [
     "/kv",
     "/kv/",
     "/kv/{*key}",
+    "/",
+    "/ui",
+    "/batch",
+    "/changes",
+    "/export",
+    "/import",
+    "/backup",
     "/members",
     "/members/",
     "/members/join",

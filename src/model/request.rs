@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::key::Key;
 use super::member::{Address, Member, Mode, NodeId};
 use super::time::WallTime;
-use super::version::{Version, VersionId};
+use super::version::{Entry, Version, VersionId};
 
 /// Names one request of one node run: the life keeps late confirmations from answering another run's request.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
@@ -102,6 +102,24 @@ pub enum Request {
     },
     /// Stop taking writes; part of a graceful stop.
     Drain,
+    /// Take versions as they were written, here or elsewhere, as if a peer had sent them.
+    Import {
+        /// Which.
+        entries: Vec<Entry>,
+    },
+}
+
+/// What became of versions that were imported.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Imported {
+    /// These are their keys' versions now.
+    pub taken: u64,
+    /// Other versions of their keys beat these.
+    pub beaten: u64,
+    /// This node had covered these before. What has been replaced or collected since does not come back.
+    pub known: u64,
+    /// No node can have written these.
+    pub malformed: u64,
 }
 
 /// What the node answers. Exactly one per request.
@@ -120,6 +138,8 @@ pub enum Reply {
     Members(Vec<MemberView>),
     /// The node about itself.
     Status(Box<Status>),
+    /// What became of an import.
+    Imported(Imported),
     /// Done; nothing to tell.
     Done,
     /// Not done, or done with less than was asked for.

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use crate::model::{
-    Ack, Condition, Entry, Instant, Key, MemberState, Mode, Now, PeerStatus, Refusal, Reply, Request,
-    RequestId, Status, Version,
+    Ack, Condition, Entry, Imported, Instant, Key, MemberState, Mode, Now, PeerStatus, Refusal, Reply,
+    Request, RequestId, Status, Version,
 };
 use crate::protocol::order;
-use crate::protocol::replica::Change;
+use crate::protocol::replica::{Change, Merged};
 use crate::storage::rows::{self, Record};
 use crate::storage::{Storage, StorageError};
 
@@ -78,7 +78,30 @@ impl<S: Storage> Node<S> {
                 self.out.event(Level::Info, "draining", "taking no more writes".into());
                 self.out.reply(id, Reply::Done);
             }
+            Request::Import { entries } => self.on_import(now, id, &entries)?,
         }
+        Ok(())
+    }
+
+    /// Takes versions as a peer's push would bring them; other members fetch what they lack.
+    fn on_import(&mut self, now: Now, id: RequestId, entries: &[Entry]) -> Result<(), StorageError> {
+        let mode = self.membership.me().mode;
+        if mode != Mode::Normal {
+            self.out.reply(id, Reply::Refused(Refusal::Mode(mode)));
+            return Ok(());
+        }
+        let mut imported = Imported::default();
+        for entry in entries {
+            let count = match self.replica.merge(now, &mut self.store, entry)? {
+                Merged::Won => &mut imported.taken,
+                Merged::Lost => &mut imported.beaten,
+                Merged::Known => &mut imported.known,
+                Merged::Malformed => &mut imported.malformed,
+            };
+            *count += 1;
+        }
+        self.out.count("entries_imported", imported.taken);
+        self.out.reply(id, Reply::Imported(imported));
         Ok(())
     }
 

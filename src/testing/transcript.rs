@@ -395,6 +395,7 @@ impl Play {
             }
             Reply::Refused(refusal) => format!("refused: {refusal}"),
             Reply::Members(_) | Reply::Done => "done".into(),
+            Reply::Imported(imported) => format!("{imported:?}"),
         }
     }
 }

@@ -9,6 +9,8 @@ pub fn keys(message: &Message) -> Vec<&Key> {
         Message::Push { entries } | Message::Step { entries, .. } => {
             entries.iter().map(|entry| &entry.key).collect()
         }
+        Message::Ask { key, .. } => vec![key],
+        Message::Within { data, .. } => keys(data),
         Message::Table { .. }
         | Message::Ping { .. }
         | Message::Pong { .. }
@@ -16,6 +18,10 @@ pub fn keys(message: &Message) -> Vec<&Key> {
         | Message::Pull { .. }
         | Message::StepEnd { .. }
         | Message::StepDone { .. }
-        | Message::Refuse { .. } => Vec::new(),
+        | Message::Refuse { .. }
+        | Message::Answer { .. }
+        | Message::Meet { .. }
+        | Message::AskDots { .. }
+        | Message::Dots { .. } => Vec::new(),
     }
 }

@@ -14,7 +14,8 @@ fn made(yaml: &str) -> (Outcome, String) {
     let scenario = crate::plan::materialise(&parse("story.yaml", yaml).unwrap(), 7);
     let recorder = crate::report::recording::Recorder::new(scenario.all_nodes().cloned().collect());
     let watch: Box<dyn Watch> = Box::new(recorder.clone());
-    let outcome = run(&scenario, 7, World::Fast, Options { watch: Some(watch), ..Options::default() }).unwrap();
+    let outcome =
+        run(&scenario, 7, World::Fast, Options { watch: Some(watch), ..Options::default() }).unwrap();
     let page = page(&outcome, "what it is </script> about %DATA%", &recorder.recording());
     (outcome, page)
 }
@@ -69,7 +70,9 @@ timeline: [ '1s isolate c', '3s heal', '4s crash b', '6s restart b', '8s stop wo
         assert!(message[8].as_array().unwrap().iter().all(|key| key.as_i64().unwrap() < count("keys")));
     }
     for held in data["holds"].as_array().unwrap() {
-        assert!(held[3].as_array().unwrap().iter().all(|version| version.as_i64().unwrap() < count("versions")));
+        assert!(
+            held[3].as_array().unwrap().iter().all(|version| version.as_i64().unwrap() < count("versions"))
+        );
     }
     assert!(count("messages") > 100 && count("holds") > 20 && count("cuts") >= 2);
 }

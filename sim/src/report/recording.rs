@@ -352,7 +352,7 @@ impl Recording {
         let mut next = BTreeMap::new();
         for (key, held) in records {
             let place = self.key(key);
-            let versions: Vec<usize> = versions(held).iter().map(|version| self.version(version)).collect();
+            let versions: Vec<usize> = held.iter().map(|version| self.version(version)).collect();
             next.insert(place, versions);
         }
         let last = std::mem::take(&mut self.now[node].holds);
@@ -466,10 +466,6 @@ impl Recording {
         let last = powers.partition_point(|(since, _)| *since <= at);
         last > 0 && powers[last - 1].1
     }
-}
-
-fn versions(held: &Version) -> &[Version] {
-    std::slice::from_ref(held)
 }
 
 /// The beginning of a value, on one line.

@@ -39,7 +39,8 @@ fn values(recording: &Recording, node: usize, key: &str) -> Vec<String> {
     let held = recording.held.iter().filter(|held| held.node == node && held.key == key);
     let shown = held.map(|held| {
         let shown = held.versions.iter().map(|version| &recording.versions[*version]);
-        let shown = shown.map(|version| if version.is_tombstone { "deleted" } else { version.value.as_str() });
+        let shown =
+            shown.map(|version| if version.is_tombstone { "deleted" } else { version.value.as_str() });
         shown.collect::<Vec<_>>().join(" ")
     });
     shown.collect()
@@ -94,7 +95,12 @@ fn it_knows_what_clients_asked_and_what_they_heard() {
 
     assert_eq!(
         asks,
-        [("put", "red", Some(200)), ("put", "blue", Some(200)), ("delete", "", Some(200)), ("put", "round", Some(200))]
+        [
+            ("put", "red", Some(200)),
+            ("put", "blue", Some(200)),
+            ("delete", "", Some(200)),
+            ("put", "round", Some(200))
+        ]
     );
 }
 

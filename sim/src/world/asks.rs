@@ -31,7 +31,9 @@ pub fn delete(key: Key, options: &WriteOptions) -> Request {
 /// The HTTP status that the API gives for a reply.
 pub fn status(reply: &Reply) -> u16 {
     match reply {
-        Reply::Written { .. } | Reply::Members(_) | Reply::Status(_) | Reply::Done => 200,
+        Reply::Written { .. } | Reply::Members(_) | Reply::Status(_) | Reply::Imported(_) | Reply::Done => {
+            200
+        }
         Reply::Value(Some(_)) => 200,
         Reply::Value(None) => 404,
         Reply::Refused(refusal) => match refusal {
