@@ -41,6 +41,8 @@ pub struct Run {
     pub json: bool,
     /// Tell the verdict only.
     pub quiet: bool,
+    /// Whether to make a failure small: nothing said, a sweep does and a single run does not.
+    pub shrink: Option<bool>,
 }
 
 /// Which seeds to run.
@@ -68,6 +70,11 @@ impl Run {
         }
     }
 
+    /// Whether the first failure is made small.
+    pub fn shrinks(&self) -> bool {
+        self.shrink.unwrap_or(self.is_sweep())
+    }
+
     /// Whether this is a sweep: a bar and a summary instead of one line per event.
     pub fn is_sweep(&self) -> bool {
         matches!(self.seeds, Seeds::Many(_))
@@ -82,7 +89,7 @@ impl Run {
 /// Words with a value behind `=`.
 const KEYS: [&str; 6] = ["seed", "seeds", "scenario", "world", "until", "mutant"];
 /// Words that stand alone.
-const FLAGS: [&str; 3] = ["json", "quiet", "help"];
+const FLAGS: [&str; 5] = ["json", "quiet", "shrink", "no-shrink", "help"];
 
 /// Reads the words behind the program's name.
 ///
@@ -115,6 +122,8 @@ pub fn parse<I: IntoIterator<Item = String>>(words: I) -> Result<Command, String
             ("scenario" | "scenarios", None) if help.is_some() => help = Some(Command::HelpScenario),
             ("json", None) => run.json = true,
             ("quiet", None) => run.quiet = true,
+            ("shrink", None) => run.shrink = Some(true),
+            ("no-shrink", None) => run.shrink = Some(false),
             (key, None) => return Err(stray(key)),
             (flag, Some(value)) if FLAGS.contains(&flag) => {
                 return Err(format!("'{flag}' takes no value, found '{flag}={value}'"));
@@ -122,6 +131,9 @@ pub fn parse<I: IntoIterator<Item = String>>(words: I) -> Result<Command, String
             (key, Some(value)) => set(&mut run, key, value)?,
         }
         given.push(key);
+    }
+    if given.iter().any(|key| key == "shrink") && given.iter().any(|key| key == "no-shrink") {
+        return Err("found both 'shrink' and 'no-shrink', expected one of them".to_owned());
     }
     if given.iter().any(|key| key == "seed") && run.is_sweep() {
         return Err("found both 'seed' and 'seeds', expected one of them".to_owned());
@@ -232,6 +244,7 @@ Lives the life of a cluster and judges it. The same seed gives the same life.
   just sim seed=7 scenario=rejoin_stale    a story from scenarios/, by name or path
   just sim seeds=0..1000                   a sweep: every seed from 0 to 999
   just sim seeds=0..50 scenario=smoke      a story with many dice
+  just sim seed=7 shrink                   a life, and if it fails the smallest story that fails likewise
 
 Words, in any order, also as --word value or --word=value:
 
@@ -244,6 +257,8 @@ Words, in any order, also as --word value or --word=value:
   until=31s          stop there and print the states, without a verdict
   json               tell it in JSON
   quiet              tell the verdict only
+  shrink, no-shrink  whether a failure is made small, in a minute at most: a sweep does so with its first one, a
+                     single run only when told to. The small story is left beside the run as shrunk.yaml
   help               this; 'help scenario' shows the steps and checks of scenarios
 
 Exit: 0 passed, 1 a promise was broken, 2 it could not run.

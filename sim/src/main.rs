@@ -12,7 +12,7 @@ use reknit_sim::report::{self, Ladder};
 use reknit_sim::run::{self, Options, Verdict};
 use reknit_sim::scenario::Scenario;
 use reknit_sim::scenario::parse::load;
-use reknit_sim::sweep;
+use reknit_sim::{shrink, sweep};
 
 const BROKEN: u8 = 1;
 const COULD_NOT_RUN: u8 = 2;
@@ -64,7 +64,25 @@ fn live_one(asked: &Run, story: Option<&Scenario>, of_seed: sweep::Stories<'_>) 
     } else {
         say(&format!("{}\n", report::verdict(&outcome)))?;
     }
+    if let Some(violation) = outcome.violations.first().filter(|_| asked.shrinks()) {
+        make_small(asked, &scenario, seed, &violation.signature())?;
+    }
     Ok(exit(outcome.verdict != Verdict::Failed))
+}
+
+/// Tells the smallest story that fails likewise; beside JSON, where only one thing can be told, on the other stream.
+fn make_small(asked: &Run, scenario: &Scenario, seed: u64, signature: &str) -> Result<()> {
+    let shrunk = shrink::shrink(scenario, seed, asked.world(), signature, shrink::TIME_MAX)?;
+    let text = match shrunk {
+        Some(shrunk) => shrunk.leave(&run::files_of(&scenario.name, asked.world(), seed))?,
+        None => format!("the failure {signature} did not show again, so it was not made small"),
+    };
+    if asked.json {
+        eprintln!("{text}");
+    } else {
+        say(&format!("{text}\n"))?;
+    }
+    Ok(())
 }
 
 fn live_many(asked: &Run, of_seed: sweep::Stories<'_>) -> Result<ExitCode> {
@@ -79,6 +97,9 @@ fn live_many(asked: &Run, of_seed: sweep::Stories<'_>) -> Result<ExitCode> {
     } else {
         say(&format!("{}\n", if asked.quiet { swept.verdict() } else { swept.text() }))?;
         eprintln!("{}", swept.speed());
+    }
+    if let Some(failure) = swept.failures.first().filter(|_| asked.shrinks()) {
+        make_small(asked, &of_seed(failure.seeds[0]), failure.seeds[0], &failure.signature)?;
     }
     Ok(exit(swept.failed == 0))
 }
