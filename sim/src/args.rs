@@ -22,6 +22,10 @@ pub enum Command {
     HelpScenario,
     /// Live one or more lives.
     Run(Run),
+    /// Hunt known bugs: these, or all of them.
+    Mutants(Vec<&'static str>),
+    /// Live seeds until one fails, for the hunt that waits.
+    Hunt(Run),
 }
 
 /// Which lives to live, and how to tell about them.
@@ -97,9 +101,12 @@ const FLAGS: [&str; 5] = ["json", "quiet", "shrink", "no-shrink", "help"];
 /// What was found and what was expected; the caller exits with 2.
 pub fn parse<I: IntoIterator<Item = String>>(words: I) -> Result<Command, String> {
     let mut words = words.into_iter().peekable();
+    if words.next_if(|word| word == "mutants").is_some() {
+        return Ok(Command::Mutants(words.map(|word| mutant(&word)).collect::<Result<_, _>>()?));
+    }
     let mut run = Run::default();
     let mut given: Vec<String> = Vec::new();
-    let mut help = None;
+    let (mut help, mut hunts) = (None, false);
     while let Some(word) = words.next() {
         let dashed = word.starts_with("--");
         let bare = word.strip_prefix("--").unwrap_or(&word);
@@ -124,6 +131,8 @@ pub fn parse<I: IntoIterator<Item = String>>(words: I) -> Result<Command, String
             ("quiet", None) => run.quiet = true,
             ("shrink", None) => run.shrink = Some(true),
             ("no-shrink", None) => run.shrink = Some(false),
+            // Between two processes of `sim mutants` only.
+            ("hunt", None) => hunts = true,
             (key, None) => return Err(stray(key)),
             (flag, Some(value)) if FLAGS.contains(&flag) => {
                 return Err(format!("'{flag}' takes no value, found '{flag}={value}'"));
@@ -138,7 +147,11 @@ pub fn parse<I: IntoIterator<Item = String>>(words: I) -> Result<Command, String
     if given.iter().any(|key| key == "seed") && run.is_sweep() {
         return Err("found both 'seed' and 'seeds', expected one of them".to_owned());
     }
-    Ok(help.unwrap_or(Command::Run(run)))
+    Ok(match help {
+        Some(help) => help,
+        None if hunts => Command::Hunt(run),
+        None => Command::Run(run),
+    })
 }
 
 fn set(run: &mut Run, key: &str, value: String) -> Result<(), String> {
@@ -207,8 +220,8 @@ fn world(text: &str) -> Result<World, String> {
 }
 
 fn mutant(text: &str) -> Result<&'static str, String> {
-    let known = || reknit::mutants::ALL.iter().map(|(id, _)| *id);
-    let found = known().find(|id| *id == text);
+    let known = || reknit::mutants::ALL.iter().map(|mutant| mutant.id);
+    let found = reknit::mutants::find(text).map(|mutant| mutant.id);
     found.ok_or_else(|| match closest(text, known()) {
         Some(near) => format!("unknown mutant '{text}', did you mean '{near}'?"),
         None => format!("unknown mutant '{text}', {}", instead(text, known())),
@@ -217,8 +230,7 @@ fn mutant(text: &str) -> Result<&'static str, String> {
 
 /// What `sim help` shows.
 pub fn help() -> String {
-    let mutants =
-        reknit::mutants::ALL.iter().map(|(id, what)| format!("                     {id}: {what}\n"));
+    let mutants = reknit::mutants::ALL.iter().map(|mutant| format!("{:>19}  {}\n", mutant.id, mutant.what));
     let mutants: String = mutants.collect();
     format!("{HELP}{mutants}")
 }
@@ -265,7 +277,8 @@ Exit: 0 passed, 1 a promise was broken, 2 it could not run.
 Every run of one seed leaves target/sim/SCENARIO-WORLD-SEED/ with summary.json, trace.jsonl and plan.yaml, which
 is itself a scenario.
 
-  mutant=ID          a known bug, in a build with --features mutants:
+  mutants [ID …]     hunts known bugs and prints the table, in a build with --features mutants: just mutants
+  mutant=ID          lives with one of them:
 ";
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ pub mod check;
 pub mod clocks;
 pub mod disks;
 pub mod ghost;
+pub mod kills;
 pub mod links;
 pub mod panics;
 pub mod plan;

@@ -12,7 +12,7 @@ use reknit_sim::report::{self, Ladder};
 use reknit_sim::run::{self, Options, Verdict};
 use reknit_sim::scenario::Scenario;
 use reknit_sim::scenario::parse::load;
-use reknit_sim::{shrink, sweep};
+use reknit_sim::{kills, shrink, sweep};
 
 const BROKEN: u8 = 1;
 const COULD_NOT_RUN: u8 = 2;
@@ -22,6 +22,8 @@ fn main() -> ExitCode {
         Ok(Command::Help) => say(&args::help()),
         Ok(Command::HelpScenario) => say(&args::help_scenario()),
         Ok(Command::Run(run)) => live(&run),
+        Ok(Command::Mutants(ids)) => hunt_all(&ids),
+        Ok(Command::Hunt(run)) => hunt(&run),
         Err(text) => Err(anyhow::Error::msg(text)),
     };
     done.unwrap_or_else(|error| {
@@ -102,6 +104,24 @@ fn live_many(asked: &Run, of_seed: sweep::Stories<'_>) -> Result<ExitCode> {
         make_small(asked, &of_seed(failure.seeds[0]), failure.seeds[0], &failure.signature)?;
     }
     Ok(exit(swept.failed == 0))
+}
+
+/// Hunts known bugs, each in a process of its own.
+fn hunt_all(ids: &[&'static str]) -> Result<ExitCode> {
+    if !cfg!(feature = "mutants") {
+        bail!("this build has no mutants; with them it is: just mutants");
+    }
+    let (table, is_good) = kills::table(ids, |line| eprintln!("{line}"))?;
+    say(&table)?;
+    Ok(exit(is_good))
+}
+
+fn hunt(asked: &Run) -> Result<ExitCode> {
+    if let Some(id) = asked.mutant {
+        choose(id)?;
+    }
+    let kill = kills::hunt(asked.seeds(None).end)?;
+    say(&serde_json::to_string(&kill)?)
 }
 
 #[cfg(feature = "mutants")]

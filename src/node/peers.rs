@@ -6,9 +6,10 @@ use rand::Rng;
 
 use super::Node;
 use crate::model::{Entry, NodeId, Now, Origin};
-use crate::protocol::Message;
+use crate::mutants;
 use crate::protocol::replica::Merged;
-use crate::storage::{Storage, StorageError};
+use crate::protocol::{DotSet, Message};
+use crate::storage::{Batch, Storage, StorageError, Table, rows};
 
 impl<S: Storage> Node<S> {
     pub(super) fn on_message(
@@ -51,6 +52,9 @@ impl<S: Storage> Node<S> {
             Message::Pull { session, seen, credit } => {
                 // What the peer has covered it has durably, however it came by it.
                 self.confirmations.on_durable(from, &seen, &mut self.out);
+                if mutants::is_on("absence-deletes") {
+                    self.remove_what_lacks(&seen)?;
+                }
                 let (store, own) = (&self.store, self.replica.seen());
                 let place = (from, session, self.dice.next_u32());
                 self.serves.on_pull(store, own, place, seen, credit, &mut self.out)?;
@@ -76,6 +80,18 @@ impl<S: Storage> Node<S> {
         Ok(())
     }
 
+    /// For `absence-deletes`.
+    fn remove_what_lacks(&mut self, seen: &DotSet) -> Result<(), StorageError> {
+        let all = (std::ops::Bound::Unbounded, std::ops::Bound::Unbounded);
+        let mut batch = Batch::default();
+        for (key, record) in rows::records(&self.store, all, usize::MAX, false)? {
+            if record.version().is_some_and(|version| !seen.contains(version.dot)) {
+                batch.remove(Table::Records, key.as_bytes());
+            }
+        }
+        self.store.apply(batch)
+    }
+
     fn on_digest(&mut self, now: Now, from: &NodeId, digest: u64) {
         if self.membership.takes_data_from(from) {
             let own = self.replica.seen_digest();
@@ -94,6 +110,13 @@ impl<S: Storage> Node<S> {
                 Merged::Known => self.out.count("entries_known", 1),
                 Merged::Malformed => self.out.count("entries_malformed", 1),
             }
+        }
+        if mutants::is_on("push-jumps") {
+            let mut jumped = DotSet::default();
+            entries
+                .iter()
+                .for_each(|entry| jumped.insert_run(entry.version.dot.origin, 1, entry.version.dot.seq));
+            self.replica.cover(&jumped);
         }
         let seen = self.replica.seen();
         let durable = entries.iter().map(|entry| entry.version.dot).filter(|dot| seen.contains(*dot));

@@ -17,7 +17,7 @@ use super::seen::DotSet;
 use super::timing::Timing;
 use crate::model::{Entry, Instant, NodeId, Now, Origin};
 use crate::mutants;
-use crate::storage::{Storage, StorageError};
+use crate::storage::{Batch, Storage, StorageError, rows};
 
 /// Most streams that a node takes at once. More would only bring the same entries several times.
 pub const PULLS_MAX: usize = 2;
@@ -157,7 +157,9 @@ impl Pulls {
         pull.digest = None;
         pull.in_step = false;
         pull.hole = None;
-        pull.failures = 0;
+        if !mutants::is_on("gives-up") {
+            pull.failures = 0;
+        }
         pull.retry_at = None;
         if pull.is_running() {
             // The other end of this stream is another life of the peer, which does not know of it.
@@ -211,6 +213,11 @@ impl Pulls {
         };
         pull.heard(now, silence_max);
         for entry in entries {
+            if mutants::is_on("step-overwrites") {
+                let mut batch = Batch::default();
+                rows::put_record(&mut batch, entry, None);
+                store.apply(batch)?;
+            }
             match replica.merge(now, store, entry)? {
                 Merged::Won | Merged::Lost => {
                     pull.moved += 1;
@@ -400,7 +407,8 @@ impl Pulls {
             }
             let hole = pull.hole.take();
             let is_filled = hole.is_some_and(|origin| !replica.seen().has_hole(origin));
-            if is_filled || pull.digest == Some(own) || mutants::is_on("no-pull") {
+            let is_mutant = mutants::is_on("no-pull") || mutants::is_on("gives-up") && pull.failures > 0;
+            if is_filled || pull.digest == Some(own) || is_mutant {
                 pull.look_at = None;
                 pull.retry_at = None;
                 continue;

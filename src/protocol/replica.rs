@@ -56,6 +56,9 @@ pub struct Replica {
     digest: Option<u64>,
     clock: Hlc,
     origin: Option<Origin>,
+    /// For `tie-by-view`: whether some member is not alive.
+    #[cfg(feature = "mutants")]
+    pub is_partial: bool,
 }
 
 impl Replica {
@@ -79,8 +82,20 @@ impl Replica {
             }
         }
         let clock = Hlc::new(identity.high_water, drift_max, now);
-        let origin = mutants::is_on("dot-reuse").then(|| seen.origins().next()).flatten();
-        Ok(Replica { seen, unsaved: BTreeSet::new(), digest: None, clock, origin })
+        let mut origin = mutants::is_on("dot-reuse").then(|| seen.origins().next()).flatten();
+        if mutants::is_on("origin-fixed") {
+            let name = identity.id.as_str().bytes();
+            origin = Some(Origin(name.fold(17, |sum, byte| sum * 31 + u64::from(byte))));
+        }
+        Ok(Replica {
+            seen,
+            unsaved: BTreeSet::new(),
+            digest: None,
+            clock,
+            origin,
+            #[cfg(feature = "mutants")]
+            is_partial: false,
+        })
     }
 
     /// Writes a client's change over `current`, the key's record. `dice` draws the origin before the first write.
@@ -98,7 +113,12 @@ impl Replica {
     ) -> Result<Entry, StorageError> {
         let replaced = if let Record::Version(version) = current { Some(version) } else { None };
         let floor = replaced.map_or(Stamp::default(), |version| version.stamp);
-        let stamp = self.clock.issue(now, floor);
+        let stamp = match change {
+            Change::Tombstone if mutants::is_on("delete-early") => {
+                Stamp { millis: now.wall.0.min(Stamp::MILLIS_MAX), counter: 0 }
+            }
+            Change::Tombstone | Change::Value { .. } => self.clock.issue(now, floor),
+        };
         let dot = self.next_dot(dice);
         let version = match change {
             Change::Value { value, content_type, ttl } => Version {
@@ -157,17 +177,34 @@ impl Replica {
             self.clock.observe(entry.version.stamp, now);
         }
         self.mark(entry.version.dot);
-        let wins = current.as_ref().is_none_or(|current| {
-            order::beats(&entry.version, current)
-                || mutants::is_on("tie-incoming") && entry.version.stamp == current.stamp
-        });
+        let wins = current.as_ref().is_none_or(|current| self.beats(&entry.version, current));
         if !wins {
             return Ok(Merged::Lost);
         }
         let mut batch = Batch::default();
+        #[cfg(feature = "mutants")]
+        let entry = &rearmed(now, entry);
         rows::put_record(&mut batch, entry, current.map(|version| version.dot));
         store.apply(batch)?;
         Ok(Merged::Won)
+    }
+
+    fn beats(&self, new: &Version, old: &Version) -> bool {
+        let is_tie = new.stamp == old.stamp;
+        let are_values = !new.tombstone && !old.tombstone;
+        if mutants::is_on("tie-incoming") && is_tie
+            || mutants::is_on("tie-delete") && is_tie && new.tombstone != old.tombstone
+        {
+            return true;
+        }
+        if mutants::is_on("tie-keeps") && is_tie && are_values {
+            return false;
+        }
+        #[cfg(feature = "mutants")]
+        if self.is_partial && is_tie && are_values && new.author_joined != old.author_joined {
+            return new.author_joined > old.author_joined;
+        }
+        order::beats(new, old)
     }
 
     /// Marks what a peer had covered, once every record of its pass is here.
@@ -193,7 +230,8 @@ impl Replica {
 
     /// Digest of `seen`.
     pub fn seen_digest(&mut self) -> u64 {
-        *self.digest.get_or_insert_with(|| self.seen.digest())
+        let own = if mutants::is_on("digest-own") { self.origin.map_or(0, |origin| origin.0) } else { 0 };
+        *self.digest.get_or_insert_with(|| self.seen.digest() ^ own)
     }
 
     /// Counts a merged entry whose stamp is too far ahead to move the clock.
@@ -226,8 +264,21 @@ impl Replica {
     fn mark(&mut self, dot: Dot) {
         self.seen.insert(dot);
         self.unsaved.insert(dot.origin);
-        self.digest = None;
+        if !mutants::is_on("digest-stale") {
+            self.digest = None;
+        }
     }
+}
+
+/// For `ttl-rearmed`.
+#[cfg(feature = "mutants")]
+fn rearmed(now: Now, entry: &Entry) -> Entry {
+    let mut entry = entry.clone();
+    if let Some(deadline) = entry.version.expires_at.filter(|_| mutants::is_on("ttl-rearmed")) {
+        let ttl = Duration::from_millis(deadline.0.saturating_sub(entry.version.stamp.millis));
+        entry.version.expires_at = Some(now.wall.after(ttl));
+    }
+    entry
 }
 
 fn is_well_formed(version: &Version) -> bool {

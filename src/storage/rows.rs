@@ -12,6 +12,7 @@ use super::{Batch, Read, StorageError, Table};
 use crate::model::{
     Address, Dot, Entry, Key, Member, MemberState, Mode, NodeId, Origin, Stamp, Version, WallTime,
 };
+use crate::mutants;
 
 /// What is stored under a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,11 +73,13 @@ pub fn records(
 
 /// Adds to `batch` what makes `entry` the record of its key in place of `replaced`.
 pub fn put_record(batch: &mut Batch, entry: &Entry, replaced: Option<Dot>) {
-    if let Some(dot) = replaced {
+    if let Some(dot) = replaced.filter(|_| !mutants::is_on("index-leak")) {
         batch.remove(Table::Dots, encode_dot(dot));
     }
     batch.put(Table::Records, entry.key.as_bytes(), encode_record(&entry.key, &entry.version));
-    batch.put(Table::Dots, encode_dot(entry.version.dot), entry.key.as_bytes());
+    if !(entry.version.tombstone && mutants::is_on("tombstone-unlogged")) {
+        batch.put(Table::Dots, encode_dot(entry.version.dot), entry.key.as_bytes());
+    }
 }
 
 /// A record's bytes: format, checksum, then the version's header, media type and value.
@@ -117,7 +120,8 @@ pub fn encode_record(key: &Key, version: &Version) -> Vec<u8> {
 
 /// Reads what [`encode_record`] wrote; anything else is [`Record::Rotten`].
 pub fn decode_record(key: &Key, bytes: Bytes) -> Record {
-    decode_version(key, &bytes).map_or(Record::Rotten, Record::Version)
+    let rotten = if mutants::is_on("rot-is-absence") { Record::Absent } else { Record::Rotten };
+    decode_version(key, &bytes).map_or(rotten, Record::Version)
 }
 
 fn decode_version(key: &Key, bytes: &Bytes) -> Option<Version> {
