@@ -12,6 +12,7 @@ use reknit_sim::report::{self, Ladder};
 use reknit_sim::run::{self, Options, Verdict};
 use reknit_sim::scenario::Scenario;
 use reknit_sim::scenario::parse::load;
+use reknit_sim::scenario::schema::schema;
 use reknit_sim::{kills, shrink, sweep};
 
 const BROKEN: u8 = 1;
@@ -21,6 +22,7 @@ fn main() -> ExitCode {
     let done = match args::parse(std::env::args().skip(1)) {
         Ok(Command::Help) => say(&args::help()),
         Ok(Command::HelpScenario) => say(&args::help_scenario()),
+        Ok(Command::Schema) => say(&schema()),
         Ok(Command::Run(run)) => live(&run),
         Ok(Command::Mutants(ids)) => hunt_all(&ids),
         Ok(Command::Hunt(run)) => hunt(&run),

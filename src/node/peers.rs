@@ -85,7 +85,7 @@ impl<S: Storage> Node<S> {
         let all = (std::ops::Bound::Unbounded, std::ops::Bound::Unbounded);
         let mut batch = Batch::default();
         for (key, record) in rows::records(&self.store, all, usize::MAX, false)? {
-            if record.version().is_some_and(|version| !seen.contains(version.dot)) {
+            if record.versions().iter().any(|version| !seen.contains(version.dot)) {
                 batch.remove(Table::Records, key.as_bytes());
             }
         }

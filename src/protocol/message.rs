@@ -2,8 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::seen::DotSet;
-use crate::model::{Entry, Member};
+use crate::model::{DotSet, Entry, Member};
 
 /// One message from one node to another. The order of the variants is part of the wire format.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]

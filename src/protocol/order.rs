@@ -17,6 +17,11 @@ pub fn compare(a: &Version, b: &Version) -> Ordering {
         .then_with(|| if a == b { Ordering::Equal } else { content_hash(a).cmp(&content_hash(b)) })
 }
 
+/// The version that beats all others of a row.
+pub fn greatest(versions: &[Version]) -> Option<&Version> {
+    versions.iter().max_by(|a, b| compare(a, b))
+}
+
 /// Whether `new` takes the place of `old`.
 pub fn beats(new: &Version, old: &Version) -> bool {
     compare(new, old) == Ordering::Greater

@@ -13,9 +13,8 @@ use super::membership::Membership;
 use super::message::Message;
 use super::outbox::{Level, Outbox};
 use super::replica::{Merged, Replica};
-use super::seen::DotSet;
 use super::timing::Timing;
-use crate::model::{Entry, Instant, NodeId, Now, Origin};
+use crate::model::{DotSet, Entry, Instant, NodeId, Now, Origin, Row};
 use crate::mutants;
 use crate::storage::{Batch, Storage, StorageError, rows};
 
@@ -215,7 +214,7 @@ impl Pulls {
         for entry in entries {
             if mutants::is_on("step-overwrites") {
                 let mut batch = Batch::default();
-                rows::put_record(&mut batch, entry, None);
+                rows::put_row(&mut batch, &entry.key, &Row::one(entry.version.clone()), &[]);
                 store.apply(batch)?;
             }
             match replica.merge(now, store, entry)? {

@@ -12,8 +12,7 @@ use rand::Rng;
 use super::hlc::Hlc;
 use super::order;
 use super::outbox::Outbox;
-use super::seen::DotSet;
-use crate::model::{Dot, Entry, Key, Now, Origin, Stamp, Version, WallTime};
+use crate::model::{Dot, DotSet, Entry, Key, Now, Origin, Row, Stamp, Version, WallTime};
 use crate::mutants;
 use crate::storage::rows::{self, Identity, Record};
 use crate::storage::{Batch, Read, Storage, StorageError};
@@ -111,8 +110,8 @@ impl Replica {
         (key, current): (Key, &Record),
         change: Change,
     ) -> Result<Entry, StorageError> {
-        let replaced = if let Record::Version(version) = current { Some(version) } else { None };
-        let floor = replaced.map_or(Stamp::default(), |version| version.stamp);
+        let replaced = current.versions();
+        let floor = replaced.iter().map(|version| version.stamp).max().unwrap_or_default();
         let stamp = match change {
             Change::Tombstone if mutants::is_on("delete-early") => {
                 Stamp { millis: now.wall.0.min(Stamp::MILLIS_MAX), counter: 0 }
@@ -149,7 +148,7 @@ impl Replica {
         if entry.version.tombstone && mutants::is_on("delete-removes") {
             batch.remove(crate::storage::Table::Records, entry.key.as_bytes());
         } else {
-            rows::put_record(&mut batch, &entry, replaced.map(|version| version.dot));
+            rows::put_row(&mut batch, &entry.key, &Row::one(entry.version.clone()), replaced);
         }
         store.apply(batch)?;
         self.mark(dot);
@@ -172,19 +171,20 @@ impl Replica {
         if self.seen.contains(entry.version.dot) {
             return Ok(Merged::Known);
         }
-        let current = rows::record(store, &entry.key)?.version();
+        let current = rows::record(store, &entry.key)?;
         if !mutants::is_on("clock-unseen") {
             self.clock.observe(entry.version.stamp, now);
         }
         self.mark(entry.version.dot);
-        let wins = current.as_ref().is_none_or(|current| self.beats(&entry.version, current));
+        let wins =
+            order::greatest(current.versions()).is_none_or(|current| self.beats(&entry.version, current));
         if !wins {
             return Ok(Merged::Lost);
         }
         let mut batch = Batch::default();
         #[cfg(feature = "mutants")]
         let entry = &rearmed(now, entry);
-        rows::put_record(&mut batch, entry, current.map(|version| version.dot));
+        rows::put_row(&mut batch, &entry.key, &Row::one(entry.version.clone()), current.versions());
         store.apply(batch)?;
         Ok(Merged::Won)
     }

@@ -8,6 +8,7 @@ pub mod figures;
 pub mod help;
 pub mod line;
 pub mod parse;
+pub mod schema;
 pub mod stage;
 pub mod tree;
 pub mod verbs;

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use reknit::model::Key;
+use reknit::model::{Key, Version};
 use reknit::storage::rows;
 use xxhash_rust::xxh3::Xxh3Default;
 
@@ -260,8 +260,8 @@ impl Stage {
 
     fn count(&mut self, at: Duration, node: usize, records: &Dump, (prefix, is): (&[u8], usize)) {
         let wall = self.now(node, at).wall;
-        let is_counted = |(key, version): &(&Key, &reknit::model::Version)| {
-            key.as_bytes().starts_with(prefix) && version.is_live_at(wall.0)
+        let is_counted = |(key, versions): &(&Key, &Vec<Version>)| {
+            key.as_bytes().starts_with(prefix) && versions.iter().any(|version| version.is_live_at(wall.0))
         };
         let found = records.iter().filter(is_counted).count();
         if found != is {
@@ -274,9 +274,11 @@ impl Stage {
 
 fn digest(records: &Dump) -> u64 {
     let mut hasher = Xxh3Default::new();
-    for (key, version) in records {
+    for (key, versions) in records {
         hasher.update(key.as_bytes());
-        hasher.update(&rows::encode_record(key, version));
+        for version in versions {
+            hasher.update(&rows::encode_record(key, version));
+        }
     }
     hasher.digest()
 }
