@@ -86,6 +86,11 @@ pub const ALL: &[Mutant] = &[
     middling("pong-pongs", "an answer to a probe is answered again"),
     middling("down-unprobed", "a member that is down is not probed any more"),
     easy("ack-counts-messages", "an acknowledgement counts each time it arrives"),
+    easy("vote-on-rulings", "a ruling collides with what it has beaten, and is voted on again"),
+    easy(
+        "vote-in-place",
+        "a ruling is the confirmed version with another number of votes, not a version of its own",
+    ),
 ];
 
 #[cfg(feature = "mutants")]

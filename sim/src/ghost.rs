@@ -19,7 +19,7 @@ use reknit::protocol::Message;
 use crate::check::clock::{self, ClockBounds};
 use crate::check::facts::{Facts, Floor, KeyNo, NodeNo, VersionFacts, VersionNo, Want, Written};
 use crate::check::ord::{self, Rank};
-use crate::check::{Dump, Phase, Site, Violation, conv, dot, dur, nores};
+use crate::check::{Dump, Phase, Site, Violation, conv, dot, dur, nores, vote};
 use sometimes::{Sometimes, Tally};
 
 /// Names one client operation of a run.
@@ -177,7 +177,9 @@ impl Ghost {
             | Message::Ping { .. }
             | Message::Pong { .. }
             | Message::StepDone { .. }
-            | Message::Refuse { .. } => {}
+            | Message::Refuse { .. }
+            | Message::Answer { .. } => {}
+            Message::Ask { .. } => self.tally.add(Sometimes::Asked),
         }
     }
 
@@ -250,6 +252,9 @@ impl Ghost {
             }
         }
         for key in self.facts.key_numbers() {
+            if let Some(text) = vote::judge(&self.facts, key) {
+                self.report_cluster("VOTE", at, site, key, text);
+            }
             let floor = self.facts.floor_of_all(&nodes, key);
             for (&node, found) in nodes.iter().zip(&found) {
                 let found = found.get(&key).and_then(|versions| self.facts.greatest(versions));

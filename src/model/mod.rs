@@ -4,6 +4,7 @@
 pub mod dots;
 pub mod key;
 pub mod member;
+pub mod policy;
 pub mod request;
 pub mod row;
 pub mod time;
@@ -12,6 +13,7 @@ pub mod version;
 pub use dots::DotSet;
 pub use key::{Key, KeyError};
 pub use member::{Address, Member, MemberState, Mode, NodeId};
+pub use policy::{Policies, Policy, Strategy};
 pub use request::{Ack, Condition, MemberView, PeerStatus, Refusal, Reply, Request, RequestId, Status};
 pub use row::Row;
 pub use time::{Instant, Now, WallTime};

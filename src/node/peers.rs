@@ -72,6 +72,11 @@ impl<S: Storage> Node<S> {
                 let own = self.replica.seen();
                 self.serves.on_step_done(&self.store, own, (from, session, step), &mut self.out)?;
             }
+            Message::Ask { poll, key, pair } => {
+                let store = (&self.store, self.replica.seen());
+                self.votes.on_ask(store, from, (poll, &key, pair), &mut self.out)?;
+            }
+            Message::Answer { poll, first } => self.votes.on_answer(from, poll, first, &mut self.out),
             Message::Refuse { reason } => {
                 self.membership.on_refused(from, &reason, &mut self.out);
                 self.pulls.on_refused(now, from, &mut self.dice, &mut self.out);

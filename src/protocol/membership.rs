@@ -148,6 +148,11 @@ impl Membership {
         self.in_states(&[MemberState::Alive, MemberState::Suspect])
     }
 
+    /// Members alive, in id order, without this node.
+    pub fn healthy(&self) -> Vec<NodeId> {
+        self.in_states(&[MemberState::Alive])
+    }
+
     /// Members that count: alive, suspect or down, self included.
     pub fn count(&self) -> usize {
         self.in_states(&[MemberState::Alive, MemberState::Suspect, MemberState::Down]).len() + 1

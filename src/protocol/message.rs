@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{DotSet, Entry, Member};
+use crate::model::{Dot, DotSet, Entry, Key, Member};
 
 /// One message from one node to another. The order of the variants is part of the wire format.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -85,5 +85,21 @@ pub enum Message {
     Refuse {
         /// For the receiver's log.
         reason: String,
+    },
+    /// Which of these two versions of a key did you hold first?
+    Ask {
+        /// Drawn by the asker; comes back in the answer.
+        poll: u64,
+        /// Whose versions.
+        key: Key,
+        /// The winner of the order, then the loser.
+        pair: [Dot; 2],
+    },
+    /// That one, or I cannot tell.
+    Answer {
+        /// From the question.
+        poll: u64,
+        /// One of the pair; nothing from who does not remember.
+        first: Option<Dot>,
     },
 }

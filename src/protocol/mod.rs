@@ -1,6 +1,7 @@
 //! The parts of the protocol, each a law or a machine of its own: pure, and ignorant of the world outside.
 
 pub mod confirm;
+pub mod history;
 pub mod hlc;
 pub mod membership;
 pub mod message;
@@ -12,6 +13,7 @@ pub mod replica;
 pub mod serve;
 pub mod summary;
 pub mod timing;
+pub mod vote;
 pub mod wire;
 
 pub use crate::model::DotSet;

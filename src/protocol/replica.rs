@@ -12,6 +12,7 @@ use rand::Rng;
 use super::hlc::Hlc;
 use super::order;
 use super::outbox::Outbox;
+use super::vote::{Collision, Verdict};
 use crate::model::{Dot, DotSet, Entry, Key, Now, Origin, Row, Stamp, Version, WallTime};
 use crate::mutants;
 use crate::storage::rows::{self, Identity, Record};
@@ -58,6 +59,8 @@ pub struct Replica {
     /// For `tie-by-view`: whether some member is not alive.
     #[cfg(feature = "mutants")]
     pub is_partial: bool,
+    /// Timestamp collisions of this turn.
+    collisions: Vec<Collision>,
 }
 
 impl Replica {
@@ -94,6 +97,7 @@ impl Replica {
             origin,
             #[cfg(feature = "mutants")]
             is_partial: false,
+            collisions: Vec::new(),
         })
     }
 
@@ -176,8 +180,12 @@ impl Replica {
             self.clock.observe(entry.version.stamp, now);
         }
         self.mark(entry.version.dot);
-        let wins =
-            order::greatest(current.versions()).is_none_or(|current| self.beats(&entry.version, current));
+        let held = order::greatest(current.versions());
+        if let Some(held) = held.filter(|held| order::collide(held, &entry.version)) {
+            let (key, came) = (entry.key.clone(), entry.version.clone());
+            self.collisions.push(Collision { key, held: held.clone(), came });
+        }
+        let wins = held.is_none_or(|current| self.beats(&entry.version, current));
         if !wins {
             return Ok(Merged::Lost);
         }
@@ -205,6 +213,40 @@ impl Replica {
             return new.author_joined > old.author_joined;
         }
         order::beats(new, old)
+    }
+
+    /// Writes what a vote found, unless the row is no longer one of the two that were voted on.
+    ///
+    /// # Errors
+    /// The disk is broken.
+    pub fn rule(
+        &mut self,
+        store: &mut impl Storage,
+        dice: &mut impl Rng,
+        verdict: Verdict,
+    ) -> Result<Option<Entry>, StorageError> {
+        let Verdict { key, pair, confirmed, votes } = verdict;
+        let current = rows::record(store, &key)?;
+        let is_open = order::greatest(current.versions()).is_some_and(|held| pair.contains(&held.dot));
+        if !is_open {
+            return Ok(None);
+        }
+        let mut dot = self.next_dot(dice);
+        if mutants::is_on("vote-in-place") {
+            dot = confirmed.dot;
+        }
+        let (ruling, confirms) = (votes.max(1), Some(confirmed.dot));
+        let entry = Entry { key, version: Version { dot, ruling, confirms, ..confirmed } };
+        let mut batch = Batch::default();
+        rows::put_row(&mut batch, &entry.key, &Row::one(entry.version.clone()), current.versions());
+        store.apply(batch)?;
+        self.mark(dot);
+        Ok(Some(entry))
+    }
+
+    /// The timestamp collisions that merges met since the last call.
+    pub fn take_collisions(&mut self) -> Vec<Collision> {
+        std::mem::take(&mut self.collisions)
     }
 
     /// Marks what a peer had covered, once every record of its pass is here.

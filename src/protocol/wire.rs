@@ -136,6 +136,8 @@ pub fn kind(message: &Message) -> u8 {
         Message::StepEnd { .. } => 8,
         Message::StepDone { .. } => 9,
         Message::Refuse { .. } => 10,
+        Message::Ask { .. } => 11,
+        Message::Answer { .. } => 12,
     }
 }
 
@@ -152,6 +154,8 @@ pub fn name(message: &Message) -> &'static str {
         Message::StepEnd { .. } => "step-end",
         Message::StepDone { .. } => "step-done",
         Message::Refuse { .. } => "refuse",
+        Message::Ask { .. } => "ask",
+        Message::Answer { .. } => "answer",
     }
 }
 

@@ -303,6 +303,12 @@ fn golden() -> Vec<Message> {
         Message::StepEnd { session: 4, step: 6, parts: 8, cover: Some(dots) },
         Message::StepDone { session: 4, step: 6 },
         Message::Refuse { reason: "no".into() },
+        Message::Ask {
+            poll: 7,
+            key: golden_entry().key,
+            pair: [golden_entry().version.dot, Dot { origin: Origin(0xb1), seq: 2 }],
+        },
+        Message::Answer { poll: 7, first: Some(Dot { origin: Origin(0xb1), seq: 2 }) },
     ]
 }
 
@@ -362,6 +368,13 @@ fn the_bytes_of_every_message_are_these() {
           00
         refuse
           524b4e54010001000aa4ea199b661a4ccc0900000002000000000000006e6f
+        ask
+          524b4e54010001000bca917a5f44cc2a010a0000000700000000000000090000
+          0000000000686f6d652f726f6f6da8a7a6a5a4a3a2a10900000000000000b100
+          0000000000000200000000000000
+        answer
+          524b4e54010001000cc4a488208452ad230b000000070000000000000001b100
+          0000000000000200000000000000
     "#]];
     expected.assert_eq(&text);
 }

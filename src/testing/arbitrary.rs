@@ -162,5 +162,7 @@ pub fn message() -> impl Strategy<Value = Message> {
         }),
         step().prop_map(|(session, step)| Message::StepDone { session, step }),
         "[a-z ]{0,20}".prop_map(|reason| Message::Refuse { reason }),
+        (0_u64..3, key(), [dot(), dot()]).prop_map(|(poll, key, pair)| Message::Ask { poll, key, pair }),
+        (0_u64..3, option::of(dot())).prop_map(|(poll, first)| Message::Answer { poll, first }),
     ]
 }

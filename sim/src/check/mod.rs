@@ -8,6 +8,7 @@
 //! | `NORES` | what a tombstone had replaced is alive again |
 //! | `NOINV` | a version that no client asked for under that key |
 //! | `DOT` | one dot names two writes |
+//! | `VOTE` | a collision was ruled on more often than its writers can have asked |
 //! | `HLC` | a write got a stamp that is not later than what its node held |
 //! | `TTL` | a value was served after its deadline |
 //! | `REPLY` | a request was answered twice, or with another request's kind of answer |
@@ -23,6 +24,7 @@ pub mod facts;
 pub mod noinv;
 pub mod nores;
 pub mod ord;
+pub mod vote;
 
 use std::collections::BTreeMap;
 use std::fmt;

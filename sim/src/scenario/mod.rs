@@ -17,6 +17,8 @@ pub mod write;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use reknit::node::settings::CollisionRule;
+
 /// A story, as parsed or as drawn.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Scenario {
@@ -63,6 +65,8 @@ pub struct NodeConfig {
     pub catchup_interval: Option<Duration>,
     /// `max_clock_drift`
     pub max_clock_drift: Option<Duration>,
+    /// `collision`
+    pub collision: Option<CollisionRule>,
     /// `stream_credit`: bytes of entries that may be under way on one stream, so that small ones need many steps.
     pub stream_credit: Option<u32>,
     /// `tombstone_grace`: read and kept for the collection of tombstones, which is not built yet.

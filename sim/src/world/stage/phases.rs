@@ -178,7 +178,11 @@ impl Stage {
     /// Long enough that whoever still has something to say would say it.
     fn while_watched(&self) -> Duration {
         let timing = &self.settings[0].timing;
-        let intervals = timing.sync_interval + timing.gossip_interval_max + timing.probe_interval * 5;
+        // A vote on what met last may still be asked for by the loser's writer, and then confirm something.
+        let intervals = timing.sync_interval
+            + timing.gossip_interval_max
+            + timing.probe_interval * 5
+            + timing.vote_max * 3;
         intervals.min(WATCH_MAX)
     }
 
