@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use rand::Rng;
 
-use super::chunks::Chunks;
+use super::chunks::{Chunks, Scrubbed};
 use super::hlc::Hlc;
 use super::order;
 use super::outbox::Outbox;
@@ -170,6 +170,49 @@ impl Replica {
             return Ok(Merged::Known);
         }
         let current = rows::record(store, &entry.key)?;
+        self.settle(now, store, entry, &current)
+    }
+
+    /// Merges an entry although its dot may have been seen: the row that held it may be lost. Only for what a peer
+    /// shows in a meeting, so that nothing comes back that was deleted and collected since.
+    ///
+    /// # Errors
+    /// The disk is broken.
+    pub fn repair(
+        &mut self,
+        now: Now,
+        store: &mut impl Storage,
+        entry: &Entry,
+    ) -> Result<Merged, StorageError> {
+        let version = &entry.version;
+        if !is_well_formed(version) {
+            return Ok(Merged::Malformed);
+        }
+        let current = rows::record(store, &entry.key)?;
+        let is_held = current.versions().contains(version);
+        if is_held || version.tombstone && self.collected.contains(version.dot) {
+            return Ok(Merged::Known);
+        }
+        if mutants::is_on("repair-overwrites") {
+            self.set_row(store, &entry.key, &Row::one(version.clone()), current.versions())?;
+            return Ok(Merged::Won);
+        }
+        let was_lost = self.seen.contains(version.dot);
+        let merged = self.settle(now, store, entry, &current)?;
+        if was_lost && merged == Merged::Won {
+            // The sums may speak of the lost row still, and would now do so twice.
+            self.chunks.recount(store, entry.key.as_bytes())?;
+        }
+        Ok(merged)
+    }
+
+    fn settle(
+        &mut self,
+        now: Now,
+        store: &mut impl Storage,
+        entry: &Entry,
+        current: &Record,
+    ) -> Result<Merged, StorageError> {
         if !current.is_sound() {
             self.quarantine(store, &entry.key)?;
         }
@@ -313,6 +356,15 @@ impl Replica {
             Which::Seen => &self.seen,
             Which::Collected => &self.collected,
         }
+    }
+
+    /// Looks at the rows of the chunk that begins at or before `start`, and counts it anew if they are not what they
+    /// are said to be.
+    ///
+    /// # Errors
+    /// The disk is broken.
+    pub fn scrub(&mut self, store: &impl Read, start: &[u8]) -> Result<Scrubbed, StorageError> {
+        self.chunks.scrub(store, start)
     }
 
     /// What the versions of each range of keys come down to.
