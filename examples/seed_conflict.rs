@@ -10,9 +10,9 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use reknit::model::{Dot, DotSet, Key, Origin, Row, Stamp, Version, WallTime};
+use reknit::model::{Dot, Key, Origin, Row, Stamp, Version, WallTime};
 use reknit::storage::engine::Engine;
-use reknit::storage::{Batch, Storage, rows};
+use reknit::storage::{Batch, Storage, Table, rows};
 
 /// The key that the directories disagree about.
 pub const KEY: &str = "conflict/color";
@@ -66,16 +66,13 @@ fn write(directory: &Path, version: Version) -> anyhow::Result<()> {
     let key = Key::from_path(KEY)?;
     std::fs::create_dir_all(directory)?;
     let mut store = Engine::open(directory)?;
-    let mut seen = DotSet::default();
-    for (origin, runs) in rows::seen(&store)? {
-        runs.iter().for_each(|(first, last)| seen.insert_run(origin, *first, *last));
-    }
+    let mut seen = rows::dot_set(&store, Table::Seen)?;
     let before = rows::record(&store, &key)?;
     let dot = version.dot;
     seen.insert(dot);
     let mut batch = Batch::default();
     rows::put_row(&mut batch, &key, &Row::one(version), before.versions());
-    rows::put_seen(&mut batch, dot.origin, seen.runs(dot.origin));
+    rows::put_runs(&mut batch, Table::Seen, dot.origin, seen.runs(dot.origin));
     store.apply(batch)?;
     store.persist()?;
     Ok(())

@@ -91,6 +91,10 @@ pub const ALL: &[Mutant] = &[
         "vote-in-place",
         "a ruling is the confirmed version with another number of votes, not a version of its own",
     ),
+    middling("stale-summary", "range summaries do not follow a record that is replaced"),
+    middling("session-silent", "a sync session names the rows that differ and sends none"),
+    middling("session-blind", "a node says of every store that it holds just the same"),
+    middling("repair-overwrites", "a repair replaces the record whatever it is"),
 ];
 
 #[cfg(feature = "mutants")]
