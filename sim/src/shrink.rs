@@ -67,11 +67,9 @@ pub fn shrink(
     let began = run::wall_clock();
     let mut start = scenario.clone();
     start.seed = Some(seed);
-    let mut runs = 0;
     // A run of the fast world takes a hundredth of the other's time.
     let worlds: &[World] = if world == World::Full { &[World::Fast, World::Full] } else { &[World::Fast] };
-    for &world in worlds {
-        runs += 1;
+    for (&world, runs) in worlds.iter().zip(1..) {
         let outcome = run::run(&start, seed, world, Options::default())?;
         let Some(violation) = broken(&outcome, signature) else { continue };
         let mut hunt = Hunt {
@@ -84,7 +82,7 @@ pub fn shrink(
             until: began + time_max,
             failure: None,
         };
-        hunt.to_the_end();
+        hunt.exhaust();
         if let Some(error) = hunt.failure {
             return Err(error);
         }
@@ -163,7 +161,7 @@ struct Hunt<'a> {
 
 impl Hunt<'_> {
     /// Round after round of all passes, until a whole round changes nothing or the time is over.
-    fn to_the_end(&mut self) {
+    fn exhaust(&mut self) {
         loop {
             let before = self.best.clone();
             self.truncate();
