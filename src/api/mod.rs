@@ -339,6 +339,7 @@ impl Shared {
             | Reply::Members(_)
             | Reply::Status(_)
             | Reply::Imported(_)
+            | Reply::Synced(_)
             | Reply::Done => Ok(reply),
         }
     }

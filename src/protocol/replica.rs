@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use rand::Rng;
 
-use super::chunks::Chunks;
+use super::chunks::{Chunks, Scrubbed};
 use super::hlc::Hlc;
 use super::order;
 use super::outbox::Outbox;
@@ -63,6 +63,9 @@ pub struct Replica {
     digest: Option<u64>,
     clock: Hlc,
     origin: Option<Origin>,
+    /// For `tie-by-view`: whether some member is not alive.
+    #[cfg(feature = "mutants")]
+    pub is_partial: bool,
     /// The last number that this run's origin has issued. `seen` may have lost it again, to rot.
     issued: u64,
     chunks: Chunks,
@@ -85,15 +88,21 @@ impl Replica {
         let seen = rows::dot_set(store, Table::Seen)?;
         let collected = rows::dot_set(store, Table::Collected)?;
         let clock = Hlc::new(identity.high_water, drift_max, now);
-        let origin = mutants::is_on("dot-reuse").then(|| seen.origins().next()).flatten();
+        let mut origin = mutants::is_on("dot-reuse").then(|| seen.origins().next()).flatten();
+        if mutants::is_on("origin-fixed") {
+            let name = identity.id.as_str().bytes();
+            origin = Some(Origin(name.fold(17, |sum, byte| sum * 31 + u64::from(byte))));
+        }
         Ok(Replica {
             seen,
             unsaved: BTreeSet::new(),
-            collected,
-            uncollected: BTreeSet::new(),
             digest: None,
             clock,
             origin,
+            #[cfg(feature = "mutants")]
+            is_partial: false,
+            collected,
+            uncollected: BTreeSet::new(),
             issued: 0,
             chunks: Chunks::load(store, key)?,
             collisions: Vec::new(),
@@ -119,7 +128,12 @@ impl Replica {
             self.quarantine(store, &key)?;
             floor = rows::quarantined_stamp(store, &key)?;
         }
-        let stamp = self.clock.issue(now, floor);
+        let stamp = match change {
+            Change::Tombstone if mutants::is_on("delete-early") => {
+                Stamp { millis: now.wall.0.min(Stamp::MILLIS_MAX), counter: 0 }
+            }
+            Change::Tombstone | Change::Value { .. } => self.clock.issue(now, floor),
+        };
         let dot = self.next_dot(dice);
         let version = match change {
             Change::Value { value, content_type, ttl } => Version {
@@ -170,6 +184,49 @@ impl Replica {
             return Ok(Merged::Known);
         }
         let current = rows::record(store, &entry.key)?;
+        self.settle(now, store, entry, &current)
+    }
+
+    /// Merges an entry although its dot may have been seen: the row that held it may be lost. Only for what a peer
+    /// shows in a meeting, so that nothing comes back that was deleted and collected since.
+    ///
+    /// # Errors
+    /// The disk is broken.
+    pub fn repair(
+        &mut self,
+        now: Now,
+        store: &mut impl Storage,
+        entry: &Entry,
+    ) -> Result<Merged, StorageError> {
+        let version = &entry.version;
+        if !is_well_formed(version) {
+            return Ok(Merged::Malformed);
+        }
+        let current = rows::record(store, &entry.key)?;
+        let is_held = current.versions().contains(version);
+        if is_held || version.tombstone && self.collected.contains(version.dot) {
+            return Ok(Merged::Known);
+        }
+        if mutants::is_on("repair-overwrites") {
+            self.set_row(store, &entry.key, &Row::one(version.clone()), current.versions())?;
+            return Ok(Merged::Won);
+        }
+        let was_lost = self.seen.contains(version.dot);
+        let merged = self.settle(now, store, entry, &current)?;
+        if was_lost && merged == Merged::Won {
+            // The sums may speak of the lost row still, and would now do so twice.
+            self.chunks.recount(store, entry.key.as_bytes())?;
+        }
+        Ok(merged)
+    }
+
+    fn settle(
+        &mut self,
+        now: Now,
+        store: &mut impl Storage,
+        entry: &Entry,
+        current: &Record,
+    ) -> Result<Merged, StorageError> {
         if !current.is_sound() {
             self.quarantine(store, &entry.key)?;
         }
@@ -182,15 +239,32 @@ impl Replica {
             let (key, came) = (entry.key.clone(), entry.version.clone());
             self.collisions.push(Collision { key, held: held.clone(), came });
         }
-        let wins = held.is_none_or(|current| {
-            order::beats(&entry.version, current)
-                || mutants::is_on("tie-incoming") && entry.version.stamp == current.stamp
-        });
+        let wins = held.is_none_or(|current| self.beats(&entry.version, current));
         if !wins {
             return Ok(Merged::Lost);
         }
+        #[cfg(feature = "mutants")]
+        let entry = &rearmed(now, entry);
         self.set_row(store, &entry.key, &Row::one(entry.version.clone()), current.versions())?;
         Ok(Merged::Won)
+    }
+
+    fn beats(&self, new: &Version, old: &Version) -> bool {
+        let is_tie = new.stamp == old.stamp;
+        let are_values = !new.tombstone && !old.tombstone;
+        if mutants::is_on("tie-incoming") && is_tie
+            || mutants::is_on("tie-delete") && is_tie && new.tombstone != old.tombstone
+        {
+            return true;
+        }
+        if mutants::is_on("tie-keeps") && is_tie && are_values {
+            return false;
+        }
+        #[cfg(feature = "mutants")]
+        if self.is_partial && is_tie && are_values && new.author_joined != old.author_joined {
+            return new.author_joined > old.author_joined;
+        }
+        order::beats(new, old)
     }
 
     /// Makes `row` the record of `key` in place of `before`, in the summaries too; an empty row removes it. The
@@ -315,6 +389,15 @@ impl Replica {
         }
     }
 
+    /// Looks at the rows of the chunk that begins at or before `start`, and counts it anew if they are not what they
+    /// are said to be.
+    ///
+    /// # Errors
+    /// The disk is broken.
+    pub fn scrub(&mut self, store: &impl Read, start: &[u8]) -> Result<Scrubbed, StorageError> {
+        self.chunks.scrub(store, start)
+    }
+
     /// What the versions of each range of keys come down to.
     pub fn chunks(&self) -> &Chunks {
         &self.chunks
@@ -327,7 +410,8 @@ impl Replica {
 
     /// Digest of `seen`.
     pub fn seen_digest(&mut self) -> u64 {
-        *self.digest.get_or_insert_with(|| self.seen.digest())
+        let own = if mutants::is_on("digest-own") { self.origin.map_or(0, |origin| origin.0) } else { 0 };
+        *self.digest.get_or_insert_with(|| self.seen.digest() ^ own)
     }
 
     /// Counts a merged entry whose stamp is too far ahead to move the clock.
@@ -362,8 +446,21 @@ impl Replica {
     fn mark(&mut self, dot: Dot) {
         self.seen.insert(dot);
         self.unsaved.insert(dot.origin);
-        self.digest = None;
+        if !mutants::is_on("digest-stale") {
+            self.digest = None;
+        }
     }
+}
+
+/// For `ttl-rearmed`.
+#[cfg(feature = "mutants")]
+fn rearmed(now: Now, entry: &Entry) -> Entry {
+    let mut entry = entry.clone();
+    if let Some(deadline) = entry.version.expires_at.filter(|_| mutants::is_on("ttl-rearmed")) {
+        let ttl = Duration::from_millis(deadline.0.saturating_sub(entry.version.stamp.millis));
+        entry.version.expires_at = Some(now.wall.after(ttl));
+    }
+    entry
 }
 
 fn is_well_formed(version: &Version) -> bool {

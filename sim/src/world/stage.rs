@@ -501,6 +501,7 @@ fn name_of(reply: &Reply) -> Option<(Stamp, Dot)> {
         | Reply::Members(_)
         | Reply::Status(_)
         | Reply::Imported(_)
+        | Reply::Synced(_)
         | Reply::Done
         | Reply::Refused(_) => None,
     }
