@@ -12,6 +12,9 @@ pub const ALL: &[(&str, &str)] = &[
     ("dot-reuse", "an origin continues over a restart from what the disk has"),
     ("vote-on-rulings", "a ruling collides with what it has beaten, and is voted on again"),
     ("history-mixes-generations", "a patch of a deleted generation takes effect on the one that follows"),
+    ("history-last-only", "merging a transaction replaces the history instead of joining it"),
+    ("history-names-view", "a write is made on top of the last head alone, so that forks never close"),
+    ("history-fail-passes", "a write under `fail` closes a fork that its client has not seen"),
     (
         "vote-in-place",
         "a ruling is the confirmed version with another number of votes, not a version of its own",

@@ -13,6 +13,7 @@ pub mod outline;
 pub mod pull;
 pub mod push;
 pub mod replica;
+pub mod resolve;
 pub mod serve;
 pub mod span;
 pub mod summary;
