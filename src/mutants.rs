@@ -21,6 +21,9 @@ pub const ALL: &[(&str, &str)] = &[
     ),
     ("clock-unseen", "applied stamps do not raise the hybrid clock"),
     ("stale-summary", "range summaries do not follow a record that is replaced"),
+    ("session-silent", "a sync session names the rows that differ and sends none"),
+    ("session-blind", "a node says of every store that it holds just the same"),
+    ("repair-overwrites", "a repair replaces the record whatever it is"),
 ];
 
 #[cfg(feature = "mutants")]

@@ -62,7 +62,8 @@ impl Question {
         if let Some(text) = at {
             let id = Some(text).filter(|text| text.len() == 32);
             let id = id.and_then(|text| u128::from_str_radix(text, 16).ok()).map(TransactionId);
-            let bad = || params::bad(format!("at={text} is no id of a transaction, of 32 hexadecimal digits"));
+            let bad =
+                || params::bad(format!("at={text} is no id of a transaction, of 32 hexadecimal digits"));
             return Ok(Some(Question::At(id.ok_or_else(bad)?)));
         }
         Ok(heads.then_some(Question::Heads))

@@ -203,7 +203,10 @@ impl Put {
             return Err(Problem::new(Code::ContentEncoding, detail));
         }
         if parts.headers.contains_key(CONTENT_RANGE) {
-            return Err(Problem::new(Code::BadHeader, "a part of a value is written with ?offset=, not with Content-Range"));
+            return Err(Problem::new(
+                Code::BadHeader,
+                "a part of a value is written with ?offset=, not with Content-Range",
+            ));
         }
         Ok(Put { key, content_type, ttl, offset, write: Write::read(&params, &parts.headers)? })
     }

@@ -223,9 +223,12 @@ impl Shared {
         })??;
         match reply {
             Reply::Refused(refusal) => Err(refusal.into()),
-            Reply::Written { .. } | Reply::Value(_) | Reply::Members(_) | Reply::Status(_) | Reply::Done => {
-                Ok(reply)
-            }
+            Reply::Written { .. }
+            | Reply::Value(_)
+            | Reply::Members(_)
+            | Reply::Status(_)
+            | Reply::Synced(_)
+            | Reply::Done => Ok(reply),
         }
     }
 

@@ -318,16 +318,22 @@ fn policies_are_read_as_mappings_and_as_texts_and_shown_as_texts() {
 
 #[test]
 fn a_policy_that_is_none_is_shown_where_it_stands() {
-    refused("policies: [{prefix: cart/, policy: sibling}]\n", &expect![[r#"
+    refused(
+        "policies: [{prefix: cart/, policy: sibling}]\n",
+        &expect![[r#"
         node.yaml: line 1 column 12: policies: `sibling` is no policy: lww, siblings or history
           |
         1 | policies: [{prefix: cart/, policy: sibling}]
-          |            ^"#]]);
-    refused("policies: [{prefix: cart/}]\n", &expect![[r#"
+          |            ^"#]],
+    );
+    refused(
+        "policies: [{prefix: cart/}]\n",
+        &expect![[r#"
         node.yaml: line 1 column 13: missing field `policy`
           |
         1 | policies: [{prefix: cart/}]
-          |             ^"#]]);
+          |             ^"#]],
+    );
     refused(
         "policies:\n  - {prefix: a/, policy: lww}\n  - {prefix: /a/, policy: siblings}\n",
         &expect![[r#"
@@ -336,14 +342,20 @@ fn a_policy_that_is_none_is_shown_where_it_stands() {
             2 |   - {prefix: a/, policy: lww}
               |     ^"#]],
     );
-    refused("policies: [cart]\n", &expect![[r#"
+    refused(
+        "policies: [cart]\n",
+        &expect![[r#"
         node.yaml: line 1 column 12: policies: `cart` is no policy of a prefix, such as cart/=siblings or log/=history:fail
           |
         1 | policies: [cart]
-          |            ^"#]]);
-    refused("policies: siblings\n", &expect![[r#"
+          |            ^"#]],
+    );
+    refused(
+        "policies: siblings\n",
+        &expect![[r#"
         node.yaml: line 1 column 11: a list is expected here, such as ["127.0.0.1:8081"]
           |
         1 | policies: siblings
-          |           ^"#]]);
+          |           ^"#]],
+    );
 }

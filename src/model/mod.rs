@@ -15,7 +15,9 @@ pub use dots::DotSet;
 pub use key::{Key, KeyError};
 pub use member::{Address, Member, MemberState, Mode, NodeId};
 pub use policy::{Policies, Policy, Strategy};
-pub use request::{Ack, Condition, MemberView, PeerStatus, Refusal, Reply, Request, RequestId, Status};
+pub use request::{
+    Ack, Condition, MemberView, PeerStatus, Refusal, Reply, Request, RequestId, Status, SyncReport,
+};
 pub use row::Row;
 pub use sums::{Summary, Sums};
 pub use time::{Instant, Now, WallTime};

@@ -47,7 +47,10 @@ impl<S: Storage> Node<S> {
             }
             Request::Patch { key, offset, value, content_type, condition, ack, timeout } => {
                 let end = offset.checked_add(value.len() as u64);
-                assert!(end.is_some_and(|end| end <= Version::VALUE_BYTES_MAX as u64), "the door checks sizes");
+                assert!(
+                    end.is_some_and(|end| end <= Version::VALUE_BYTES_MAX as u64),
+                    "the door checks sizes"
+                );
                 let change = Change::Patch { offset, value, content_type };
                 self.on_write(now, id, key, &condition, change, Wanted { ack, timeout })?;
             }
@@ -58,6 +61,10 @@ impl<S: Storage> Node<S> {
             Request::Get { key } => {
                 let reply = self.read(now, &key)?;
                 self.out.reply(id, reply);
+            }
+            Request::Read { key, asked, timeout } => self.begin_read(now, (id, key), asked, timeout)?,
+            Request::Sync { peer, prefix, dry_run } => {
+                self.sessions.wish(id, peer, prefix, dry_run, &mut self.out);
             }
             Request::Members => self.out.reply(id, Reply::Members(self.membership.view(now))),
             Request::Status => {
@@ -76,6 +83,7 @@ impl<S: Storage> Node<S> {
                         self.pushes.on_gone(&member);
                         self.serves.end(&member);
                         self.meetings.on_gone(&member, &mut self.out);
+                        self.sessions.on_gone(now, &member, &mut self.out);
                         Reply::Done
                     }
                     Err(reason) => Reply::Refused(Refusal::Member(reason)),
@@ -197,7 +205,7 @@ impl<S: Storage> Node<S> {
         }
     }
 
-    fn asked(&self, ack: Ack) -> u16 {
+    pub(super) fn asked(&self, ack: Ack) -> u16 {
         match ack {
             Ack::Local => 1,
             Ack::Nodes(nodes) => nodes,
@@ -205,7 +213,7 @@ impl<S: Storage> Node<S> {
         }
     }
 
-    fn read(&mut self, now: Now, key: &Key) -> Result<Reply, StorageError> {
+    pub(super) fn read(&mut self, now: Now, key: &Key) -> Result<Reply, StorageError> {
         let record = rows::record(&self.store, key)?;
         if !record.is_sound() {
             self.set_apart(key)?;
@@ -260,7 +268,9 @@ fn refuses_change(policy: Policy, current: &Record, change: &Change) -> Option<R
     let versions = current.versions();
     let bytes = match change {
         Change::Value { ttl: Some(_), .. } => {
-            return Some(Refusal::Policy("policy history takes no time to live: what was written stays listed"));
+            return Some(Refusal::Policy(
+                "policy history takes no time to live: what was written stays listed",
+            ));
         }
         Change::Patch { value, .. } => {
             // A resolution replaces the whole value: what a patch would be applied to is in dispute.

@@ -6,6 +6,7 @@
 mod clients;
 mod peers;
 pub mod settings;
+mod sync;
 
 use std::time::Duration;
 
@@ -24,8 +25,10 @@ use crate::protocol::outbox::{Action, Outbox};
 pub use crate::protocol::outbox::{Event, Level};
 use crate::protocol::pull::Pulls;
 use crate::protocol::push::Pushes;
+use crate::protocol::reads::Reads;
 use crate::protocol::replica::Replica;
 use crate::protocol::serve::Serves;
+use crate::protocol::sessions::Sessions;
 use crate::protocol::summary::SummaryKey;
 use crate::protocol::vote::Votes;
 use crate::storage::rows::{self, Identity};
@@ -102,6 +105,11 @@ pub struct Node<S> {
     pulls: Pulls,
     votes: Votes,
     meetings: Meetings,
+    sessions: Sessions,
+    reads: Reads,
+    /// The first key of the chunk that the scrub looks at next.
+    scrub_at: Vec<u8>,
+    next_scrub: Option<Instant>,
     leaving: Option<clients::Leaving>,
     out: Outbox,
 }
@@ -138,6 +146,7 @@ impl<S: Storage> Node<S> {
         let votes = Votes::new(settings.collision, timing.vote_max);
         let membership = Membership::load(me, known, settings.seeds.clone(), timing.clone(), now, &mut dice);
         let meetings = Meetings::new(timing.clone(), settings.policies.digest(), &mut dice);
+        let sessions = Sessions::new(timing.clone(), settings.stream_credit, now);
         Ok(Node {
             store,
             dice,
@@ -150,6 +159,10 @@ impl<S: Storage> Node<S> {
             pulls: Pulls::new(timing, settings.stream_credit, now),
             votes,
             meetings,
+            sessions,
+            reads: Reads::default(),
+            scrub_at: Vec::new(),
+            next_scrub: settings.timing.scrub_interval.map(|interval| now.mono + interval),
             leaving: None,
             out,
             settings,
@@ -192,6 +205,9 @@ impl<S: Storage> Node<S> {
             self.membership.next_wakeup(),
             self.pulls.next_wakeup(),
             self.meetings.next_wakeup(),
+            Some(self.sessions.next_wakeup()),
+            self.reads.next_wakeup(),
+            self.next_scrub,
             self.confirmations.next_wakeup(),
             self.votes.next_wakeup(),
             self.leaving.as_ref().map(|leaving| leaving.at_latest),
@@ -252,6 +268,7 @@ impl<S: Storage> Node<S> {
         for (peer, is_open) in self.meetings.take_changed() {
             self.serves.end(&peer);
             self.pulls.on_parted(&peer);
+            self.sessions.on_parted(now, &peer, &mut self.out);
             if is_open {
                 self.pulls.on_met(now, &peer);
             }
@@ -260,6 +277,7 @@ impl<S: Storage> Node<S> {
             let around = (&mut self.replica, &self.membership, &self.meetings);
             self.pulls.on_tick(now, around, &mut self.dice, &mut self.out);
         }
+        self.mend(now)?;
         for collision in self.replica.take_collisions() {
             let own = self.replica.origin();
             self.votes.on_collision(now.mono, own, collision, &mut self.dice, &mut self.out);
@@ -362,6 +380,8 @@ mod conversation_tests;
 mod history_tests;
 #[cfg(test)]
 mod hostile_tests;
+#[cfg(test)]
+mod sync_tests;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]

@@ -114,6 +114,14 @@ impl<S: Storage> Node<S> {
                 self.meetings.on_answer(from, (fence, which), &part, own, &mut self.out);
             }
             Message::Within { .. } => self.out.count("messages_malformed", 1),
+            Message::SyncOpen { session, print, scope } => {
+                self.on_sync_open(now, from, (session, print, scope.map(|scope| *scope)))?;
+            }
+            Message::SyncSame { session } => self.sessions.on_same(now, from, session, &mut self.out),
+            Message::SyncFlight(flight) => self.on_flight(now, from, *flight)?,
+            Message::ReadAsk { poll, key } => self.on_read_ask(from, poll, key)?,
+            Message::ReadTell { poll, entries } => self.on_read_tell(now, from, (poll, entries))?,
+            Message::Repair { entries } => self.on_repair(now, &entries)?,
         }
         for key in self.serves.take_rotten() {
             self.set_apart(&key)?;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use rand::Rng;
 
-use super::chunks::Chunks;
+use super::chunks::{Chunks, Scrubbed};
 use super::history;
 use super::hlc::Hlc;
 use super::order;
@@ -17,9 +17,7 @@ use super::outbox::Outbox;
 use super::outline::Which;
 use super::summary::SummaryKey;
 use super::vote::{Collision, Verdict};
-use crate::model::{
-    Dot, DotSet, Entry, Key, Now, Origin, Policies, Policy, Row, Stamp, Version, WallTime,
-};
+use crate::model::{Dot, DotSet, Entry, Key, Now, Origin, Policies, Policy, Row, Stamp, Version, WallTime};
 use crate::mutants;
 use crate::storage::rows::{self, Identity, Record};
 use crate::storage::{Batch, Read, Storage, StorageError, Table};
@@ -194,21 +192,63 @@ impl Replica {
         store: &mut impl Storage,
         entry: &Entry,
     ) -> Result<Merged, StorageError> {
-        let policy = self.policy(&entry.key);
-        if !is_well_formed(&entry.version, policy) {
+        if !is_well_formed(&entry.version, self.policy(&entry.key)) {
             return Ok(Merged::Malformed);
         }
         if self.seen.contains(entry.version.dot) {
             return Ok(Merged::Known);
         }
         let current = rows::record(store, &entry.key)?;
+        self.settle(now, store, entry, &current)
+    }
+
+    /// Merges an entry although its dot may have been seen: the row that held it may be lost. Only for what a peer
+    /// shows in a meeting, so that nothing comes back that was deleted and collected since.
+    ///
+    /// # Errors
+    /// The disk is broken.
+    pub fn repair(
+        &mut self,
+        now: Now,
+        store: &mut impl Storage,
+        entry: &Entry,
+    ) -> Result<Merged, StorageError> {
+        let version = &entry.version;
+        if !is_well_formed(version, self.policy(&entry.key)) {
+            return Ok(Merged::Malformed);
+        }
+        let current = rows::record(store, &entry.key)?;
+        let is_held = current.versions().contains(version);
+        if is_held || version.tombstone && self.collected.contains(version.dot) {
+            return Ok(Merged::Known);
+        }
+        if mutants::is_on("repair-overwrites") {
+            self.set_row(store, &entry.key, &Row::one(version.clone()), current.versions())?;
+            return Ok(Merged::Won);
+        }
+        let was_lost = self.seen.contains(version.dot);
+        let merged = self.settle(now, store, entry, &current)?;
+        if was_lost && merged == Merged::Won {
+            // The sums may speak of the lost row still, and would now do so twice.
+            self.chunks.recount(store, entry.key.as_bytes())?;
+        }
+        Ok(merged)
+    }
+
+    fn settle(
+        &mut self,
+        now: Now,
+        store: &mut impl Storage,
+        entry: &Entry,
+        current: &Record,
+    ) -> Result<Merged, StorageError> {
         if !current.is_sound() {
             self.quarantine(store, &entry.key)?;
         }
         if !mutants::is_on("clock-unseen") {
             self.clock.observe(entry.version.stamp, now);
         }
-        if let Policy::History(_) = policy {
+        if let Policy::History(_) = self.policy(&entry.key) {
             self.add_transaction(store, entry, current.versions())?;
             return Ok(Merged::Won);
         }
@@ -368,6 +408,15 @@ impl Replica {
         }
     }
 
+    /// Looks at the rows of the chunk that begins at or before `start`, and counts it anew if they are not what they
+    /// are said to be.
+    ///
+    /// # Errors
+    /// The disk is broken.
+    pub fn scrub(&mut self, store: &impl Read, start: &[u8]) -> Result<Scrubbed, StorageError> {
+        self.chunks.scrub(store, start)
+    }
+
     /// What the versions of each range of keys come down to.
     pub fn chunks(&self) -> &Chunks {
         &self.chunks
@@ -420,13 +469,7 @@ impl Replica {
 }
 
 /// A client's change as a transaction on top of all heads that the writer holds.
-fn transaction(
-    stamp: Stamp,
-    dot: Dot,
-    author_joined: WallTime,
-    held: &[Version],
-    change: Change,
-) -> Version {
+fn transaction(stamp: Stamp, dot: Dot, author_joined: WallTime, held: &[Version], change: Change) -> Version {
     let (kind, bytes, content_type) = match change {
         Change::Value { value, content_type, ttl: _ } => (history::Kind::Full, value, content_type),
         Change::Tombstone => (history::Kind::Delete, Bytes::new(), String::new()),

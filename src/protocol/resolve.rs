@@ -29,6 +29,7 @@ pub fn conflict(policy: Policy, versions: &[Version]) -> Option<Vec<VersionId>> 
 pub fn heads(versions: &[Version]) -> Vec<VersionId> {
     let (dag, view) = history::read(versions, Strategy::Fail);
     let dot = |at: &usize| dag.transaction(*at).dot;
-    let version = |dot| versions.iter().find(|version| version.dot == dot).expect("the graph is of these versions");
+    let version =
+        |dot| versions.iter().find(|version| version.dot == dot).expect("the graph is of these versions");
     view.heads.iter().map(dot).map(version).map(Version::id).collect()
 }

@@ -185,11 +185,7 @@ fn decode_stored(store: &(impl Read + ?Sized), key: &Key, bytes: Bytes) -> Resul
 }
 
 /// A version that lies apart from its record; `None` if it does not, or cannot be trusted.
-fn version_apart(
-    store: &(impl Read + ?Sized),
-    key: &Key,
-    dot: Dot,
-) -> Result<Option<Version>, StorageError> {
+fn version_apart(store: &(impl Read + ?Sized), key: &Key, dot: Dot) -> Result<Option<Version>, StorageError> {
     let Some(bytes) = store.get(Table::Versions, &place_apart(key, dot))? else { return Ok(None) };
     let row = decode_record(key, bytes.into()).row();
     Ok(row.and_then(|row| row.versions.into_iter().find(|version| version.dot == dot)))
