@@ -7,7 +7,6 @@ use crate::model::{
     Ack, Condition, Entry, Instant, Key, MemberState, Mode, Now, PeerStatus, Policy, Refusal, Reply, Request,
     RequestId, Status, Strategy, Version,
 };
-use crate::mutants;
 use crate::protocol::history::{self, TRANSACTIONS_MAX};
 use crate::protocol::replica::Change;
 use crate::protocol::resolve;
@@ -298,7 +297,7 @@ fn refuses_heads(strategy: Strategy, current: &Record, condition: &Condition) ->
         Condition::Matches(uuids) => heads.iter().all(|head| uuids.contains(&head.uuid)),
         Condition::None | Condition::Exists | Condition::Absent | Condition::Differs(_) => false,
     };
-    if named || mutants::is_on("history-fail-passes") {
+    if named {
         return Some(None);
     }
     (strategy == Strategy::Fail).then_some(Some(Refusal::Heads { heads }))

@@ -3,6 +3,7 @@
 //! Integers are big-endian, so that rows sort as the numbers do. A record carries an xxh3-64 over its key and
 //! all its bytes: the engine does not check ordinary reads, so rot would otherwise be served as data.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 use bytes::Bytes;
@@ -13,6 +14,7 @@ use crate::model::{
     Address, Dot, DotSet, Entry, Key, Member, MemberState, Mode, NodeId, Origin, Row, Stamp, Summary, Sums,
     Version, WallTime,
 };
+use crate::mutants;
 
 /// What is stored under a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,9 +103,11 @@ pub fn records(
 /// Adds to `batch` what makes `row` the record of `key` in place of `before`; an empty row removes it.
 pub fn put_row(batch: &mut Batch, key: &Key, row: &Row, before: &[Version]) {
     let (was_apart, is_apart) = (lie_apart(before), lie_apart(&row.versions));
+    let held: BTreeMap<Dot, &Version> = before.iter().map(|version| (version.dot, version)).collect();
+    let kept: BTreeSet<Dot> = row.dots().collect();
     for old in before {
-        let stays = row.version(old.dot).is_some();
-        if !stays {
+        let stays = kept.contains(&old.dot);
+        if !stays && !mutants::is_on("index-leak") {
             batch.remove(Table::Dots, encode_dot(old.dot));
             if is_collected_one_day(old) {
                 batch.remove(Table::Tombs, encode_dot(old.dot));
@@ -121,14 +125,16 @@ pub fn put_row(batch: &mut Batch, key: &Key, row: &Row, before: &[Version]) {
         batch.put(Table::Records, key.as_bytes(), encode_row(key, row));
     }
     for version in &row.versions {
-        let is_there = before.iter().any(|old| old.dot == version.dot && old == version);
+        let is_there = held.get(&version.dot).is_some_and(|held| *held == version);
         if is_apart && !(is_there && was_apart) {
             batch.put(Table::Versions, place_apart(key, version.dot), encode_record(key, version));
         }
         if is_there {
             continue;
         }
-        batch.put(Table::Dots, encode_dot(version.dot), key.as_bytes());
+        if !(version.tombstone && mutants::is_on("tombstone-unlogged")) {
+            batch.put(Table::Dots, encode_dot(version.dot), key.as_bytes());
+        }
         if is_collected_one_day(version) {
             batch.put(Table::Tombs, encode_dot(version.dot), key.as_bytes());
         }
@@ -300,7 +306,8 @@ pub fn encode_version(out: &mut Vec<u8>, version: &Version) {
 
 /// Reads what [`encode_row`] wrote; anything else is [`Record::Rotten`].
 pub fn decode_record(key: &Key, bytes: Bytes) -> Record {
-    decode_row(key, &bytes).map_or(Record::Rotten, Record::Row)
+    let rotten = if mutants::is_on("rot-is-absence") { Record::Absent } else { Record::Rotten };
+    decode_row(key, &bytes).map_or(rotten, Record::Row)
 }
 
 fn decode_row(key: &Key, bytes: &Bytes) -> Option<Row> {
