@@ -87,6 +87,12 @@ pub const ALL: &[Mutant] = &[
     middling("down-unprobed", "a member that is down is not probed any more"),
     easy("ack-counts-messages", "an acknowledgement counts each time it arrives"),
     easy("vote-on-rulings", "a ruling collides with what it has beaten, and is voted on again"),
+    middling(
+        "history-mixes-generations",
+        "a patch of a deleted generation takes effect on the one that follows",
+    ),
+    easy("history-last-only", "merging a transaction replaces the history instead of joining it"),
+    middling("history-names-view", "a write is made on top of one head alone, so that forks never close"),
     easy(
         "vote-in-place",
         "a ruling is the confirmed version with another number of votes, not a version of its own",

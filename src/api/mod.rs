@@ -15,6 +15,7 @@ mod body;
 mod changes;
 mod cluster;
 mod health;
+mod history;
 mod kv;
 mod list;
 mod media;
@@ -54,7 +55,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::driver::tokio_world::Peers;
 use crate::driver::{Clock, Mailbox, Pulse};
-use crate::model::{NodeId, Reply, Request, Status, Version, WallTime};
+use crate::model::{NodeId, Policies, Reply, Request, Status, Version, WallTime};
 use auth::Grant;
 pub use auth::{Tokens, TokensError, new_token};
 use metrics::{Metrics, Route};
@@ -107,6 +108,8 @@ pub struct Info {
     pub version: &'static str,
     /// Keys the summaries; lets other hosts change the members. Empty for an open cluster.
     pub cluster_secret: Vec<u8>,
+    /// How the versions under a key are resolved.
+    pub policies: Policies,
 }
 
 /// The bounds that are a matter of taste.

@@ -10,13 +10,14 @@ use bytes::Bytes;
 use rand::Rng;
 
 use super::chunks::{Chunks, Scrubbed};
+use super::history;
 use super::hlc::Hlc;
 use super::order;
 use super::outbox::Outbox;
 use super::outline::Which;
 use super::summary::SummaryKey;
 use super::vote::{Collision, Verdict};
-use crate::model::{Dot, DotSet, Entry, Key, Now, Origin, Row, Stamp, Version, WallTime};
+use crate::model::{Dot, DotSet, Entry, Key, Now, Origin, Policies, Policy, Row, Stamp, Version, WallTime};
 use crate::mutants;
 use crate::storage::rows::{self, Identity, Record};
 use crate::storage::{Batch, Read, Storage, StorageError, Table};
@@ -35,6 +36,15 @@ pub enum Change {
     },
     /// Nothing any more.
     Tombstone,
+    /// These bytes from an offset on; only under policy `history`.
+    Patch {
+        /// In bytes.
+        offset: u64,
+        /// The bytes.
+        value: Bytes,
+        /// Their media type, if nothing lies under the key.
+        content_type: String,
+    },
 }
 
 /// What became of an entry from elsewhere.
@@ -69,6 +79,7 @@ pub struct Replica {
     /// The last number that this run's origin has issued. `seen` may have lost it again, to rot.
     issued: u64,
     chunks: Chunks,
+    policies: Policies,
     /// Timestamp collisions of this turn.
     collisions: Vec<Collision>,
 }
@@ -105,8 +116,19 @@ impl Replica {
             uncollected: BTreeSet::new(),
             issued: 0,
             chunks: Chunks::load(store, key)?,
+            policies: Policies::default(),
             collisions: Vec::new(),
         })
+    }
+
+    /// The same replica with this table of policies.
+    pub fn with_policies(self, policies: Policies) -> Replica {
+        Replica { policies, ..self }
+    }
+
+    /// The policy of a key.
+    pub fn policy(&self, key: &Key) -> Policy {
+        self.policies.of(key)
     }
 
     /// Writes a client's change over `current`, the key's record. `dice` draws the origin before the first write.
@@ -132,10 +154,17 @@ impl Replica {
             Change::Tombstone if mutants::is_on("delete-early") => {
                 Stamp { millis: now.wall.0.min(Stamp::MILLIS_MAX), counter: 0 }
             }
-            Change::Tombstone | Change::Value { .. } => self.clock.issue(now, floor),
+            Change::Tombstone | Change::Value { .. } | Change::Patch { .. } => self.clock.issue(now, floor),
         };
         let dot = self.next_dot(dice);
+        if let Policy::History(_) = self.policy(&key) {
+            let version = transaction(stamp, dot, author_joined, replaced, change);
+            let entry = Entry { key, version };
+            self.add_transaction(store, &entry, replaced)?;
+            return Ok(entry);
+        }
         let version = match change {
+            Change::Patch { .. } => unreachable!("the node takes patches of histories only"),
             Change::Value { value, content_type, ttl } => Version {
                 stamp,
                 dot,
@@ -177,7 +206,7 @@ impl Replica {
         store: &mut impl Storage,
         entry: &Entry,
     ) -> Result<Merged, StorageError> {
-        if !is_well_formed(&entry.version) {
+        if !is_well_formed(&entry.version, self.policy(&entry.key)) {
             return Ok(Merged::Malformed);
         }
         if self.seen.contains(entry.version.dot) {
@@ -199,7 +228,7 @@ impl Replica {
         entry: &Entry,
     ) -> Result<Merged, StorageError> {
         let version = &entry.version;
-        if !is_well_formed(version) {
+        if !is_well_formed(version, self.policy(&entry.key)) {
             return Ok(Merged::Malformed);
         }
         let current = rows::record(store, &entry.key)?;
@@ -233,6 +262,10 @@ impl Replica {
         if !mutants::is_on("clock-unseen") {
             self.clock.observe(entry.version.stamp, now);
         }
+        if let Policy::History(_) = self.policy(&entry.key) {
+            self.add_transaction(store, entry, current.versions())?;
+            return Ok(Merged::Won);
+        }
         self.mark(entry.version.dot);
         let held = order::greatest(current.versions());
         if let Some(held) = held.filter(|held| order::collide(held, &entry.version)) {
@@ -247,6 +280,23 @@ impl Replica {
         let entry = &rearmed(now, entry);
         self.set_row(store, &entry.key, &Row::one(entry.version.clone()), current.versions())?;
         Ok(Merged::Won)
+    }
+
+    /// Adds a transaction to the history of its key, whose transactions so far are `held`.
+    fn add_transaction(
+        &mut self,
+        store: &mut impl Storage,
+        entry: &Entry,
+        held: &[Version],
+    ) -> Result<(), StorageError> {
+        let mut versions = history::merge(held, std::slice::from_ref(&entry.version));
+        if mutants::is_on("history-last-only") {
+            versions.retain(|version| version.dot == entry.version.dot);
+        }
+        let row = Row { versions, context: DotSet::default() };
+        self.set_row(store, &entry.key, &row, held)?;
+        self.mark(entry.version.dot);
+        Ok(())
     }
 
     fn beats(&self, new: &Version, old: &Version) -> bool {
@@ -296,7 +346,7 @@ impl Replica {
     /// The disk is broken.
     pub fn quarantine(&mut self, store: &mut impl Storage, key: &Key) -> Result<bool, StorageError> {
         let Some(record) = store.get(Table::Records, key.as_bytes())? else { return Ok(false) };
-        if rows::decode_record(key, Bytes::copy_from_slice(&record)).is_sound() {
+        if rows::record(store, key)?.is_sound() {
             return Ok(false);
         }
         let lost = rows::dots_of(store, key, &record)?;
@@ -463,10 +513,37 @@ fn rearmed(now: Now, entry: &Entry) -> Entry {
     entry
 }
 
-fn is_well_formed(version: &Version) -> bool {
+/// A client's change as a transaction on top of all heads that the writer holds.
+fn transaction(stamp: Stamp, dot: Dot, author_joined: WallTime, held: &[Version], change: Change) -> Version {
+    let (kind, bytes, content_type) = match change {
+        Change::Value { value, content_type, ttl: _ } => (history::Kind::Full, value, content_type),
+        Change::Tombstone => (history::Kind::Delete, Bytes::new(), String::new()),
+        Change::Patch { offset, value, content_type } => {
+            (history::Kind::Patch { offset }, value, content_type)
+        }
+    };
+    let parents = history::heads(held);
+    Version {
+        stamp,
+        dot,
+        author_joined,
+        ruling: 0,
+        confirms: None,
+        tombstone: false,
+        expires_at: None,
+        content_type,
+        value: history::transaction::value(kind, &parents, &bytes),
+    }
+}
+
+fn is_well_formed(version: &Version, policy: Policy) -> bool {
+    let is_value_good = match policy {
+        Policy::History(_) => history::is_well_formed(version),
+        Policy::Lww | Policy::Siblings => version.value.len() <= Version::VALUE_BYTES_MAX,
+    };
     (1..=Dot::SEQ_MAX).contains(&version.dot.seq)
         && version.stamp.millis <= Stamp::MILLIS_MAX
-        && version.value.len() <= Version::VALUE_BYTES_MAX
+        && is_value_good
         && version.content_type.len() <= Version::CONTENT_TYPE_BYTES_MAX
         && (!version.tombstone || version.value.is_empty())
 }

@@ -207,7 +207,7 @@ impl Serve {
         key: Key,
         step: &mut Step,
     ) -> Result<(), StorageError> {
-        match rows::record(store, &key)? {
+        match rows::version(store, &key, dot)? {
             Record::Row(row) if row.version(dot).is_some() => {
                 let version = row.versions.into_iter().find(|version| version.dot == dot);
                 let version = version.expect("just seen");
