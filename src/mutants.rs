@@ -18,6 +18,7 @@ pub const ALL: &[(&str, &str)] = &[
     ),
     ("clock-unseen", "applied stamps do not raise the hybrid clock"),
     ("stale-summary", "range summaries do not follow a record that is replaced"),
+    ("bootstrap-endless", "a node that takes what the others have never ends that"),
     ("session-silent", "a sync session names the rows that differ and sends none"),
     ("session-blind", "a node says of every store that it holds just the same"),
     ("repair-overwrites", "a repair replaces the record whatever it is"),

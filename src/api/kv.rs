@@ -94,11 +94,11 @@ pub async fn delete(State(shared): State<Arc<Shared>>, request: HttpRequest) -> 
 pub async fn read(State(shared): State<Arc<Shared>>, request: HttpRequest) -> Result<Response, Problem> {
     let (parts, _) = request.into_parts();
     let key = key(&parts)?;
-    Params::parse(parts.uri.query(), &[])?;
+    let wanted = super::sync::wanted(parts.uri.query())?;
     let matches = Tags::read(&parts.headers, &IF_MATCH)?;
     let differs = Tags::read(&parts.headers, &IF_NONE_MATCH)?;
 
-    let Some(version) = shared.version(&key)? else {
+    let Some(version) = shared.version_of(&key, wanted).await? else {
         if matches.is_some() {
             return Err(Problem::new(Code::ConditionFailed, "this node has no live value under the key"));
         }
@@ -123,7 +123,7 @@ impl Shared {
     }
 
     /// The key's live version, from what is durable.
-    fn version(&self, key: &Key) -> Result<Option<Version>, Problem> {
+    pub(super) fn version(&self, key: &Key) -> Result<Option<Version>, Problem> {
         let wall = self.app.clock.now().wall;
         let (record, millis) = self.app.reader.snapshot(|store| {
             let record = rows::record(store, key)?;

@@ -146,7 +146,8 @@ impl Talk {
 
     /// The other end showed a version that lost against what is here: it is shown that.
     pub fn hear_loser(&mut self, key: Key) {
-        if !self.is_dry && self.tasks.len() < TASKS_MAX {
+        // Where tombstones are compared, the row that wins is asked for anyway.
+        if !self.with_tombstones && !self.is_dry && self.tasks.len() < TASKS_MAX {
             self.tasks.push_back(Task::Show(key));
         }
     }
