@@ -64,6 +64,7 @@ pub fn converse(a: &mut Store, b: &mut Store) -> Result<Cost> {
 
 fn take(store: &mut Store, talk: &mut Talk, answer: &Answer) -> Result<()> {
     let said = flight::read(&answer.parts).context("an honest end makes sense")?;
+    talk.hear_entries(store.replica.chunks(), &answer.entries);
     ensure!(talk.hear(said), "a frontier beyond its bound");
     for entry in &answer.entries {
         if store.replica.repair(NOW, &mut store.memory, entry)? == Merged::Lost {

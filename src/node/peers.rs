@@ -136,6 +136,8 @@ impl<S: Storage> Node<S> {
                 "the record of {key} fails its checksum; it is set apart, and peers are asked for it"
             );
             self.out.event(Level::Warn, "record-rotten", text);
+            // Its chunk was counted anew, so whatever else is missing there shows in a comparison, and only there.
+            self.sessions.hurry();
         }
         Ok(())
     }
