@@ -44,3 +44,8 @@ sweep seeds="0..1000" *args:
 bench what="sync" *args:
     @cargo build --quiet --release -p reknit-bench -p reknit --bins
     @target/release/bench "$@"
+
+# Hunts every known bug with the simulator and prints the kill table: just mutants | just mutants tie-keeps no-pull
+[no-exit-message]
+mutants *ids:
+    @cargo run --quiet --release -p reknit-sim --features mutants --bin sim -- mutants "$@"

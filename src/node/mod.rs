@@ -186,6 +186,10 @@ impl<S: Storage> Node<S> {
     /// # Errors
     /// The disk is broken; drop the node and open it again.
     pub fn handle(&mut self, now: Now, input: Input) -> Result<(), StorageError> {
+        #[cfg(feature = "mutants")]
+        if mutants::is_on("tie-by-view") {
+            self.replica.is_partial = self.membership.alive_count() < self.membership.count();
+        }
         match input {
             Input::Request { id, request } => self.on_request(now, id, request)?,
             Input::Message { from, message } => self.on_message(now, &from, message)?,

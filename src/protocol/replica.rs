@@ -72,6 +72,9 @@ pub struct Replica {
     digest: Option<u64>,
     clock: Hlc,
     origin: Option<Origin>,
+    /// For `tie-by-view`: whether some member is not alive.
+    #[cfg(feature = "mutants")]
+    pub is_partial: bool,
     /// The last number that this run's origin has issued. `seen` may have lost it again, to rot.
     issued: u64,
     chunks: Chunks,
@@ -100,15 +103,21 @@ impl Replica {
         let seen = rows::dot_set(store, Table::Seen)?;
         let collected = rows::dot_set(store, Table::Collected)?;
         let clock = Hlc::new(identity.high_water, drift_max, now);
-        let origin = mutants::is_on("dot-reuse").then(|| seen.origins().next()).flatten();
+        let mut origin = mutants::is_on("dot-reuse").then(|| seen.origins().next()).flatten();
+        if mutants::is_on("origin-fixed") {
+            let name = identity.id.as_str().bytes();
+            origin = Some(Origin(name.fold(17, |sum, byte| sum * 31 + u64::from(byte))));
+        }
         Ok(Replica {
             seen,
             unsaved: BTreeSet::new(),
-            collected,
-            uncollected: BTreeSet::new(),
             digest: None,
             clock,
             origin,
+            #[cfg(feature = "mutants")]
+            is_partial: false,
+            collected,
+            uncollected: BTreeSet::new(),
             issued: 0,
             chunks: Chunks::load(store, key)?,
             gathered: Batch::default(),
@@ -138,7 +147,12 @@ impl Replica {
             self.quarantine(store, &key)?;
             floor = rows::quarantined_stamp(store, &key)?;
         }
-        let stamp = self.clock.issue(now, floor);
+        let stamp = match change {
+            Change::Tombstone if mutants::is_on("delete-early") => {
+                Stamp { millis: now.wall.0.min(Stamp::MILLIS_MAX), counter: 0 }
+            }
+            Change::Tombstone | Change::Value { .. } => self.clock.issue(now, floor),
+        };
         let dot = self.next_dot(dice);
         let version = match change {
             Change::Value { value, content_type, ttl } => Version {
@@ -244,15 +258,32 @@ impl Replica {
             let (key, came) = (entry.key.clone(), entry.version.clone());
             self.collisions.push(Collision { key, held: held.clone(), came });
         }
-        let wins = held.is_none_or(|current| {
-            order::beats(&entry.version, current)
-                || mutants::is_on("tie-incoming") && entry.version.stamp == current.stamp
-        });
+        let wins = held.is_none_or(|current| self.beats(&entry.version, current));
         if !wins {
             return Ok(Merged::Lost);
         }
+        #[cfg(feature = "mutants")]
+        let entry = &rearmed(now, entry);
         self.set_row(store, &entry.key, &Row::one(entry.version.clone()), current.versions())?;
         Ok(Merged::Won)
+    }
+
+    fn beats(&self, new: &Version, old: &Version) -> bool {
+        let is_tie = new.stamp == old.stamp;
+        let are_values = !new.tombstone && !old.tombstone;
+        if mutants::is_on("tie-incoming") && is_tie
+            || mutants::is_on("tie-delete") && is_tie && new.tombstone != old.tombstone
+        {
+            return true;
+        }
+        if mutants::is_on("tie-keeps") && is_tie && are_values {
+            return false;
+        }
+        #[cfg(feature = "mutants")]
+        if self.is_partial && is_tie && are_values && new.author_joined != old.author_joined {
+            return new.author_joined > old.author_joined;
+        }
+        order::beats(new, old)
     }
 
     /// Makes `row` the record of `key` in place of `before`, in the summaries too; an empty row removes it. The
@@ -449,7 +480,8 @@ impl Replica {
 
     /// Digest of `seen`.
     pub fn seen_digest(&mut self) -> u64 {
-        *self.digest.get_or_insert_with(|| self.seen.digest())
+        let own = if mutants::is_on("digest-own") { self.origin.map_or(0, |origin| origin.0) } else { 0 };
+        *self.digest.get_or_insert_with(|| self.seen.digest() ^ own)
     }
 
     /// Counts a merged entry whose stamp is too far ahead to move the clock.
@@ -484,8 +516,21 @@ impl Replica {
     fn mark(&mut self, dot: Dot) {
         self.seen.insert(dot);
         self.unsaved.insert(dot.origin);
-        self.digest = None;
+        if !mutants::is_on("digest-stale") {
+            self.digest = None;
+        }
     }
+}
+
+/// For `ttl-rearmed`.
+#[cfg(feature = "mutants")]
+fn rearmed(now: Now, entry: &Entry) -> Entry {
+    let mut entry = entry.clone();
+    if let Some(deadline) = entry.version.expires_at.filter(|_| mutants::is_on("ttl-rearmed")) {
+        let ttl = Duration::from_millis(deadline.0.saturating_sub(entry.version.stamp.millis));
+        entry.version.expires_at = Some(now.wall.after(ttl));
+    }
+    entry
 }
 
 fn is_well_formed(version: &Version) -> bool {

@@ -193,6 +193,7 @@ impl Serve {
         let from = match self.cursor {
             Some(cursor) if cursor.origin > origin => return None,
             Some(cursor) if cursor.origin == origin => cursor.seq,
+            _ if mutants::is_on("stream-skips") && self.cursor.is_none() => gap.runs(origin).first()?.0 + 1,
             _ => 1,
         };
         let run = gap.runs(origin).iter().find(|(_, last)| *last >= from)?;

@@ -13,6 +13,7 @@ use crate::model::{
     Address, Dot, DotSet, Entry, Key, Member, MemberState, Mode, NodeId, Origin, Row, Stamp, Summary, Sums,
     Version, WallTime,
 };
+use crate::mutants;
 
 /// What is stored under a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,7 +98,7 @@ pub fn records(
 
 /// Adds to `batch` what makes `row` the record of `key` in place of `before`; an empty row removes it.
 pub fn put_row(batch: &mut Batch, key: &Key, row: &Row, before: &[Version]) {
-    for old in before.iter().filter(|old| row.version(old.dot).is_none()) {
+    for old in before.iter().filter(|old| row.version(old.dot).is_none() && !mutants::is_on("index-leak")) {
         batch.remove(Table::Dots, encode_dot(old.dot));
         if is_collected_one_day(old) {
             batch.remove(Table::Tombs, encode_dot(old.dot));
@@ -109,7 +110,9 @@ pub fn put_row(batch: &mut Batch, key: &Key, row: &Row, before: &[Version]) {
         batch.put(Table::Records, key.as_bytes(), encode_row(key, row));
     }
     for version in &row.versions {
-        batch.put(Table::Dots, encode_dot(version.dot), key.as_bytes());
+        if !(version.tombstone && mutants::is_on("tombstone-unlogged")) {
+            batch.put(Table::Dots, encode_dot(version.dot), key.as_bytes());
+        }
         if is_collected_one_day(version) {
             batch.put(Table::Tombs, encode_dot(version.dot), key.as_bytes());
         }
@@ -194,7 +197,8 @@ pub fn encode_version(out: &mut Vec<u8>, version: &Version) {
 
 /// Reads what [`encode_row`] wrote; anything else is [`Record::Rotten`].
 pub fn decode_record(key: &Key, bytes: Bytes) -> Record {
-    decode_row(key, &bytes).map_or(Record::Rotten, Record::Row)
+    let rotten = if mutants::is_on("rot-is-absence") { Record::Absent } else { Record::Rotten };
+    decode_row(key, &bytes).map_or(rotten, Record::Row)
 }
 
 fn decode_row(key: &Key, bytes: &Bytes) -> Option<Row> {
