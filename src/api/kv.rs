@@ -106,18 +106,25 @@ pub async fn delete(State(shared): State<Arc<Shared>>, request: HttpRequest) -> 
     Ok((StatusCode::NO_CONTENT, [(TIMESTAMP, HeaderValue::from(written.timestamp))]).into_response())
 }
 
+/// What a read can ask: of a history, or how many nodes.
+const READ_PARAMETERS: [&str; 6] = {
+    let [heads, versions, limit, at] = history::PARAMETERS;
+    [heads, versions, limit, at, "read", "timeout"]
+};
+
 /// `GET /kv/{key}`, and `HEAD`
 pub async fn read(State(shared): State<Arc<Shared>>, request: HttpRequest) -> Result<Response, Problem> {
     let (parts, _) = request.into_parts();
     let key = key(&parts)?;
-    let params = Params::parse(parts.uri.query(), &history::PARAMETERS)?;
+    let params = Params::parse(parts.uri.query(), &READ_PARAMETERS)?;
     if let Some(question) = history::Question::read(&params)? {
         return shared.answer(&key, question);
     }
+    let wanted = super::sync::wanted(&params)?;
     let matches = Tags::read(&parts.headers, &IF_MATCH)?;
     let differs = Tags::read(&parts.headers, &IF_NONE_MATCH)?;
 
-    let Some(version) = shared.version(&key)? else {
+    let Some(version) = shared.version_of(&key, wanted).await? else {
         if matches.is_some() {
             return Err(Problem::new(Code::ConditionFailed, "this node has no live value under the key"));
         }

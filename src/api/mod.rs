@@ -26,6 +26,7 @@ mod patient;
 mod peer;
 mod problem;
 mod reads;
+mod sync;
 mod serve;
 mod shown;
 mod tags;
@@ -177,6 +178,7 @@ fn routes() -> Router<Arc<Shared>> {
         .route("/members/leave", post(cluster::leave))
         .route("/members/remove", post(cluster::remove))
         .route("/merkle_tree/root", get(merkle::root))
+        .route("/sync", post(sync::sync))
         .route("/health", get(health::health))
         .route("/livez", get(health::livez))
         .route("/readyz", get(health::readyz))

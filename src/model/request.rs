@@ -279,6 +279,8 @@ pub struct Status {
     pub seen_hash: u64,
     /// The hybrid clock's durable high-water mark.
     pub high_water: super::version::Stamp,
+    /// The first of the keys whose record fails its checksum and was set apart.
+    pub quarantined: Vec<Key>,
     /// One row per peer.
     pub peers: Vec<PeerStatus>,
     /// Everything counted since the start, by name.
@@ -313,4 +315,10 @@ pub struct PeerStatus {
     pub stream: &'static str,
     /// Whether the last digest heard from it equals our own.
     pub in_step: bool,
+    /// For how many milliseconds it has not been known to hold just what this node holds.
+    pub divergent_ms: u64,
+    /// Whether a sync session is under way.
+    pub in_session: bool,
+    /// How many milliseconds ago the last one ended, and how.
+    pub last_session: Option<(u64, SyncReport)>,
 }

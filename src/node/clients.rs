@@ -18,6 +18,9 @@ use super::{Level, Node};
 /// How long a leaving node waits for somebody to hold all that it holds.
 pub const LEAVE_PATIENCE: Duration = Duration::from_secs(10);
 
+/// Most keys in quarantine that `/status` names.
+const QUARANTINED_NAMED_MAX: usize = 100;
+
 /// A goodbye under way.
 #[derive(Debug)]
 pub(super) struct Leaving {
@@ -67,7 +70,7 @@ impl<S: Storage> Node<S> {
             }
             Request::Members => self.out.reply(id, Reply::Members(self.membership.view(now))),
             Request::Status => {
-                let status = self.status();
+                let status = self.status(now)?;
                 self.out.reply(id, Reply::Status(Box::new(status)));
             }
             Request::Join { address } => {
@@ -258,16 +261,25 @@ impl<S: Storage> Node<S> {
         resolve::shown(policy, versions, self.replica.clock().read_millis(now))
     }
 
-    fn status(&mut self) -> Status {
+    fn status(&mut self, now: Now) -> Result<Status, StorageError> {
         let view = self.membership.view(Now::default());
         let others = view.iter().map(|view| &view.member).filter(|member| member.id != self.settings.id);
         let peers = others.filter(|member| member.state <= MemberState::Down).map(|member| {
             let (stream, in_step) = self.pulls.status(&member.id);
-            PeerStatus { id: member.id.clone(), stream, in_step }
+            let (in_session, last) = self.sessions.status(&member.id);
+            PeerStatus {
+                id: member.id.clone(),
+                stream,
+                in_step,
+                divergent_ms: millis(self.pulls.divergent_for(now, &member.id)),
+                in_session,
+                last_session: last.map(|ended| (millis(now.mono.since(ended.at)), ended.report.clone())),
+            }
         });
         let peers = peers.collect();
         let seen = self.replica.seen();
-        Status {
+        Ok(Status {
+            quarantined: rows::quarantine(&self.store, std::ops::Bound::Unbounded, QUARANTINED_NAMED_MAX)?,
             me: self.membership.me().clone(),
             member_count: self.membership.count(),
             alive_count: self.membership.alive_count(),
@@ -277,8 +289,12 @@ impl<S: Storage> Node<S> {
             peers,
             counters: self.out.counters(),
             seen_hash: self.replica.seen_digest(),
-        }
+        })
     }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Why a key's policy does not take a change, if there is a reason.

@@ -622,6 +622,7 @@ pub fn put_member(batch: &mut Batch, member: &Member) {
         Mode::Normal => 0,
         Mode::ReadOnly => 1,
         Mode::Draining => 2,
+        Mode::Syncing => 3,
     });
     value.extend_from_slice(&member.joined.0.to_be_bytes());
     value.push(u8::from(member.origin.is_some()));
@@ -663,6 +664,7 @@ fn decode_member(id: &[u8], value: &[u8]) -> Option<Member> {
         0 => Mode::Normal,
         1 => Mode::ReadOnly,
         2 => Mode::Draining,
+        3 => Mode::Syncing,
         _ => return None,
     };
     let joined = WallTime(at.u64()?);

@@ -109,7 +109,7 @@ pub fn member() -> impl Strategy<Value = Member> {
         MemberState::Left,
         MemberState::Forgotten,
     ]);
-    let mode = select(vec![Mode::Normal, Mode::ReadOnly, Mode::Draining]);
+    let mode = select(vec![Mode::Normal, Mode::ReadOnly, Mode::Draining, Mode::Syncing]);
     let life = select(vec![0, 1, 1, 2, 3, u64::MAX / 2, u64::MAX]);
     let incarnation = select(vec![0, 0, 1, 2, u32::MAX - 1, u32::MAX]);
     let joined = select(vec![0, 1_000_000, u64::MAX]);
