@@ -1,5 +1,6 @@
 //! One key: put, read, delete.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,21 +16,20 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::context::{self, CONTEXT};
 use super::params::{self, Params};
 use super::problem::{Code, Problem};
 use super::tags::{self, Tags};
-use super::{Shared, body, json, media, odd, reads, siblings};
-use crate::model::{Ack, Condition, Key, Policy, Reply, Request, Row, Token, Version, VersionId, row};
+use super::{Shared, body, history, json, media, odd, reads};
+use crate::model::{Ack, Condition, Key, Refusal, Reply, Request, Version, VersionId};
 use crate::protocol::resolve;
 use crate::storage::rows::{self, Record};
 
 /// How long a write waits for its confirmations unless it says otherwise.
-const ACK_TIMEOUT: Duration = Duration::from_secs(5);
+pub const ACK_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest wait for confirmations.
-const ACK_TIMEOUT_MAX: Duration = Duration::from_secs(60);
+pub const ACK_TIMEOUT_MAX: Duration = Duration::from_secs(60);
 /// Longest time to live: ten years.
-const TTL_MAX: Duration = Duration::from_secs(3650 * 86_400);
+pub const TTL_MAX: Duration = Duration::from_secs(3650 * 86_400);
 
 const TIMESTAMP: HeaderName = HeaderName::from_static("x-reknit-timestamp");
 const NODE: HeaderName = HeaderName::from_static("x-reknit-node");
@@ -68,20 +68,31 @@ pub async fn put(State(shared): State<Arc<Shared>>, request: HttpRequest) -> Res
         }
     };
     let limits = &shared.app.limits;
+    let _room = match shared.room(&parts.headers, limits.value_bytes_max) {
+        Ok(room) => room,
+        Err(problem) => {
+            body::discard(&parts.headers, body).await;
+            return Err(problem);
+        }
+    };
     let value = body::take(&parts.headers, body, limits.value_bytes_max, limits.body_patience).await?;
-    let Put { key, content_type, ttl, write } = wanted;
-    if media::is_json(&content_type) {
-        media::check_json(&value)?;
-    }
-    let Write { condition, ack, timeout, .. } = write;
-    let condition = shared.with_token(&parts.headers, &key, condition)?;
-    let saw = saw(&condition);
-    let context = shared.is_sibling(&key).then(|| key.clone());
-    let request = Request::Put { key, value, content_type, ttl, condition, ack, timeout };
-    let id = shared.write(request, timeout).await?;
-    let mut response = json(&Written::of(id));
-    response.headers_mut().insert(ETAG, etag(id.uuid));
-    shared.tell_context(response.headers_mut(), context.as_ref(), saw, id);
+    let Put { key, content_type, ttl, offset, write } = wanted;
+    let Write { condition, ack, timeout } = write;
+    let request = match offset {
+        Some(offset) => {
+            history::check_end(offset, value.len(), limits.value_bytes_max)?;
+            Request::Patch { key, offset, value, content_type, condition, ack, timeout }
+        }
+        None => {
+            if media::is_json(&content_type) {
+                media::check_json(&value)?;
+            }
+            Request::Put { key, value, content_type, ttl, condition, ack, timeout }
+        }
+    };
+    let written = shared.write(request, timeout).await?;
+    let mut response = json(&written);
+    response.headers_mut().insert(ETAG, etag(written.uuid));
     Ok(response)
 }
 
@@ -91,132 +102,77 @@ pub async fn delete(State(shared): State<Arc<Shared>>, request: HttpRequest) -> 
     let key = key(&parts)?;
     let params = Params::parse(parts.uri.query(), &["ack", "timeout"])?;
     let Write { condition, ack, timeout } = Write::read(&params, &parts.headers)?;
-    let condition = shared.with_token(&parts.headers, &key, condition)?;
-    let saw = saw(&condition);
-    let context = shared.is_sibling(&key).then(|| key.clone());
-    let id = shared.write(Request::Delete { key, condition, ack, timeout }, timeout).await?;
-    let timestamp = HeaderValue::from(id.stamp.millis);
-    let mut response = (StatusCode::NO_CONTENT, [(TIMESTAMP, timestamp)]).into_response();
-    shared.tell_context(response.headers_mut(), context.as_ref(), saw, id);
-    Ok(response)
+    let written = shared.write(Request::Delete { key, condition, ack, timeout }, timeout).await?;
+    Ok((StatusCode::NO_CONTENT, [(TIMESTAMP, HeaderValue::from(written.timestamp))]).into_response())
 }
+
+/// What a read can ask: of a history, or how many nodes.
+const READ_PARAMETERS: [&str; 6] = {
+    let [heads, versions, limit, at] = history::PARAMETERS;
+    [heads, versions, limit, at, "read", "timeout"]
+};
 
 /// `GET /kv/{key}`, and `HEAD`
 pub async fn read(State(shared): State<Arc<Shared>>, request: HttpRequest) -> Result<Response, Problem> {
     let (parts, _) = request.into_parts();
     let key = key(&parts)?;
-    Params::parse(parts.uri.query(), &[])?;
+    let params = Params::parse(parts.uri.query(), &READ_PARAMETERS)?;
+    if let Some(question) = history::Question::read(&params)? {
+        return shared.answer(&key, question);
+    }
+    let wanted = super::sync::wanted(&params)?;
     let matches = Tags::read(&parts.headers, &IF_MATCH)?;
     let differs = Tags::read(&parts.headers, &IF_NONE_MATCH)?;
 
-    let Found { mut live, context } = shared.find(&key)?;
-    let mut response = match row::tag(&live) {
-        None if matches.is_some() => {
-            let detail = "this node has no live value under the key";
-            Problem::new(Code::ConditionFailed, detail).into_response()
+    let Some(version) = shared.version_of(&key, wanted).await? else {
+        if matches.is_some() {
+            return Err(Problem::new(Code::ConditionFailed, "this node has no live value under the key"));
         }
-        None => Problem::new(Code::NotFound, format!("this node has no value under {key}")).into_response(),
-        Some(tag) if matches.is_some_and(|tags| !tags.names_strongly(tag)) => {
-            let detail = format!("this node has version \"{tag}\" under the key");
-            return Err(Problem::new(Code::ConditionFailed, detail));
-        }
-        Some(tag) => {
-            let is_known = differs.is_some_and(|tags| tags.names(tag));
-            match live.pop().expect("what has a tag is there") {
-                version if live.is_empty() => shared.show(version, is_known),
-                _ if is_known => (StatusCode::NOT_MODIFIED, [(ETAG, etag(tag))]).into_response(),
-                last => {
-                    live.push(last);
-                    siblings::show(&parts.headers, &live, tag, context.as_ref())
-                }
-            }
-        }
+        return Err(Problem::new(Code::NotFound, format!("this node has no value under {key}")));
     };
-    if let Some(context) = context {
-        response.headers_mut().insert(CONTEXT, context);
+
+    let uuid = version.uuid();
+    if matches.is_some_and(|tags| !tags.names_strongly(uuid)) {
+        let detail = format!("this node has version \"{uuid}\" under the key");
+        return Err(Problem::new(Code::ConditionFailed, detail));
     }
-    response.headers_mut().entry(NODE).or_insert_with(|| text(shared.app.info.id.as_str()));
-    Ok(response)
-}
-
-/// What a read found.
-struct Found {
-    /// All live values; several only under policy `siblings`.
-    live: Vec<Version>,
-    /// The causality token, under policy `siblings`.
-    context: Option<HeaderValue>,
-}
-
-/// The token that a write was made with.
-fn saw(condition: &Condition) -> Option<Token> {
-    if let Condition::Saw(token) = condition { Some(token.clone()) } else { None }
+    let is_known = differs.is_some_and(|tags| tags.names(uuid));
+    Ok(shared.show(version, is_known))
 }
 
 impl Shared {
-    async fn write(&self, request: Request, timeout: Duration) -> Result<VersionId, Problem> {
+    pub(super) async fn write(&self, request: Request, timeout: Duration) -> Result<Written, Problem> {
         match self.ask(request, timeout).await? {
-            Reply::Written { id, .. } => Ok(id),
+            Reply::Written { id, .. } => Ok(Written::of(id)),
             other => Err(odd(&other)),
         }
     }
 
-    fn is_sibling(&self, key: &Key) -> bool {
-        self.app.info.policies.of(key) == Policy::Siblings
-    }
-
-    /// The condition of a write, or the token that stands in its place.
-    fn with_token(&self, headers: &HeaderMap, key: &Key, condition: Condition) -> Result<Condition, Problem> {
-        match (self.seal.read(headers, key)?, condition) {
-            (None, condition) => Ok(condition),
-            (Some(token), Condition::None) => Ok(Condition::Saw(token)),
-            (Some(_), _) => {
-                let detail = "a write takes a causality token or a condition, not both";
-                Err(Problem::new(Code::BadHeader, detail))
-            }
-        }
-    }
-
-    /// Tells the client what it knows after its write, so that its next one replaces this one.
-    fn tell_context(&self, headers: &mut HeaderMap, key: Option<&Key>, saw: Option<Token>, id: VersionId) {
-        let Some(key) = key else { return };
-        let token = context::after_write(saw, id.dot, id.stamp);
-        if let Some(context) = self.seal.header(key, &token, &Row::default()) {
-            headers.insert(CONTEXT, context);
-        }
-    }
-
-    /// What a read of the key shows, from what is durable.
-    fn find(&self, key: &Key) -> Result<Found, Problem> {
+    /// The key's live version, from what is durable.
+    pub(super) fn version(&self, key: &Key) -> Result<Option<Version>, Problem> {
         let wall = self.app.clock.now().wall;
-        let policy = self.app.info.policies.of(key);
-        let (record, seen, millis) = self.app.reader.snapshot(|store| {
+        let (record, millis) = self.app.reader.snapshot(|store| {
             let record = rows::record(store, key)?;
-            // The row's context is what the node had seen in this very state.
-            let seen = if policy == Policy::Siblings { rows::seen(store)? } else { Vec::new() };
-            Ok((record, seen, reads::read_millis(store, wall)?))
+            Ok((record, reads::read_millis(store, wall)?))
         })?;
-        let row = match record {
-            Record::Absent => Row::default(),
-            Record::Row(row) => row,
+        match record {
+            Record::Absent => Ok(None),
+            Record::Row(row) => {
+                let policy = self.app.info.policies.of(key);
+                if let Some(heads) = resolve::conflict(policy, &row.versions) {
+                    return Err(Refusal::Heads { heads }.into());
+                }
+                Ok(resolve::shown(policy, &row.versions, millis).map(Cow::into_owned))
+            }
             Record::Rotten => {
                 self.metrics.corrupt_record();
-                let detail = format!("the record of {key} fails its checksum");
-                return Err(Problem::new(Code::CorruptRecord, detail));
+                Err(Problem::new(Code::CorruptRecord, format!("the record of {key} fails its checksum")))
             }
-        };
-        let live = resolve::shown(policy, &row.versions, millis).into_iter().cloned().collect();
-        let context = (policy == Policy::Siblings).then(|| {
-            let mut context = row.context.clone();
-            let runs =
-                seen.into_iter().flat_map(|(origin, runs)| runs.into_iter().map(move |run| (origin, run)));
-            runs.for_each(|(origin, (first, last))| context.insert_run(origin, first, last));
-            self.seal.header(key, &Token { context, stamp: row.stamp() }, &row)
-        });
-        Ok(Found { live, context: context.flatten() })
+        }
     }
 
     /// The value byte for byte, or only its name if the client has it already.
-    fn show(&self, version: Version, is_known: bool) -> Response {
+    pub(super) fn show(&self, version: Version, is_known: bool) -> Response {
         let uuid = version.uuid();
         let mut headers = HeaderMap::new();
         headers.insert(ETAG, etag(uuid));
@@ -239,14 +195,20 @@ struct Put {
     key: Key,
     content_type: String,
     ttl: Option<Duration>,
+    /// Where the body goes, if it is a part of a value.
+    offset: Option<u64>,
     write: Write,
 }
 
 impl Put {
     fn read(parts: &Parts) -> Result<Put, Problem> {
         let key = key(parts)?;
-        let params = Params::parse(parts.uri.query(), &["ack", "timeout", "ttl"])?;
+        let params = Params::parse(parts.uri.query(), &["ack", "timeout", "ttl", "offset"])?;
         let ttl = params.duration("ttl", TTL_MAX)?;
+        let offset = history::offset(&params)?;
+        if offset.is_some() && ttl.is_some() {
+            return Err(params::bad("a part of a value takes no ttl".into()));
+        }
         let content_type = media::of_request(&parts.headers)?;
         // What is stored is the bytes and their type alone, so neither of these would come back with them.
         let encoding = super::problem::single_header(&parts.headers, &CONTENT_ENCODING)?;
@@ -255,9 +217,12 @@ impl Put {
             return Err(Problem::new(Code::ContentEncoding, detail));
         }
         if parts.headers.contains_key(CONTENT_RANGE) {
-            return Err(Problem::new(Code::BadHeader, "a part of a value cannot be written: Content-Range"));
+            return Err(Problem::new(
+                Code::BadHeader,
+                "a part of a value is written with ?offset=, not with Content-Range",
+            ));
         }
-        Ok(Put { key, content_type, ttl, write: Write::read(&params, &parts.headers)? })
+        Ok(Put { key, content_type, ttl, offset, write: Write::read(&params, &parts.headers)? })
     }
 }
 
@@ -270,21 +235,27 @@ struct Write {
 
 impl Write {
     fn read(params: &Params, headers: &HeaderMap) -> Result<Write, Problem> {
-        let ack = match params.text("ack")? {
-            None | Some("local") => Ack::Local,
-            Some("majority") => Ack::Majority,
-            Some(count) => {
-                let nodes = count.parse().ok().filter(|nodes| *nodes > 0);
-                Ack::Nodes(nodes.ok_or_else(|| {
-                    params::bad(format!(
-                        "ack={count} is neither local nor majority nor a number of nodes from 1"
-                    ))
-                })?)
-            }
-        };
+        let ack = ack_of(params)?;
         let timeout = params.duration("timeout", ACK_TIMEOUT_MAX)?.unwrap_or(ACK_TIMEOUT);
         Ok(Write { condition: tags::condition(headers)?, ack, timeout })
     }
+}
+
+/// On how many nodes a write is to be durable: the parameter `ack`.
+///
+/// # Errors
+/// It is none of its forms.
+pub fn ack_of(params: &Params) -> Result<Ack, Problem> {
+    Ok(match params.text("ack")? {
+        None | Some("local") => Ack::Local,
+        Some("majority") => Ack::Majority,
+        Some(count) => {
+            let nodes = count.parse().ok().filter(|nodes| *nodes > 0);
+            Ack::Nodes(nodes.ok_or_else(|| {
+                params::bad(format!("ack={count} is neither local nor majority nor a number of nodes from 1"))
+            })?)
+        }
+    })
 }
 
 /// The key is the path as it came, which the router's own decoding would have changed.

@@ -16,7 +16,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::params::{self, Params};
 use super::problem::{Code, Problem};
 use super::{Shared, json, media, reads};
-use crate::model::{Key, KeyError, Policies, Version, key, row};
+use crate::model::{Key, KeyError, Policies, Version, key};
 use crate::protocol::resolve;
 use crate::storage::rows::{self, Record};
 use crate::storage::{Read, StorageError, Table};
@@ -53,7 +53,7 @@ pub async fn list(State(shared): State<Arc<Shared>>, request: HttpRequest) -> Re
             query.page(store, &shared.app.info.policies, millis, &mut has_time)
         })?;
         for item in &page.items {
-            if matches!(item, Item::Rotten(_)) {
+            if matches!(item, Item::Broken(_, Code::CorruptRecord)) {
                 shared.metrics.corrupt_record();
             }
         }
@@ -89,10 +89,9 @@ enum Position {
 /// One key of a page.
 enum Item {
     Live(Key, Version),
-    /// A key of policy `siblings` with several live values.
-    Siblings(Key, Vec<Version>),
-    /// A key whose record fails its checksum: shown, so that nobody takes it for deleted.
-    Rotten(Key),
+    /// A key that shows no value, and why: listed, so that nobody takes it for deleted. Its record fails its
+    /// checksum, or somebody has to choose between the heads of its history.
+    Broken(Key, Code),
 }
 
 /// A bounded share of a listing.
@@ -197,17 +196,13 @@ impl Query {
         Some(key[..self.prefix.len() + at + self.delimiter.len()].to_vec())
     }
 
-    fn item(&self, key: Key, mut shown: Vec<Version>) -> Item {
-        if self.keys_only || shown.len() > 1 {
-            shown.iter_mut().for_each(|version| version.value = bytes::Bytes::new());
-        }
-        match shown.pop() {
-            None => Item::Rotten(key),
-            Some(version) if shown.is_empty() => Item::Live(key, version),
-            Some(version) => {
-                shown.push(version);
-                Item::Siblings(key, shown)
+    fn item(&self, key: Key, shown: Result<Version, Code>) -> Item {
+        match shown {
+            Err(code) => Item::Broken(key, code),
+            Ok(version) if self.keys_only => {
+                Item::Live(key, Version { value: bytes::Bytes::new(), ..version })
             }
+            Ok(version) => Item::Live(key, version),
         }
     }
 
@@ -282,15 +277,8 @@ enum Step {
 impl Walk<'_> {
     fn take(&mut self, key: Key, record: Record) -> Step {
         self.rows += 1;
-        let is_rotten = record == Record::Rotten;
-        let versions = record.row().map_or(Vec::new(), |row| {
-            self.bytes += row.value_bytes();
-            row.versions
-        });
-        let shown = resolve::shown(self.policies.of(&key), &versions, self.millis);
-        let shown: Vec<Version> = shown.into_iter().cloned().collect();
-        let is_live = is_rotten || !shown.is_empty();
-        let group = self.query.group(key.as_bytes()).filter(|_| is_live);
+        let shown = self.shown(&key, &record);
+        let group = self.query.group(key.as_bytes()).filter(|_| shown.is_some());
         let (position, step) = match group {
             Some(group) => {
                 self.shown += group.len();
@@ -299,7 +287,7 @@ impl Walk<'_> {
             }
             None => {
                 let position = Position::Key(key.as_bytes().to_vec());
-                if is_live {
+                if let Some(shown) = shown {
                     let item = self.query.item(key, shown);
                     self.shown += item.bytes();
                     self.page.items.push(item);
@@ -310,6 +298,21 @@ impl Walk<'_> {
         let is_left = self.span.go_past(&position, self.query.reverse);
         self.page.next = Some(position);
         if is_left { step } else { Step::End }
+    }
+
+    /// What a key is listed with, if it is listed.
+    fn shown(&mut self, key: &Key, record: &Record) -> Option<Result<Version, Code>> {
+        let row = match record {
+            Record::Row(row) => row,
+            Record::Rotten => return Some(Err(Code::CorruptRecord)),
+            Record::Absent => return None,
+        };
+        self.bytes += row.value_bytes();
+        let policy = self.policies.of(key);
+        if resolve::conflict(policy, &row.versions).is_some() {
+            return Some(Err(Code::HistoryHeads));
+        }
+        resolve::shown(policy, &row.versions, self.millis).map(|version| Ok(version.into_owned()))
     }
 
     /// Whether the page holds all that a page may.
@@ -379,7 +382,7 @@ fn successor(prefix: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// A parameter that stands where a key stands, or the beginning of one.
-fn part_of_key(params: &Params, name: &str) -> Result<Option<Vec<u8>>, Problem> {
+pub fn part_of_key(params: &Params, name: &str) -> Result<Option<Vec<u8>>, Problem> {
     let Some(bytes) = params.bytes(name) else { return Ok(None) };
     let bytes = bytes.strip_prefix(b"/").unwrap_or(bytes);
     if bytes.len() > Key::BYTES_MAX {
@@ -399,15 +402,9 @@ struct Listing {
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Shown {
-    Rotten {
+    Broken {
         key: String,
         error: &'static str,
-    },
-    Siblings {
-        key: String,
-        uuid: Uuid,
-        timestamp: u64,
-        siblings: usize,
     },
     Live {
         key: String,
@@ -427,27 +424,18 @@ impl Item {
     fn bytes(&self) -> usize {
         match self {
             Item::Live(key, version) => key.as_bytes().len() + version.value.len(),
-            Item::Siblings(key, _) | Item::Rotten(key) => key.as_bytes().len(),
+            Item::Broken(key, _) => key.as_bytes().len(),
         }
     }
 
     fn shown(self, keys_only: bool) -> Shown {
         let (key, version) = match self {
             Item::Live(key, version) => (key, version),
-            Item::Siblings(key, versions) => {
-                let timestamp = versions.iter().map(|version| version.stamp.millis).max();
-                return Shown::Siblings {
-                    key: key.to_string(),
-                    uuid: row::tag(&versions).expect("there are several"),
-                    timestamp: timestamp.expect("there are several"),
-                    siblings: versions.len(),
-                };
-            }
-            Item::Rotten(key) => {
-                return Shown::Rotten { key: key.to_string(), error: Code::CorruptRecord.name() };
+            Item::Broken(key, code) => {
+                return Shown::Broken { key: key.to_string(), error: code.name() };
             }
         };
-        let value = if keys_only { None } else { media::raw_json(&version) };
+        let value = if keys_only { None } else { raw_json(&version) };
         let is_other = !keys_only && value.is_none();
         Shown::Live {
             key: key.to_string(),
@@ -459,6 +447,15 @@ impl Item {
             content_type: version.content_type,
         }
     }
+}
+
+/// A JSON value as it stands; the door checked it, but a peer's door may be another one.
+fn raw_json(version: &Version) -> Option<Box<RawValue>> {
+    if !media::is_json(&version.content_type) {
+        return None;
+    }
+    let text = std::str::from_utf8(&version.value).ok()?;
+    serde_json::from_str::<Box<RawValue>>(text).ok()
 }
 
 #[cfg(test)]

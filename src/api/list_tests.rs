@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::*;
 use crate::api::testbed::{Bed, Setup, problem};
-use crate::model::{Dot, Origin, Policies, Row, Stamp, WallTime};
+use crate::model::{Dot, Origin, Row, Stamp, WallTime};
 use crate::storage::memory::Memory;
 use crate::storage::{Batch, Storage};
 

@@ -3,7 +3,6 @@
 use axum::http::HeaderMap;
 use axum::http::header::CONTENT_TYPE;
 use serde::de::IgnoredAny;
-use serde_json::value::RawValue;
 
 use super::problem::{Code, Problem, single_header};
 use crate::model::Version;
@@ -19,6 +18,15 @@ const FORM: &str = "application/x-www-form-urlencoded";
 /// The header is no media type, or longer than can be stored.
 pub fn of_request(headers: &HeaderMap) -> Result<String, Problem> {
     let Some(given) = single_header(headers, &CONTENT_TYPE)? else { return Ok(JSON.to_owned()) };
+    check_type(given)?;
+    Ok(if essence(given).eq_ignore_ascii_case(FORM) { JSON.to_owned() } else { given.to_owned() })
+}
+
+/// Checks that a text is a media type that can be stored.
+///
+/// # Errors
+/// It is none, or too long.
+pub fn check_type(given: &str) -> Result<(), Problem> {
     if given.len() > Version::CONTENT_TYPE_BYTES_MAX {
         let limit = Version::CONTENT_TYPE_BYTES_MAX;
         let detail = format!("the media type has {} bytes; the limit is {limit}", given.len());
@@ -29,7 +37,7 @@ pub fn of_request(headers: &HeaderMap) -> Result<String, Problem> {
     if !is_type {
         return Err(Problem::new(Code::BadHeader, format!("{given:?} is no media type such as {JSON}")));
     }
-    Ok(if essence(given).eq_ignore_ascii_case(FORM) { JSON.to_owned() } else { given.to_owned() })
+    Ok(())
 }
 
 /// Whether a media type promises JSON: `application/json` or `…+json`, with any parameters.
@@ -51,15 +59,6 @@ pub fn check_json(value: &[u8]) -> Result<(), Problem> {
     let text = std::str::from_utf8(value).map_err(|error| bad(format!("not UTF-8: {error}")))?;
     serde_json::from_str::<IgnoredAny>(text).map_err(|error| bad(error.to_string()))?;
     Ok(())
-}
-
-/// A JSON value as it stands; the door checked it, but a peer's door may be another one.
-pub fn raw_json(version: &Version) -> Option<Box<RawValue>> {
-    if !is_json(&version.content_type) {
-        return None;
-    }
-    let text = std::str::from_utf8(&version.value).ok()?;
-    serde_json::from_str::<Box<RawValue>>(text).ok()
 }
 
 fn essence(content_type: &str) -> &str {

@@ -7,7 +7,7 @@
 use std::fmt;
 
 use axum::body::Body;
-use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -48,16 +48,22 @@ pub enum Code {
     BadCursor,
     /// `If-Match` or `If-None-Match` did not hold.
     ConditionFailed,
-    /// Not from here, or not without the secret.
+    /// No token, or an unknown one.
+    Unauthorized,
+    /// Not from here, not with this token, or not without the secret.
     Forbidden,
     /// This node takes no writes.
     ReadOnly,
     /// This node is on its way out.
     Draining,
+    /// The node is new and still takes the data.
+    Syncing,
     /// `ack` asks for more nodes than there are.
     AckAboveMembers,
     /// Stored here, but not confirmed in time.
     AckTimeout,
+    /// Not enough nodes answered a read in time.
+    ReadTimeout,
     /// Too many writes wait for confirmations.
     TooManyPending,
     /// Too many requests wait for the node.
@@ -70,16 +76,18 @@ pub enum Code {
     CorruptRecord,
     /// The disk failed.
     StorageFailed,
+    /// Another request came under this idempotency key.
+    IdempotencyKeyReused,
     /// The operator's wish about a member cannot be granted.
     MemberRefused,
     /// The framework refused the request.
     BadRequest,
-    /// Several concurrent values lie under the key.
-    Siblings,
-    /// The write would add one concurrent value too many.
-    TooManySiblings,
-    /// A causality token that is none of this key's.
-    BadContext,
+    /// A history forks, and under `fail` somebody has to choose.
+    HistoryHeads,
+    /// A history is as long as it may be.
+    HistoryFull,
+    /// The key's policy knows no such thing.
+    PolicyRefused,
     /// A bug.
     Internal,
 }
@@ -114,14 +122,19 @@ impl Code {
                 false,
                 "The condition does not hold on this node",
             ),
+            Code::Unauthorized => ("unauthorized", S::UNAUTHORIZED, false, "A token is needed"),
             Code::Forbidden => ("forbidden", S::FORBIDDEN, false, "Not allowed"),
             Code::ReadOnly => ("read-only", S::SERVICE_UNAVAILABLE, true, "This node takes no writes"),
+            Code::Syncing => ("syncing", S::SERVICE_UNAVAILABLE, true, "This node is still taking the data"),
             Code::Draining => ("draining", S::SERVICE_UNAVAILABLE, true, "This node is on its way out"),
             Code::AckAboveMembers => {
                 ("ack-above-members", S::BAD_REQUEST, false, "More nodes asked for than there are")
             }
             Code::AckTimeout => {
                 ("ack-timeout", S::GATEWAY_TIMEOUT, true, "Stored here, not confirmed in time")
+            }
+            Code::ReadTimeout => {
+                ("read-timeout", S::GATEWAY_TIMEOUT, true, "Not enough nodes answered in time")
             }
             Code::TooManyPending => {
                 ("too-many-pending", S::SERVICE_UNAVAILABLE, true, "Too many writes wait for confirmations")
@@ -140,13 +153,19 @@ impl Code {
                 ("corrupt-record", S::INTERNAL_SERVER_ERROR, false, "The stored record fails its checksum")
             }
             Code::StorageFailed => ("storage-failed", S::INTERNAL_SERVER_ERROR, true, "The disk failed"),
+            Code::IdempotencyKeyReused => (
+                "idempotency-key-reused",
+                S::UNPROCESSABLE_ENTITY,
+                false,
+                "Another request came under this idempotency key",
+            ),
             Code::MemberRefused => ("member-refused", S::CONFLICT, false, "The member table says no"),
             Code::BadRequest => ("bad-request", S::BAD_REQUEST, false, "The request makes no sense"),
-            Code::Siblings => ("siblings", S::CONFLICT, false, "Several concurrent values"),
-            Code::TooManySiblings => {
-                ("too-many-siblings", S::CONFLICT, false, "The key has as many concurrent values as it may")
+            Code::HistoryHeads => ("history-heads", S::CONFLICT, false, "The history has several heads"),
+            Code::HistoryFull => ("history-full", S::CONFLICT, false, "The history is as long as it may be"),
+            Code::PolicyRefused => {
+                ("policy-refused", S::BAD_REQUEST, false, "The key's policy knows no such thing")
             }
-            Code::BadContext => ("bad-context", S::BAD_REQUEST, false, "Not a causality token of this key"),
             Code::Internal => ("internal", S::INTERNAL_SERVER_ERROR, false, "A bug"),
         }
     }
@@ -161,15 +180,15 @@ impl Code {
         self.row().1
     }
 
-    /// What it means, for people.
-    pub fn title(self) -> &'static str {
-        self.row().3
+    /// Whether the same request may succeed later.
+    pub fn is_retryable(self) -> bool {
+        self.row().2
     }
 
     /// Seconds after which another attempt makes sense, for those that say so.
     fn retry_after(self) -> Option<u32> {
         match self {
-            Code::Busy | Code::TooManyPending | Code::Stopped => Some(1),
+            Code::Busy | Code::TooManyPending | Code::Stopped | Code::Syncing => Some(1),
             Code::ReadOnly | Code::Draining => Some(5),
             _ => None,
         }
@@ -194,6 +213,7 @@ pub struct Problem {
     detail: String,
     limit: Option<u64>,
     written: Option<Box<Written>>,
+    heads: Vec<Written>,
     foreign: Option<Box<Foreign>>,
 }
 
@@ -208,7 +228,7 @@ struct Foreign {
 impl Problem {
     /// A problem and its facts, in words.
     pub fn new(code: Code, detail: impl Into<String>) -> Problem {
-        Problem { code, detail: detail.into(), limit: None, written: None, foreign: None }
+        Problem { code, detail: detail.into(), limit: None, written: None, heads: Vec::new(), foreign: None }
     }
 
     /// Names the limit that was passed.
@@ -221,6 +241,16 @@ impl Problem {
     pub fn foreign(status: StatusCode, code: &'static str, detail: String, headers: HeaderMap) -> Problem {
         let foreign = Some(Box::new(Foreign { status, code, headers }));
         Problem { foreign, ..Problem::new(Code::of_status(status), detail) }
+    }
+
+    /// What is wrong in this case.
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+
+    /// What was stored all the same.
+    pub fn written(&self) -> Option<&Written> {
+        self.written.as_deref()
     }
 
     /// What it is.
@@ -243,6 +273,9 @@ impl IntoResponse for Problem {
         if let Some(seconds) = self.code.retry_after() {
             response.headers_mut().insert(RETRY_AFTER, seconds.into());
         }
+        if self.code == Code::Unauthorized {
+            response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
         if let Some(foreign) = &self.foreign {
             response.headers_mut().extend(foreign.headers.clone());
         }
@@ -250,10 +283,6 @@ impl IntoResponse for Problem {
         response
     }
 }
-
-/// Marks an answer with an error's status whose body is what it shall be already.
-#[derive(Clone, Copy, Debug)]
-pub struct Complete;
 
 #[derive(Serialize)]
 struct Document<'a> {
@@ -268,13 +297,15 @@ struct Document<'a> {
     request_id: &'a str,
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     written: Option<&'a Written>,
+    /// What an `If-Match` that resolves the fork has to list.
+    #[serde(skip_serializing_if = "<[Written]>::is_empty")]
+    heads: &'a [Written],
 }
 
 /// Writes the body of an error response, whoever made the response. Other responses pass unchanged.
 pub fn render(mut response: Response, request_id: &str, is_head: bool) -> Response {
     let status = response.status();
-    let is_complete = response.extensions().get::<Complete>().is_some();
-    if is_complete || !status.is_client_error() && !status.is_server_error() {
+    if !status.is_client_error() && !status.is_server_error() {
         return response;
     }
     let problem = response
@@ -293,6 +324,7 @@ pub fn render(mut response: Response, request_id: &str, is_head: bool) -> Respon
         retryable: retryable || status == StatusCode::SERVICE_UNAVAILABLE,
         request_id,
         written: problem.written.as_deref(),
+        heads: &problem.heads,
     };
     let bytes = serde_json::to_vec(&document).expect("a flat struct of text and numbers is JSON");
     let headers = response.headers_mut();
@@ -326,6 +358,10 @@ impl From<Refusal> for Problem {
             Refusal::Mode(Mode::Draining) => {
                 Problem::new(Code::Draining, "this node is on its way out; write at another one")
             }
+            Refusal::Mode(Mode::Syncing) => Problem::new(
+                Code::Syncing,
+                "this node is new and still taking what the others have; try again soon",
+            ),
             Refusal::Mode(Mode::Normal) => Problem::new(Code::Internal, detail),
             Refusal::Condition { found: None } => {
                 Problem::new(Code::ConditionFailed, "this node has no live value under the key")
@@ -342,13 +378,19 @@ impl From<Refusal> for Problem {
                 let written = Written::of(id).confirmed(acked, asked);
                 Problem { written: Some(Box::new(written)), ..Problem::new(Code::AckTimeout, detail) }
             }
+            Refusal::ReadTimeout { .. } => Problem::new(Code::ReadTimeout, detail),
             Refusal::Corrupt => Problem::new(Code::CorruptRecord, detail),
             Refusal::TooManyPending { limit } => {
                 Problem::new(Code::TooManyPending, detail).with_limit(limit as u64)
             }
-            Refusal::TooManySiblings { limit } => {
-                Problem::new(Code::TooManySiblings, detail).with_limit(limit as u64)
+            Refusal::Heads { heads } => {
+                let heads = heads.into_iter().map(Written::of).collect();
+                Problem { heads, ..Problem::new(Code::HistoryHeads, detail) }
             }
+            Refusal::HistoryFull { limit, .. } => {
+                Problem::new(Code::HistoryFull, detail).with_limit(limit as u64)
+            }
+            Refusal::Policy(what) => Problem::new(Code::PolicyRefused, what),
             Refusal::Member(reason) => Problem::new(Code::MemberRefused, reason),
         }
     }

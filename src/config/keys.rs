@@ -5,6 +5,7 @@
 use super::values::{self, duration, duration_text, seconds_or_duration};
 use super::{Config, ConfigError, Draft, Given};
 use crate::model::{Address, NodeId, Policies};
+use crate::node::settings::CollisionRule;
 
 /// One key.
 pub struct Key {
@@ -110,6 +111,22 @@ pub const KEYS: &[Key] = &[
         show: |config| Some(config.insecure_peers.to_string()),
     },
     Key {
+        name: "tokens_file",
+        about: "File of bearer tokens that clients must show, one `name scopes hash [prefix]` a line",
+        list: false,
+        sets: &[],
+        set: |draft, given| given.one(values::path).map(|path| draft.config.tokens_file = Some(path)),
+        show: |config| config.tokens_file.as_ref().and_then(|path| quoted(path.display())),
+    },
+    Key {
+        name: "insecure_clients",
+        about: "Listen beyond this host without tokens [default: false]",
+        list: false,
+        sets: &[],
+        set: |draft, given| given.one(values::boolean).map(|yes| draft.config.insecure_clients = yes),
+        show: |config| Some(config.insecure_clients.to_string()),
+    },
+    Key {
         name: "read_only",
         about: "Refuse clients' writes, take replication [default: false]",
         list: false,
@@ -205,6 +222,15 @@ pub const KEYS: &[Key] = &[
         show: |config| Some(duration_text(config.max_clock_drift)),
     },
     Key {
+        name: "collision",
+        about: "Two values of one key with equal stamps: majority (the members vote on which came first) or oldest \
+                (the older author wins) [default: majority]",
+        list: false,
+        sets: &[],
+        set: |draft, given| given.one(CollisionRule::from_word).map(|rule| draft.config.collision = rule),
+        show: |config| Some(config.collision.word().to_owned()),
+    },
+    Key {
         name: POLICIES,
         about: "How versions are resolved, by prefix, alike on all nodes: PREFIX=POLICY[:STRATEGY], or {prefix, policy, strategy}",
         list: true,
@@ -232,7 +258,7 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         name: "throttle_delay_ms",
-        about: "Kept for repair sessions, which are not built yet [milliseconds, default: 100]",
+        about: "Pause of a sync session after a flight that brought entries [milliseconds, default: 100]",
         list: false,
         sets: &[],
         set: |draft, given| given.one(values::delay_ms).map(|delay| draft.config.throttle_delay_ms = delay),
@@ -240,7 +266,7 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         name: "fetch_delay_ms",
-        about: "Kept for repair sessions, which are not built yet [milliseconds, default: 50]",
+        about: "Pause of a sync session before it answers a wish for rows [milliseconds, default: 50]",
         list: false,
         sets: &[],
         set: |draft, given| given.one(values::delay_ms).map(|delay| draft.config.fetch_delay_ms = delay),

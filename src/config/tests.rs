@@ -273,9 +273,17 @@ fn a_node_that_joins_from_every_interface_must_say_where_it_is_reached() {
     let error = load("bind_address: 0.0.0.0\nseed_nodes: [127.0.0.1:8081]\n", &[], &[]).unwrap_err();
     assert!(error.contains("set advertise_address"), "{error}");
 
-    let config = load("bind_address: '::'\n", &[], &[]).unwrap();
+    let config = load("bind_address: '::'\ninsecure_clients: true\n", &[], &[]).unwrap();
     assert_eq!(config.advertise_address.as_str(), "127.0.0.1:8080");
-    assert_eq!(config.warnings().len(), 1);
+    assert_eq!(config.warnings().len(), 2);
+}
+
+#[test]
+fn a_node_listens_beyond_its_host_with_tokens_or_a_word_aloud() {
+    let file = "bind_address: 192.168.1.10\n";
+    assert!(load(file, &[], &[]).unwrap_err().contains("set tokens_file"));
+    assert!(load(file, &[], &[("tokens-file", "tokens")]).unwrap().warnings().is_empty());
+    assert_eq!(load(file, &[], &[("insecure-clients", "true")]).unwrap().warnings().len(), 1);
 }
 
 #[test]
@@ -318,16 +326,22 @@ fn policies_are_read_as_mappings_and_as_texts_and_shown_as_texts() {
 
 #[test]
 fn a_policy_that_is_none_is_shown_where_it_stands() {
-    refused("policies: [{prefix: cart/, policy: sibling}]\n", &expect![[r#"
+    refused(
+        "policies: [{prefix: cart/, policy: sibling}]\n",
+        &expect![[r#"
         node.yaml: line 1 column 12: policies: `sibling` is no policy: lww, siblings or history
           |
         1 | policies: [{prefix: cart/, policy: sibling}]
-          |            ^"#]]);
-    refused("policies: [{prefix: cart/}]\n", &expect![[r#"
+          |            ^"#]],
+    );
+    refused(
+        "policies: [{prefix: cart/}]\n",
+        &expect![[r#"
         node.yaml: line 1 column 13: missing field `policy`
           |
         1 | policies: [{prefix: cart/}]
-          |             ^"#]]);
+          |             ^"#]],
+    );
     refused(
         "policies:\n  - {prefix: a/, policy: lww}\n  - {prefix: /a/, policy: siblings}\n",
         &expect![[r#"
@@ -336,14 +350,20 @@ fn a_policy_that_is_none_is_shown_where_it_stands() {
             2 |   - {prefix: a/, policy: lww}
               |     ^"#]],
     );
-    refused("policies: [cart]\n", &expect![[r#"
+    refused(
+        "policies: [cart]\n",
+        &expect![[r#"
         node.yaml: line 1 column 12: policies: `cart` is no policy of a prefix, such as cart/=siblings or log/=history:fail
           |
         1 | policies: [cart]
-          |            ^"#]]);
-    refused("policies: siblings\n", &expect![[r#"
+          |            ^"#]],
+    );
+    refused(
+        "policies: siblings\n",
+        &expect![[r#"
         node.yaml: line 1 column 11: a list is expected here, such as ["127.0.0.1:8081"]
           |
         1 | policies: siblings
-          |           ^"#]]);
+          |           ^"#]],
+    );
 }

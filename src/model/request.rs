@@ -5,11 +5,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::dots::DotSet;
 use super::key::Key;
 use super::member::{Address, Member, Mode, NodeId};
 use super::time::WallTime;
-use super::version::{Stamp, Version, VersionId};
+use super::version::{Entry, Version, VersionId};
 
 /// Names one request of one node run: the life keeps late confirmations from answering another run's request.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
@@ -43,22 +42,10 @@ pub enum Condition {
     Exists,
     /// The key has no live value.
     Absent,
-    /// One of these is the tag of what a read shows: a version's uuid, or that of a set of siblings.
+    /// The key's live version has one of these uuids.
     Matches(Vec<uuid::Uuid>),
-    /// None of these is the tag of what a read shows.
+    /// The key's live version has none of these uuids.
     Differs(Vec<uuid::Uuid>),
-    /// Nothing; but the client has seen what this token says, and under policy `siblings` the write replaces
-    /// that and nothing else.
-    Saw(Token),
-}
-
-/// What a read told its client of a key: it comes back with the client's next write to that key.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Token {
-    /// The row's whole context: every version that the read showed, and all that they replaced.
-    pub context: DotSet,
-    /// The latest stamp of the row.
-    pub stamp: Stamp,
 }
 
 /// What a client, or an operator, can ask.
@@ -74,6 +61,23 @@ pub enum Request {
         content_type: String,
         /// Until when reads show it, counted from the write's stamp.
         ttl: Option<Duration>,
+        /// Only if this holds here.
+        condition: Condition,
+        /// How durable before the answer.
+        ack: Ack,
+        /// How long to wait for `ack`.
+        timeout: Duration,
+    },
+    /// Write bytes from an offset on; only under policy `history`.
+    Patch {
+        /// Where.
+        key: Key,
+        /// In bytes.
+        offset: u64,
+        /// The bytes.
+        value: Bytes,
+        /// Their media type, if nothing lies under the key.
+        content_type: String,
         /// Only if this holds here.
         condition: Condition,
         /// How durable before the answer.
@@ -97,6 +101,15 @@ pub enum Request {
         /// Where.
         key: Key,
     },
+    /// Ask several nodes, answer with the winner, and repair every stale copy.
+    Read {
+        /// Where.
+        key: Key,
+        /// How many nodes have to answer, this one included.
+        asked: Ack,
+        /// How long to wait for them.
+        timeout: Duration,
+    },
     /// The member table.
     Members,
     /// The node about itself.
@@ -115,6 +128,33 @@ pub enum Request {
     },
     /// Stop taking writes; part of a graceful stop.
     Drain,
+    /// Compare with a peer now, and repair what differs.
+    Sync {
+        /// With whom.
+        peer: NodeId,
+        /// Only keys that begin with this.
+        prefix: Bytes,
+        /// Only count.
+        dry_run: bool,
+    },
+    /// Take versions as they were written, here or elsewhere, as if a peer had sent them.
+    Import {
+        /// Which.
+        entries: Vec<Entry>,
+    },
+}
+
+/// What became of versions that were imported.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Imported {
+    /// These are their keys' versions now.
+    pub taken: u64,
+    /// Other versions of their keys beat these.
+    pub beaten: u64,
+    /// This node had covered these before. What has been replaced or collected since does not come back.
+    pub known: u64,
+    /// No node can have written these.
+    pub malformed: u64,
 }
 
 /// What the node answers. Exactly one per request.
@@ -129,17 +169,14 @@ pub enum Reply {
     },
     /// The key's version: a live value, or `None` for anything a client may not see.
     Value(Option<Version>),
-    /// A key of policy `siblings`: its live values, and what the reader now knows.
-    Siblings {
-        /// In dot order; none for anything a client may not see.
-        live: Vec<Version>,
-        /// For the next write.
-        token: Token,
-    },
     /// The member table, self included, ordered by id.
     Members(Vec<MemberView>),
     /// The node about itself.
     Status(Box<Status>),
+    /// What became of an import.
+    Imported(Imported),
+    /// A comparison is over.
+    Synced(SyncReport),
     /// Done; nothing to tell.
     Done,
     /// Not done, or done with less than was asked for.
@@ -176,6 +213,14 @@ pub enum Refusal {
         /// What was asked.
         asked: u16,
     },
+    /// Not enough nodes answered a read in time. Safe to retry.
+    #[error("{answered} of {asked} nodes answered within the timeout")]
+    ReadTimeout {
+        /// Answered in time, self included.
+        answered: u16,
+        /// What was asked.
+        asked: u16,
+    },
     /// The row's bytes on disk fail their checksum. Nothing was stored.
     #[error("the stored record fails its checksum")]
     Corrupt,
@@ -185,13 +230,24 @@ pub enum Refusal {
         /// The bound.
         limit: usize,
     },
-    /// Under policy `siblings`: the key has as many live values as it may, and the write would add one. Nothing
-    /// was stored.
-    #[error("the key has {limit} concurrent values, the most it may have; read it and write with its token")]
-    TooManySiblings {
+    /// Under policy `history` with strategy `fail`: the history forks, and somebody has to choose. A write that
+    /// replaces the whole value, under the condition that names all heads, closes the fork.
+    #[error("the history has {} heads; a full write whose If-Match names all of them resolves it", heads.len())]
+    Heads {
+        /// The older author's first.
+        heads: Vec<VersionId>,
+    },
+    /// The key's history is as long as it may be. Nothing was stored.
+    #[error("the history is full: {what}, the limit is {limit}")]
+    HistoryFull {
+        /// What there is too much of.
+        what: &'static str,
         /// The bound.
         limit: usize,
     },
+    /// The key's policy knows no such thing. Nothing was stored.
+    #[error("{0}")]
+    Policy(&'static str),
     /// No such member, or not one that can be removed.
     #[error("{0}")]
     Member(String),
@@ -222,11 +278,32 @@ pub struct Status {
     /// Digest of `seen`; equal digests mean equal sets.
     pub seen_hash: u64,
     /// The hybrid clock's durable high-water mark.
-    pub high_water: Stamp,
+    pub high_water: super::version::Stamp,
+    /// The first of the keys whose record fails its checksum and was set apart.
+    pub quarantined: Vec<Key>,
     /// One row per peer.
     pub peers: Vec<PeerStatus>,
     /// Everything counted since the start, by name.
     pub counters: Vec<(&'static str, u64)>,
+}
+
+/// What a sync session did.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct SyncReport {
+    /// How it ended: `equal`, `repaired`, or why it broke off.
+    pub ended: &'static str,
+    /// Rows that the peer was found to lack, or to have in another version.
+    pub ahead: u64,
+    /// Rows that this node was found to lack, or to have in another version.
+    pub behind: u64,
+    /// Entries sent.
+    pub sent: u64,
+    /// Entries taken that won over what was here.
+    pub took: u64,
+    /// Bytes of statements and entries, both ways.
+    pub bytes: u64,
+    /// Flights, both ways.
+    pub flights: u32,
 }
 
 /// Replication with one peer.
@@ -238,4 +315,10 @@ pub struct PeerStatus {
     pub stream: &'static str,
     /// Whether the last digest heard from it equals our own.
     pub in_step: bool,
+    /// For how many milliseconds it has not been known to hold just what this node holds.
+    pub divergent_ms: u64,
+    /// Whether a sync session is under way.
+    pub in_session: bool,
+    /// How many milliseconds ago the last one ended, and how.
+    pub last_session: Option<(u64, SyncReport)>,
 }

@@ -1,14 +1,15 @@
 //! What a node does for clients and operators.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use crate::model::{
-    Ack, Condition, Entry, Instant, Key, MemberState, Mode, Now, PeerStatus, Policy, Refusal, Reply, Request,
-    RequestId, Row, Status, Token, Version, row,
+    Ack, Condition, Entry, Imported, Instant, Key, MemberState, Mode, Now, PeerStatus, Policy, Refusal,
+    Reply, Request, RequestId, Status, Strategy, Version,
 };
-use crate::protocol::replica::{Change, Saw};
+use crate::protocol::history::{self, TRANSACTIONS_MAX};
+use crate::protocol::replica::{Change, Merged};
 use crate::protocol::resolve;
-use crate::protocol::siblings::{self, SIBLINGS_MAX};
 use crate::storage::rows::{self, Record};
 use crate::storage::{Storage, StorageError};
 
@@ -17,21 +18,14 @@ use super::{Level, Node};
 /// How long a leaving node waits for somebody to hold all that it holds.
 pub const LEAVE_PATIENCE: Duration = Duration::from_secs(10);
 
+/// Most keys in quarantine that `/status` names.
+const QUARANTINED_NAMED_MAX: usize = 100;
+
 /// A goodbye under way.
 #[derive(Debug)]
 pub(super) struct Leaving {
     asked_by: Vec<RequestId>,
     pub(super) at_latest: Instant,
-}
-
-/// What a write under policy `siblings` replaces. A client whose condition named what this node shows has seen it
-/// as surely as one with a token; a delete without either means what this node has.
-fn saw(condition: &Condition, change: &Change) -> Saw {
-    match (condition, change) {
-        (Condition::Saw(token), _) => Saw::Token(token.clone()),
-        (Condition::Matches(_), _) | (_, Change::Tombstone) => Saw::Everything,
-        (Condition::None | Condition::Exists | Condition::Absent | Condition::Differs(_), _) => Saw::Nothing,
-    }
 }
 
 /// How a write is to be confirmed.
@@ -53,6 +47,15 @@ impl<S: Storage> Node<S> {
                 let change = Change::Value { value, content_type, ttl };
                 self.on_write(now, id, key, &condition, change, Wanted { ack, timeout })?;
             }
+            Request::Patch { key, offset, value, content_type, condition, ack, timeout } => {
+                let end = offset.checked_add(value.len() as u64);
+                assert!(
+                    end.is_some_and(|end| end <= Version::VALUE_BYTES_MAX as u64),
+                    "the door checks sizes"
+                );
+                let change = Change::Patch { offset, value, content_type };
+                self.on_write(now, id, key, &condition, change, Wanted { ack, timeout })?;
+            }
             Request::Delete { key, condition, ack, timeout } => {
                 let wanted = Wanted { ack, timeout };
                 self.on_write(now, id, key, &condition, Change::Tombstone, wanted)?;
@@ -61,9 +64,13 @@ impl<S: Storage> Node<S> {
                 let reply = self.read(now, &key)?;
                 self.out.reply(id, reply);
             }
+            Request::Read { key, asked, timeout } => self.begin_read(now, (id, key), asked, timeout)?,
+            Request::Sync { peer, prefix, dry_run } => {
+                self.sessions.wish(id, peer, prefix, dry_run, &mut self.out);
+            }
             Request::Members => self.out.reply(id, Reply::Members(self.membership.view(now))),
             Request::Status => {
-                let status = self.status();
+                let status = self.status(now)?;
                 self.out.reply(id, Reply::Status(Box::new(status)));
             }
             Request::Join { address } => {
@@ -77,6 +84,8 @@ impl<S: Storage> Node<S> {
                         self.pulls.on_gone(&member);
                         self.pushes.on_gone(&member);
                         self.serves.end(&member);
+                        self.meetings.on_gone(&member, &mut self.out);
+                        self.sessions.on_gone(now, &member, &mut self.out);
                         Reply::Done
                     }
                     Err(reason) => Reply::Refused(Refusal::Member(reason)),
@@ -88,7 +97,30 @@ impl<S: Storage> Node<S> {
                 self.out.event(Level::Info, "draining", "taking no more writes".into());
                 self.out.reply(id, Reply::Done);
             }
+            Request::Import { entries } => self.on_import(now, id, &entries)?,
         }
+        Ok(())
+    }
+
+    /// Takes versions as a peer's push would bring them; other members fetch what they lack.
+    fn on_import(&mut self, now: Now, id: RequestId, entries: &[Entry]) -> Result<(), StorageError> {
+        let mode = self.membership.me().mode;
+        if mode != Mode::Normal {
+            self.out.reply(id, Reply::Refused(Refusal::Mode(mode)));
+            return Ok(());
+        }
+        let mut imported = Imported::default();
+        for entry in entries {
+            let count = match self.replica.merge(now, &mut self.store, entry)? {
+                Merged::Won => &mut imported.taken,
+                Merged::Lost => &mut imported.beaten,
+                Merged::Known => &mut imported.known,
+                Merged::Malformed => &mut imported.malformed,
+            };
+            *count += 1;
+        }
+        self.out.count("entries_imported", imported.taken);
+        self.out.reply(id, Reply::Imported(imported));
         Ok(())
     }
 
@@ -137,40 +169,21 @@ impl<S: Storage> Node<S> {
         let asked = self.asked(wanted.ack);
         let policy = self.replica.policy(&key);
         let refusal = self.refuses(now, (policy, &current), condition, asked);
-        let saw = saw(condition, &change);
-        let is_sibling = policy == Policy::Siblings;
-        let crowded = || self.refuses_sibling(now, &current, &change, &saw).filter(|_| is_sibling);
-        if let Some(refusal) = refusal.or_else(crowded) {
+        let refusal = refusal.or_else(|| refuses_change(policy, &current, &change));
+        if let Some(refusal) = refusal {
             self.out.reply(id, Reply::Refused(refusal));
             return Ok(());
         }
         let joined = self.membership.me().joined;
         let (store, dice) = (&mut self.store, &mut self.dice);
-        let entry = if is_sibling {
-            let what = (change, &saw);
-            self.replica.write_sibling(now, store, dice, joined, (key, &current), what)?
-        } else {
-            self.replica.write(now, store, dice, joined, (key, &current), change)?
-        };
+        let entry = self.replica.write(now, store, dice, joined, (key, &current), change)?;
         let origin = self.replica.origin();
         if self.membership.me().origin != origin {
             self.membership.update_me(|me| me.origin = origin);
         }
-        if is_sibling {
-            self.pushes.add_row(entry.key.clone())
-        } else {
-            self.pushes.add(entry.clone())
-        }
+        self.pushes.add(entry.clone());
         self.confirm(now, id, entry, asked, wanted.timeout);
         Ok(())
-    }
-
-    /// The bound on siblings, which only a node that takes a write keeps: a merge takes all it meets.
-    fn refuses_sibling(&self, now: Now, current: &Record, change: &Change, saw: &Saw) -> Option<Refusal> {
-        let (Change::Value { .. }, Record::Row(row)) = (change, current) else { return None };
-        let millis = self.replica.clock().read_millis(now);
-        let count = siblings::count_after(row, &self.replica.saw(row, saw), millis);
-        (count > SIBLINGS_MAX).then_some(Refusal::TooManySiblings { limit: SIBLINGS_MAX })
     }
 
     /// Why a write must not happen, if there is a reason.
@@ -192,16 +205,21 @@ impl<S: Storage> Node<S> {
         if asked > 1 && !self.confirmations.has_room() {
             return Some(Refusal::TooManyPending { limit: crate::protocol::confirm::PENDING_MAX });
         }
-        let shown = self.shown(now, policy, current.versions());
-        let tag = row::tag(shown.iter().copied());
+        if let Policy::History(strategy) = policy
+            && let Some(outcome) = refuses_heads(strategy, current, condition)
+        {
+            return outcome;
+        }
+        let live = self.shown(now, policy, current.versions());
+        let live = live.as_deref();
         let holds = match condition {
-            Condition::None | Condition::Saw(_) => true,
-            Condition::Exists => tag.is_some(),
-            Condition::Absent => tag.is_none(),
-            Condition::Matches(uuids) => tag.is_some_and(|tag| uuids.contains(&tag)),
-            Condition::Differs(uuids) => tag.is_none_or(|tag| !uuids.contains(&tag)),
+            Condition::None => true,
+            Condition::Exists => live.is_some(),
+            Condition::Absent => live.is_none(),
+            Condition::Matches(uuids) => live.is_some_and(|version| uuids.contains(&version.uuid())),
+            Condition::Differs(uuids) => live.is_none_or(|version| !uuids.contains(&version.uuid())),
         };
-        (!holds).then(|| Refusal::Condition { found: shown.first().map(|version| version.id()) })
+        (!holds).then(|| Refusal::Condition { found: live.map(Version::id) })
     }
 
     fn confirm(&mut self, now: Now, id: RequestId, entry: Entry, asked: u16, timeout: Duration) {
@@ -212,7 +230,7 @@ impl<S: Storage> Node<S> {
         }
     }
 
-    fn asked(&self, ack: Ack) -> u16 {
+    pub(super) fn asked(&self, ack: Ack) -> u16 {
         match ack {
             Ack::Local => 1,
             Ack::Nodes(nodes) => nodes,
@@ -220,38 +238,48 @@ impl<S: Storage> Node<S> {
         }
     }
 
-    fn read(&self, now: Now, key: &Key) -> Result<Reply, StorageError> {
-        let policy = self.replica.policy(key);
-        let row = match rows::record(&self.store, key)? {
-            Record::Rotten => return Ok(Reply::Refused(Refusal::Corrupt)),
-            Record::Absent => Row::default(),
-            Record::Row(row) => row,
-        };
-        let shown = self.shown(now, policy, &row.versions).into_iter().cloned();
-        Ok(match policy {
-            Policy::Siblings => {
-                let token = Token { context: self.replica.context(&row), stamp: row.stamp() };
-                Reply::Siblings { live: shown.collect(), token }
+    pub(super) fn read(&mut self, now: Now, key: &Key) -> Result<Reply, StorageError> {
+        let record = rows::record(&self.store, key)?;
+        if !record.is_sound() {
+            self.set_apart(key)?;
+        }
+        Ok(match record {
+            Record::Rotten => Reply::Refused(Refusal::Corrupt),
+            Record::Absent => Reply::Value(None),
+            Record::Row(row) => {
+                let policy = self.replica.policy(key);
+                match resolve::conflict(policy, &row.versions) {
+                    Some(heads) => Reply::Refused(Refusal::Heads { heads }),
+                    None => Reply::Value(self.shown(now, policy, &row.versions).map(Cow::into_owned)),
+                }
             }
-            Policy::Lww | Policy::History(_) => Reply::Value(shown.last()),
         })
     }
 
-    /// The versions that a read shows.
-    fn shown<'a>(&self, now: Now, policy: Policy, versions: &'a [Version]) -> Vec<&'a Version> {
+    /// The version that a read shows.
+    fn shown<'a>(&self, now: Now, policy: Policy, versions: &'a [Version]) -> Option<Cow<'a, Version>> {
         resolve::shown(policy, versions, self.replica.clock().read_millis(now))
     }
 
-    fn status(&mut self) -> Status {
+    fn status(&mut self, now: Now) -> Result<Status, StorageError> {
         let view = self.membership.view(Now::default());
         let others = view.iter().map(|view| &view.member).filter(|member| member.id != self.settings.id);
         let peers = others.filter(|member| member.state <= MemberState::Down).map(|member| {
             let (stream, in_step) = self.pulls.status(&member.id);
-            PeerStatus { id: member.id.clone(), stream, in_step }
+            let (in_session, last) = self.sessions.status(&member.id);
+            PeerStatus {
+                id: member.id.clone(),
+                stream,
+                in_step,
+                divergent_ms: millis(self.pulls.divergent_for(now, &member.id)),
+                in_session,
+                last_session: last.map(|ended| (millis(now.mono.since(ended.at)), ended.report.clone())),
+            }
         });
         let peers = peers.collect();
         let seen = self.replica.seen();
-        Status {
+        Ok(Status {
+            quarantined: rows::quarantine(&self.store, std::ops::Bound::Unbounded, QUARANTINED_NAMED_MAX)?,
             me: self.membership.me().clone(),
             member_count: self.membership.count(),
             alive_count: self.membership.alive_count(),
@@ -261,6 +289,55 @@ impl<S: Storage> Node<S> {
             peers,
             counters: self.out.counters(),
             seen_hash: self.replica.seen_digest(),
-        }
+        })
     }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Why a key's policy does not take a change, if there is a reason.
+fn refuses_change(policy: Policy, current: &Record, change: &Change) -> Option<Refusal> {
+    let Policy::History(strategy) = policy else {
+        let patch = "a part of a value can be written under policy history only";
+        return matches!(change, Change::Patch { .. }).then_some(Refusal::Policy(patch));
+    };
+    let versions = current.versions();
+    let bytes = match change {
+        Change::Value { ttl: Some(_), .. } => {
+            return Some(Refusal::Policy(
+                "policy history takes no time to live: what was written stays listed",
+            ));
+        }
+        Change::Patch { value, .. } => {
+            // A resolution replaces the whole value: what a patch would be applied to is in dispute.
+            if let Some(heads) = resolve::conflict(Policy::History(strategy), versions) {
+                return Some(Refusal::Heads { heads });
+            }
+            value.len()
+        }
+        Change::Value { value, .. } => value.len(),
+        Change::Tombstone => 0,
+    };
+    let limit = history::full(versions, bytes)?;
+    let what = if limit == TRANSACTIONS_MAX { "transactions" } else { "bytes" };
+    Some(Refusal::HistoryFull { what, limit })
+}
+
+/// What the heads of a forked history say of a write: under `fail` it has to name all of them, and with any
+/// strategy a condition that does holds. `None` leaves the answer to what a read shows.
+fn refuses_heads(strategy: Strategy, current: &Record, condition: &Condition) -> Option<Option<Refusal>> {
+    let heads = resolve::heads(current.versions());
+    if heads.len() < 2 {
+        return None;
+    }
+    let named = match condition {
+        Condition::Matches(uuids) => heads.iter().all(|head| uuids.contains(&head.uuid)),
+        Condition::None | Condition::Exists | Condition::Absent | Condition::Differs(_) => false,
+    };
+    if named {
+        return Some(None);
+    }
+    (strategy == Strategy::Fail).then_some(Some(Refusal::Heads { heads }))
 }

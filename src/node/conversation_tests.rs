@@ -289,6 +289,7 @@ fn a_pull_takes_two_steps_and_is_told_what_was_overwritten_by_the_closing_cover(
             meet b
             b: ping ahead
               send b: pong a/1.0
+              event bootstrap-begins: taking what the peers hold
               send b: pull
             b: step 0 part 1 l=blue @900.3.b3
             b: step 0 part 0 k=red @900.1.b1
@@ -296,12 +297,13 @@ fn a_pull_takes_two_steps_and_is_told_what_was_overwritten_by_the_closing_cover(
               send b: step-done 0
             b: step 1 part 0 m=green @900.5.b5
             status
-              reply #0: a/1.0 clock 900.5, 3 dots
+              reply #0: a/1.1 clock 900.5, 3 dots
             b: step-end 1 parts 1 cover b1..5
               send b: step-done 1
               event caught-up: took 3 entries from b
             status
-              reply #1: a/1.0 clock 900.5, 5 dots
+              event bootstrap-ends: took 3 entries; writes are welcome
+              reply #1: a/1.2 clock 900.5, 5 dots
             get l
               reply #2: blue @900.3.b3
         "#]],
@@ -324,6 +326,7 @@ fn a_step_is_complete_once_each_of_its_parts_is_there() {
             meet b
             b: ping ahead
               send b: pong a/1.0
+              event bootstrap-begins: taking what the peers hold
               send b: pull
             b: step 0 part 0 k=red @900.1.b1
             b: again
@@ -350,11 +353,12 @@ fn two_answers_to_one_pull_are_not_taken_for_one() {
             meet b
             b: ping ahead
               send b: pong a/1.0
+              event bootstrap-begins: taking what the peers hold
               send b: pull
             b: step 7 part 0 k=red @900.1.b1
             b: step-end 90 parts 1 cover b1..3
             status
-              reply #0: a/1.0 clock 900.1, 1 dots
+              reply #0: a/1.1 clock 900.1, 1 dots
             b: step-end 7 parts 1
               send b: step-done 7
         "#]],
@@ -376,14 +380,15 @@ fn a_stream_with_an_entry_that_nobody_can_have_made_covers_nothing_and_fails() {
             meet b
             b: ping ahead
               send b: pong a/1.0
+              event bootstrap-begins: taking what the peers hold
               send b: pull
             b: step 0 part 0 k=red @900.1.b1, l=blue @900.2.b0
               event entry-malformed: b streams an entry that no node can have made: l
             b: step-end 0 parts 1 cover b1..5
             status
-              reply #0: a/1.0 clock 900.1, 1 dots
+              reply #0: a/1.1 clock 900.1, 1 dots
             after 1s
-              1234 send b: pull b1
+              1210 send b: pull b1
         "#]],
     );
 }
@@ -405,19 +410,21 @@ fn a_stream_that_falls_silent_fails_and_is_tried_again_after_a_growing_wait() {
             meet b
             b: ping ahead
               send b: pong a/1.0
+              event bootstrap-begins: taking what the peers hold
               send b: pull
             after 4s
-              3234 send b: pull
+              3210 send b: pull
             b: ping ahead
-              send b: pong a/1.0
+              send b: pong a/1.1
             after 5s
-              5638 send b: pull
-              8269 send b: pull
+              5684 send b: pull
+              8419 send b: pull
             b: step 0 part 0 k=red @900.1.b1
             b: step-end 0 parts 1 cover b1
               send b: step-done 0
               event caught-up: took 1 entries from b
             after 60s
+              11000 event bootstrap-ends: took 1 entries; writes are welcome
         "#]],
     );
 }
@@ -431,9 +438,9 @@ fn a_stream_is_served_in_steps_each_after_the_one_before_is_durable() {
         put k blue
         put l green
         b: pull credit 1
-        b: step-done 525151461
+        b: step-done 2333376235
         b: again
-        b: step-done 525151462
+        b: step-done 2333376236
         ",
         expect![[r#"
             meet b
@@ -447,13 +454,13 @@ fn a_stream_is_served_in_steps_each_after_the_one_before_is_durable() {
               reply #2: ok @1000.3.a3 on 1
               send b: push l=green @1000.3.a3
             b: pull credit 1
-              send b: step 525151461 part 0 k=blue @1000.2.a2
-              send b: step-end 525151461 parts 1
-            b: step-done 525151461
-              send b: step 525151462 part 0 l=green @1000.3.a3
-              send b: step-end 525151462 parts 1 cover a1 a3
+              send b: step 2333376235 part 0 k=blue @1000.2.a2
+              send b: step-end 2333376235 parts 1
+            b: step-done 2333376235
+              send b: step 2333376236 part 0 l=green @1000.3.a3
+              send b: step-end 2333376236 parts 1 cover a1 a3
             b: again
-            b: step-done 525151462
+            b: step-done 2333376236
         "#]],
     );
 }
@@ -465,6 +472,7 @@ fn a_stranger_has_to_show_its_record_before_its_data_counts() {
         b: push k=red @1000.1.b1
         get k
         b: ping ahead
+        b: meet
         b: push k=red @1000.1.b1
         get k
         ",
@@ -476,6 +484,9 @@ fn a_stranger_has_to_show_its_record_before_its_data_counts() {
               event member-joined: b at b:7000
               send b: table answer a/1.0 b/1.0
               send b: pong a/1.0
+              event bootstrap-begins: taking what the peers hold
+              send b: meet
+            b: meet
               send b: pull
             b: push k=red @1000.1.b1
               send b: durable b1
@@ -490,17 +501,23 @@ fn a_member_known_by_hearsay_is_asked_for_data_with_its_own_first_word() {
     check(
         "
         b: table c/1.0
+        b: meet
         b: step-end 0 parts 0 cover
         c: pong
+        c: meet
         ",
         expect![[r#"
             b: table c/1.0
               event member-joined: b at b:7000
               event member-joined: c at c:7000
+              send b: meet
+            b: meet
               send b: pull
             b: step-end 0 parts 0 cover
               send b: step-done 0
             c: pong
+              send c: meet
+            c: meet
               send c: pull
         "#]],
     );
@@ -550,6 +567,7 @@ fn a_peer_that_does_not_answer_becomes_suspect_then_down_and_is_welcomed_back() 
             b: ping b/1.1
               event member-back: b at b:7000
               send b: pong a/1.0
+              send b: meet
               send b: pull
         "#]],
     );
@@ -563,6 +581,7 @@ fn a_wiped_node_learns_from_a_peer_which_life_it_is_in() {
         put k red
         wipe
         b: table a/5.1
+        b: meet
         status
         put k blue
         ",
@@ -574,6 +593,8 @@ fn a_wiped_node_learns_from_a_peer_which_life_it_is_in() {
             wipe
             b: table a/5.1
               event member-joined: b at b:7000
+              send b: meet
+            b: meet
               send b: pull
             status
               reply #1: a/6.0 clock 0.0, 0 dots
@@ -593,7 +614,7 @@ fn a_restart_begins_a_new_life_and_a_new_origin_and_asks_at_once_what_it_missed(
         put l blue
         restart
         b: table a/2.0
-        b: again
+        b: meet
         put k green
         ",
         expect![[r#"
@@ -607,8 +628,9 @@ fn a_restart_begins_a_new_life_and_a_new_origin_and_asks_at_once_what_it_missed(
             restart
               1000 send b: table answer a/2.0 b/1.0
             b: table a/2.0
+              send b: meet seen a1..2
+            b: meet
               send b: pull a1..2
-            b: again
             put k green
               reply #2: ok @1000.3.a'1 on 1
               send b: push k=green @1000.3.a'1

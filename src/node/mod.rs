@@ -3,29 +3,35 @@
 //! `flush` is the only exit: it makes the turn's writes durable and only then hands its outputs over, so that
 //! nothing leaves a node which a crash could take back.
 
+mod bootstrap;
 mod clients;
 mod peers;
 pub mod settings;
+mod sync;
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::model::{
-    Address, Entry, Instant, Key, Member, MemberState, NodeId, Now, Policy, Reply, Request, RequestId, Stamp,
+    Address, Instant, Member, MemberState, Mode, NodeId, Now, Reply, Request, RequestId, Stamp, Version,
 };
 use crate::mutants;
 use crate::protocol::Message;
 use crate::protocol::confirm::Confirmations;
+use crate::protocol::meeting::{Meetings, Own};
 use crate::protocol::membership::Membership;
 use crate::protocol::outbox::{Action, Outbox};
 pub use crate::protocol::outbox::{Event, Level};
 use crate::protocol::pull::Pulls;
-use crate::protocol::push::{self, Pushes};
+use crate::protocol::push::Pushes;
+use crate::protocol::reads::Reads;
 use crate::protocol::replica::Replica;
 use crate::protocol::serve::Serves;
+use crate::protocol::sessions::Sessions;
+use crate::protocol::summary::SummaryKey;
+use crate::protocol::vote::Votes;
 use crate::storage::rows::{self, Identity};
 use crate::storage::{Batch, Storage, StorageError, Table};
 pub use clients::LEAVE_PATIENCE;
@@ -98,6 +104,20 @@ pub struct Node<S> {
     confirmations: Confirmations,
     serves: Serves,
     pulls: Pulls,
+    votes: Votes,
+    meetings: Meetings,
+    sessions: Sessions,
+    reads: Reads,
+    /// The first key of the chunk that the scrub looks at next.
+    scrub_at: Vec<u8>,
+    next_scrub: Option<Instant>,
+    /// Whether this node has held anything, or has begun to take it.
+    has_been_filled: bool,
+    /// While it takes what the others hold: when it gives up, if nothing comes.
+    bootstrap_ends_at: Option<Instant>,
+    bootstrap_moved: u64,
+    /// Streams that had come to their end when it began.
+    bootstrap_closed: u64,
     leaving: Option<clients::Leaving>,
     out: Outbox,
 }
@@ -112,8 +132,13 @@ impl<S: Storage> Node<S> {
         let mut dice = ChaCha8Rng::from_seed(dice);
         let mut out = Outbox::default();
         let identity = begin_life(&mut store, &settings, now, &mut out)?;
-        let replica = Replica::load(&store, &identity, settings.clock_drift_max, now)?;
-        let replica = replica.with_policies(settings.policies.clone());
+        let key = SummaryKey::new(&settings.cluster_secret);
+        let replica = Replica::load(&store, &identity, key, settings.clock_drift_max, now)?;
+        let mut replica = replica.with_policies(settings.policies.clone());
+        let mut batch = Batch::default();
+        replica.save(&mut batch);
+        store.apply(batch)?;
+        store.persist()?;
         let me = Member {
             id: settings.id.clone(),
             address: settings.address.clone(),
@@ -126,7 +151,11 @@ impl<S: Storage> Node<S> {
         };
         let known = rows::members(&store)?;
         let timing = settings.timing.clone();
+        let votes = Votes::new(settings.collision, timing.vote_max);
         let membership = Membership::load(me, known, settings.seeds.clone(), timing.clone(), now, &mut dice);
+        let meetings = Meetings::new(timing.clone(), settings.policies.digest(), &mut dice);
+        let sessions = Sessions::new(timing.clone(), settings.stream_credit, now);
+        let has_been_filled = !replica.seen().is_empty();
         Ok(Node {
             store,
             dice,
@@ -135,8 +164,18 @@ impl<S: Storage> Node<S> {
             membership,
             pushes: Pushes::default(),
             confirmations: Confirmations::default(),
-            serves: Serves::new(settings.policies.clone()),
+            serves: Serves::default(),
             pulls: Pulls::new(timing, settings.stream_credit, now),
+            votes,
+            meetings,
+            sessions,
+            reads: Reads::default(),
+            has_been_filled,
+            bootstrap_ends_at: None,
+            bootstrap_moved: 0,
+            bootstrap_closed: 0,
+            scrub_at: Vec::new(),
+            next_scrub: settings.timing.scrub_interval.map(|interval| now.mono + interval),
             leaving: None,
             out,
             settings,
@@ -148,13 +187,16 @@ impl<S: Storage> Node<S> {
     /// # Errors
     /// The disk is broken; drop the node and open it again.
     pub fn handle(&mut self, now: Now, input: Input) -> Result<(), StorageError> {
+        #[cfg(feature = "mutants")]
+        if mutants::is_on("tie-by-view") {
+            self.replica.is_partial = self.membership.alive_count() < self.membership.count();
+        }
         match input {
             Input::Request { id, request } => self.on_request(now, id, request)?,
             Input::Message { from, message } => self.on_message(now, &from, message)?,
-            Input::Tick => self.on_tick(now)?,
+            Input::Tick => self.on_tick(now),
         }
-        self.follow_up(now);
-        Ok(())
+        self.follow_up(now)
     }
 
     /// Makes the turn's writes durable and only then hands its outputs over, so that nothing is ever sent or
@@ -163,8 +205,7 @@ impl<S: Storage> Node<S> {
     /// # Errors
     /// The disk is broken; drop the node and open it again.
     pub fn flush(&mut self, now: Now) -> Result<Flushed, StorageError> {
-        let source = (&self.store, self.replica.seen());
-        self.pushes.send_fresh(now.mono, source, &self.membership, &mut self.out)?;
+        self.pushes.send_fresh(now.mono, &self.membership, &self.meetings, &mut self.out);
         self.save()?;
         let persist_takes =
             if mutants::is_on("no-persist") { Duration::ZERO } else { self.store.persist()? };
@@ -180,7 +221,13 @@ impl<S: Storage> Node<S> {
         let wakeups = [
             self.membership.next_wakeup(),
             self.pulls.next_wakeup(),
+            self.meetings.next_wakeup(),
+            Some(self.sessions.next_wakeup()),
+            self.reads.next_wakeup(),
+            self.next_scrub,
+            self.bootstrap_ends_at,
             self.confirmations.next_wakeup(),
+            self.votes.next_wakeup(),
             self.leaving.as_ref().map(|leaving| leaving.at_latest),
         ];
         wakeups.into_iter().flatten().min()
@@ -216,49 +263,77 @@ impl<S: Storage> Node<S> {
         self.store
     }
 
-    fn on_tick(&mut self, now: Now) -> Result<(), StorageError> {
+    fn on_tick(&mut self, now: Now) {
         if is_due(self.membership.next_wakeup(), now) {
             let seen = self.replica.seen_digest();
             self.membership.on_tick(now, seen, &mut self.dice, &mut self.out);
         }
         if is_due(self.confirmations.next_wakeup(), now) {
-            for (peer, entries) in self.confirmations.on_tick(now.mono, &self.membership, &mut self.out) {
-                self.push_again(&peer, entries)?;
-            }
+            self.confirmations.on_tick(now.mono, &self.membership, &mut self.out);
         }
-        Ok(())
-    }
-
-    /// Pushes writes that a peer has not confirmed once more: entries as they were, rows as they are now.
-    fn push_again(&mut self, peer: &NodeId, entries: Vec<Entry>) -> Result<(), StorageError> {
-        let is_row = |entry: &Entry| self.replica.policy(&entry.key) == Policy::Siblings;
-        let (in_rows, entries): (Vec<Entry>, Vec<Entry>) = entries.into_iter().partition(is_row);
-        for entries in push::batches(entries) {
-            self.out.send(peer, Message::Push { entries });
-        }
-        let keys: BTreeSet<Key> = in_rows.into_iter().map(|entry| entry.key).collect();
-        let rows = push::read_rows(&self.store, keys, &mut self.out)?;
-        for rows in push::row_batches(rows) {
-            self.out.send(peer, Message::PushRows { seen: self.replica.seen().clone(), rows });
-        }
-        Ok(())
     }
 
     /// What one machine noticed and another one must act on, in the turn that noticed it.
-    fn follow_up(&mut self, now: Now) {
+    fn follow_up(&mut self, now: Now) -> Result<(), StorageError> {
         for peer in self.membership.take_met() {
-            self.pulls.on_met(now, &peer);
+            let own = Own { replica: &self.replica, members: &self.membership };
+            self.meetings.on_met(now, &peer, own, &mut self.out);
+        }
+        if is_due(self.meetings.next_wakeup(), now) {
+            let own = Own { replica: &self.replica, members: &self.membership };
+            self.meetings.on_tick(now, own, &mut self.dice, &mut self.out);
+        }
+        for (peer, is_open) in self.meetings.take_changed() {
             self.serves.end(&peer);
+            self.pulls.on_parted(&peer);
+            self.sessions.on_parted(now, &peer, &mut self.out);
+            if is_open {
+                self.pulls.on_met(now, &peer);
+            }
         }
         if is_due(self.pulls.next_wakeup(), now) {
-            let (pulls, replica) = (&mut self.pulls, &mut self.replica);
-            pulls.on_tick(now, replica, &self.membership, &mut self.dice, &mut self.out);
+            let around = (&mut self.replica, &self.membership, &self.meetings);
+            self.pulls.on_tick(now, around, &mut self.dice, &mut self.out);
         }
+        self.mend(now)?;
+        self.end_bootstrap_if_done(now);
+        for collision in self.replica.take_collisions() {
+            let own = self.replica.origin();
+            self.votes.on_collision(now.mono, own, collision, &mut self.dice, &mut self.out);
+        }
+        if is_due(self.votes.next_wakeup(), now) {
+            let store = (&self.store, self.replica.seen());
+            self.votes.on_tick(now.mono, store, &self.membership, &mut self.out)?;
+        }
+        self.rule()?;
         self.leave_if_done(now);
+        Ok(())
+    }
+
+    /// Confirms what votes found. A node that takes no writes makes no rulings either: the order stands.
+    fn rule(&mut self) -> Result<(), StorageError> {
+        for verdict in self.votes.take_verdicts() {
+            let takes_writes = self.membership.me().mode == Mode::Normal;
+            let ruled = match takes_writes {
+                true => self.replica.rule(&mut self.store, &mut self.dice, verdict)?,
+                false => None,
+            };
+            let Some(entry) = ruled else {
+                self.out.count("rulings_overtaken", 1);
+                continue;
+            };
+            let Version { dot, confirms, ruling, .. } = &entry.version;
+            let confirms = confirms.expect("a ruling confirms a write");
+            let text = format!("{}: {dot} confirms {confirms} with {ruling} votes", entry.key);
+            self.out.event(Level::Info, "ruling", text);
+            self.pushes.add(entry);
+        }
+        Ok(())
     }
 
     /// Brings the rows of this turn's bookkeeping into its transaction.
     fn save(&mut self) -> Result<(), StorageError> {
+        debug_assert_eq!(self.replica.chunks().first_wrong(&self.store)?, None);
         let mut batch = Batch::default();
         self.replica.save(&mut batch);
         self.membership.save(&mut batch);
@@ -291,7 +366,7 @@ fn is_due(wakeup: Option<Instant>, now: Now) -> bool {
     wakeup.is_some_and(|at| at <= now.mono)
 }
 
-/// Raises the disk's life and writes it back, before the node says a word in it.
+/// Raises the disk's life and writes it back; it has to be durable before the node says a word in it.
 fn begin_life(
     store: &mut impl Storage,
     settings: &Settings,
@@ -315,15 +390,18 @@ fn begin_life(
     };
     rows::put_identity(&mut batch, &identity);
     store.apply(batch)?;
-    store.persist()?;
     Ok(identity)
 }
 
 #[cfg(test)]
 mod conversation_tests;
 #[cfg(test)]
+mod history_tests;
+#[cfg(test)]
 mod hostile_tests;
 #[cfg(test)]
-mod siblings_tests;
+mod sync_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod vote_tests;

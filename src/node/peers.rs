@@ -5,10 +5,13 @@ use std::collections::BTreeSet;
 use rand::Rng;
 
 use super::Node;
-use crate::model::{NodeId, Now, Origin};
-use crate::protocol::Message;
-use crate::protocol::replica::{Cargo, Merged};
-use crate::storage::{Storage, StorageError};
+use crate::model::{Entry, Key, NodeId, Now, Origin, Row};
+use crate::mutants;
+use crate::protocol::meeting::{Own, Told};
+use crate::protocol::outbox::Level;
+use crate::protocol::replica::Merged;
+use crate::protocol::{DotSet, Message};
+use crate::storage::{Storage, StorageError, rows};
 
 impl<S: Storage> Node<S> {
     pub(super) fn on_message(
@@ -30,6 +33,20 @@ impl<S: Storage> Node<S> {
             // A greeting is heard by itself, after its records: the first word of a run is news.
             self.membership.on_heard(now, from);
         }
+        let message = match message {
+            Message::Within { meeting, data } => {
+                let own = Own { replica: &self.replica, members: &self.membership };
+                if !self.meetings.accepts(now, from, meeting, own, &mut self.out) {
+                    return Ok(());
+                }
+                *data
+            }
+            message if message.needs_meeting() => {
+                self.out.count("messages_without_meeting", 1);
+                return Ok(());
+            }
+            message => message,
+        };
         match message {
             Message::Table { members, answer } => {
                 self.membership.on_table(now, from, members, answer, &mut self.out);
@@ -43,28 +60,32 @@ impl<S: Storage> Node<S> {
                 self.membership.on_pong(now, from, nonce, rumours, &mut self.out);
                 self.on_digest(now, from, seen);
             }
-            Message::Push { entries } => self.on_push(now, from, &Cargo::entries(&entries))?,
-            Message::PushRows { seen, rows } => self.on_push(now, from, &Cargo::rows(&seen, &rows))?,
+            Message::Push { entries } => self.on_push(now, from, &entries)?,
             Message::Durable { dots } => {
+                self.meetings.covers(from, &dots);
                 self.confirmations.on_durable(from, &dots, &mut self.out);
                 self.pushes.on_durable(now.mono, from, &dots);
             }
             Message::Pull { session, seen, credit } => {
+                let own = Own { replica: &self.replica, members: &self.membership };
+                let Some(seen) = self.meetings.learn(from, &seen, own, &mut self.out) else {
+                    // It pulls again, and by then this node knows what it has.
+                    self.out.count("pulls_not_understood", 1);
+                    return Ok(());
+                };
                 // What the peer has covered it has durably, however it came by it.
                 self.confirmations.on_durable(from, &seen, &mut self.out);
+                if mutants::is_on("absence-deletes") {
+                    self.remove_what_lacks(&seen)?;
+                }
                 let (store, own) = (&self.store, self.replica.seen());
                 let place = (from, session, self.dice.next_u32());
                 self.serves.on_pull(store, own, place, seen, credit, &mut self.out)?;
             }
             Message::Step { session, step, part, entries } => {
                 let (store, replica) = (&mut self.store, &mut self.replica);
-                let (place, cargo) = ((session, step, part), Cargo::entries(&entries));
-                self.pulls.on_step(now, (store, replica), from, place, &cargo, &mut self.out)?;
-            }
-            Message::StepRows { session, step, part, seen, rows } => {
-                let (store, replica) = (&mut self.store, &mut self.replica);
-                let (place, cargo) = ((session, step, part), Cargo::rows(&seen, &rows));
-                self.pulls.on_step(now, (store, replica), from, place, &cargo, &mut self.out)?;
+                let place = (session, step, part);
+                self.pulls.on_step(now, (store, replica), from, place, &entries, &mut self.out)?;
             }
             Message::StepEnd { session, step, parts, cover } => {
                 let (replica, place) = (&mut self.replica, (session, step));
@@ -74,9 +95,63 @@ impl<S: Storage> Node<S> {
                 let own = self.replica.seen();
                 self.serves.on_step_done(&self.store, own, (from, session, step), &mut self.out)?;
             }
+            Message::Ask { poll, key, pair } => {
+                let store = (&self.store, self.replica.seen());
+                self.votes.on_ask(store, from, (poll, &key, pair), &mut self.out)?;
+            }
+            Message::Answer { poll, first } => self.votes.on_answer(from, poll, first, &mut self.out),
             Message::Refuse { reason } => {
                 self.membership.on_refused(from, &reason, &mut self.out);
                 self.pulls.on_refused(now, from, &mut self.dice, &mut self.out);
+            }
+            Message::Meet { life, draws, fence, roster, policies, seen, collected, answer } => {
+                let told = Told { life, draws, fence, roster, policies, seen, collected, answer };
+                let own = Own { replica: &self.replica, members: &self.membership };
+                self.meetings.on_meet(now, from, told, own, &mut self.out);
+            }
+            Message::AskDots { fence, which, digests, first } => {
+                let own = Own { replica: &self.replica, members: &self.membership };
+                self.meetings.on_ask(from, (fence, which), (&digests, first), own, &mut self.out);
+            }
+            Message::Dots { fence, which, part } => {
+                let own = Own { replica: &self.replica, members: &self.membership };
+                self.meetings.on_answer(from, (fence, which), &part, own, &mut self.out);
+            }
+            Message::Within { .. } => self.out.count("messages_malformed", 1),
+            Message::SyncOpen { session, print, scope } => {
+                self.on_sync_open(now, from, (session, print, scope.map(|scope| *scope)))?;
+            }
+            Message::SyncSame { session } => self.sessions.on_same(now, from, session, &mut self.out),
+            Message::SyncFlight(flight) => self.on_flight(now, from, *flight)?,
+            Message::ReadAsk { poll, key } => self.on_read_ask(from, poll, key)?,
+            Message::ReadTell { poll, entries } => self.on_read_tell(now, from, (poll, entries))?,
+            Message::Repair { entries } => self.on_repair(now, &entries)?,
+        }
+        for key in self.serves.take_rotten() {
+            self.set_apart(&key)?;
+        }
+        Ok(())
+    }
+
+    /// Takes a record that fails its checksum out of the way, and says so.
+    pub(super) fn set_apart(&mut self, key: &Key) -> Result<(), StorageError> {
+        if self.replica.quarantine(&mut self.store, key)? {
+            let text = format!(
+                "the record of {key} fails its checksum; it is set apart, and peers are asked for it"
+            );
+            self.out.event(Level::Warn, "record-rotten", text);
+            // Its chunk was counted anew, so whatever else is missing there shows in a comparison, and only there.
+            self.sessions.hurry();
+        }
+        Ok(())
+    }
+
+    /// For `absence-deletes`.
+    fn remove_what_lacks(&mut self, seen: &DotSet) -> Result<(), StorageError> {
+        let all = (std::ops::Bound::Unbounded, std::ops::Bound::Unbounded);
+        for (key, record) in rows::records(&self.store, all, usize::MAX, false)? {
+            if record.versions().iter().any(|version| !seen.contains(version.dot)) {
+                self.replica.set_row(&mut self.store, &key, &Row::default(), record.versions())?;
             }
         }
         Ok(())
@@ -85,25 +160,41 @@ impl<S: Storage> Node<S> {
     fn on_digest(&mut self, now: Now, from: &NodeId, digest: u64) {
         if self.membership.takes_data_from(from) {
             let own = self.replica.seen_digest();
+            if own == digest {
+                let own = Own { replica: &self.replica, members: &self.membership };
+                self.meetings.is_equal(from, own);
+            }
+            if own != digest {
+                self.begin_bootstrap(now);
+            }
             self.pulls.on_digest(now, from, digest, own);
         }
     }
 
-    fn on_push(&mut self, now: Now, from: &NodeId, cargo: &[Cargo<'_>]) -> Result<(), StorageError> {
+    fn on_push(&mut self, now: Now, from: &NodeId, entries: &[Entry]) -> Result<(), StorageError> {
         let mut origins: BTreeSet<Origin> = BTreeSet::new();
-        for &item in cargo {
-            match self.replica.take(now, &mut self.store, item)? {
+        let merged = self.replica.merge_all(now, &mut self.store, entries)?;
+        for (entry, merged) in entries.iter().zip(merged) {
+            match merged {
                 Merged::Won | Merged::Lost => {
-                    origins.extend(item.versions().iter().map(|version| version.dot.origin));
-                    self.replica.count_far(now, item.versions(), &mut self.out);
+                    origins.insert(entry.version.dot.origin);
+                    self.replica.count_far(now, entry, &mut self.out);
                 }
                 Merged::Known => self.out.count("entries_known", 1),
                 Merged::Malformed => self.out.count("entries_malformed", 1),
             }
         }
+        if mutants::is_on("push-jumps") {
+            let mut jumped = DotSet::default();
+            entries
+                .iter()
+                .for_each(|entry| jumped.insert_run(entry.version.dot.origin, 1, entry.version.dot.seq));
+            self.replica.cover(&jumped);
+        }
+        self.meetings.covers(from, &entries.iter().map(|entry| entry.version.dot).collect());
         let seen = self.replica.seen();
-        let dots = cargo.iter().flat_map(Cargo::versions).map(|version| version.dot);
-        self.pushes.owe(from, dots.filter(|dot| seen.contains(*dot)));
+        let durable = entries.iter().map(|entry| entry.version.dot).filter(|dot| seen.contains(*dot));
+        self.pushes.owe(from, durable);
         for origin in origins {
             if self.replica.seen().has_hole(origin) {
                 self.pulls.on_hole(now, from, origin);

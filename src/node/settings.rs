@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::model::{Address, Mode, NodeId, Policies};
 pub use crate::protocol::timing::Timing;
+pub use crate::protocol::vote::CollisionRule;
 
 /// A node's settings, checked by whoever read them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,12 +19,14 @@ pub struct Settings {
     pub mode: Mode,
     /// The cluster's secret, empty for an open cluster; here it keys the summaries.
     pub cluster_secret: Vec<u8>,
+    /// How versions are resolved, by prefix; alike on all nodes of a cluster.
+    pub policies: Policies,
     /// The timers.
     pub timing: Timing,
     /// How far ahead of the wall clock a stamp may be and still move the hybrid clock.
     pub clock_drift_max: Duration,
-    /// How versions are resolved, by prefix; alike on all nodes of a cluster.
-    pub policies: Policies,
+    /// What becomes of two values of one key with equal stamps.
+    pub collision: CollisionRule,
     /// How many bytes of entries a peer may have under way to this node on one stream.
     pub stream_credit: u32,
 }
@@ -37,9 +40,10 @@ impl Settings {
             seeds,
             mode: Mode::Normal,
             cluster_secret: Vec::new(),
+            policies: Policies::default(),
             timing: Timing::default(),
             clock_drift_max: Duration::from_secs(60),
-            policies: Policies::default(),
+            collision: CollisionRule::Majority,
             stream_credit: 1 << 20,
         }
     }

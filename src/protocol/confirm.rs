@@ -7,9 +7,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::membership::Membership;
+use super::message::Message;
 use super::outbox::Outbox;
-use super::push::{WINDOW_BYTES_MAX, size};
+use super::push::{WINDOW_BYTES_MAX, batches, size};
 use crate::model::{Dot, DotSet, Entry, Instant, NodeId, Refusal, Reply, RequestId};
+use crate::mutants;
 
 /// Most writes that wait at once.
 pub const PENDING_MAX: usize = 4096;
@@ -61,7 +63,11 @@ impl Confirmations {
         let confirmed: Vec<Dot> = self.pending.keys().copied().filter(|dot| dots.contains(*dot)).collect();
         for dot in confirmed {
             let pending = self.pending.get_mut(&dot).expect("just listed");
-            pending.by.insert(peer.clone());
+            let is_new = pending.by.insert(peer.clone());
+            if !is_new && mutants::is_on("ack-counts-messages") {
+                let again = format!("{peer}-again-{}", pending.by.len());
+                pending.by.insert(NodeId::new(&again).expect("a node id with a number behind it is one"));
+            }
             if pending.acked() >= pending.asked {
                 let pending = self.remove(dot);
                 let (id, acked) = (pending.entry.version.id(), pending.acked());
@@ -70,14 +76,8 @@ impl Confirmations {
         }
     }
 
-    /// Gives up on what is overdue, and says what is to be pushed again, and to whom.
-    #[must_use]
-    pub fn on_tick(
-        &mut self,
-        now: Instant,
-        members: &Membership,
-        out: &mut Outbox,
-    ) -> Vec<(NodeId, Vec<Entry>)> {
+    /// Gives up on what is overdue, and pushes the rest again now and then.
+    pub fn on_tick(&mut self, now: Instant, members: &Membership, out: &mut Outbox) {
         let overdue: Vec<Dot> =
             self.pending.iter().filter(|(_, pending)| pending.deadline <= now).map(|(dot, _)| *dot).collect();
         for dot in overdue {
@@ -86,16 +86,17 @@ impl Confirmations {
             let refusal = Refusal::AckTimeout { id: pending.entry.version.id(), acked, asked };
             out.reply(pending.id, Reply::Refused(refusal));
         }
-        let mut again = Vec::new();
         if self.push_again.is_some_and(|at| at <= now) {
-            let peers = members.reachable().into_iter();
-            again.extend(peers.map(|peer| (peer.clone(), self.unconfirmed_by(&peer))));
+            for peer in members.reachable() {
+                for entries in batches(self.unconfirmed_by(&peer)) {
+                    out.send(&peer, Message::Push { entries });
+                }
+            }
             self.push_again = Some(now + PUSH_AGAIN);
         }
         if self.pending.is_empty() {
             self.push_again = None;
         }
-        again
     }
 
     /// When the next thing is due.

@@ -4,7 +4,7 @@
 //! merge. Only the member itself raises its life and incarnation: that is how it refutes being called suspect
 //! or down. A member that is down keeps its place and is still probed, so it comes back by itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rand::seq::SliceRandom;
 use rand::{Rng, RngExt};
@@ -13,7 +13,8 @@ use super::message::Message;
 use super::outbox::{Level, Outbox};
 use super::pull::backoff;
 use super::timing::Timing;
-use crate::model::{Address, Instant, Member, MemberState, MemberView, Mode, NodeId, Now, WallTime};
+use crate::model::{Address, Instant, Member, MemberState, MemberView, Mode, NodeId, Now, Origin, WallTime};
+use crate::mutants;
 use crate::storage::{Batch, rows};
 
 /// Most members that a table holds; records of further ones are dropped and counted.
@@ -147,9 +148,43 @@ impl Membership {
         self.in_states(&[MemberState::Alive, MemberState::Suspect])
     }
 
+    /// Members alive, in id order, without this node.
+    pub fn healthy(&self) -> Vec<NodeId> {
+        self.in_states(&[MemberState::Alive])
+    }
+
     /// Members that count: alive, suspect or down, self included.
     pub fn count(&self) -> usize {
         self.in_states(&[MemberState::Alive, MemberState::Suspect, MemberState::Down]).len() + 1
+    }
+
+    /// The other members that count: alive, suspect or down, in id order.
+    pub fn counted(&self) -> Vec<NodeId> {
+        self.in_states(&[MemberState::Alive, MemberState::Suspect, MemberState::Down])
+    }
+
+    /// Digest of the ids of all members that count, self included: equal where two nodes know the same members.
+    pub fn roster(&self) -> u64 {
+        let others = self.peers.values().filter(|peer| peer.member.state <= MemberState::Down);
+        let mut ids: Vec<&NodeId> = others.map(|peer| &peer.member.id).chain([&self.me.id]).collect();
+        ids.sort();
+        let mut hasher = xxhash_rust::xxh3::Xxh3Default::new();
+        for id in ids {
+            hasher.update(&(id.as_str().len() as u64).to_be_bytes());
+            hasher.update(id.as_str().as_bytes());
+        }
+        hasher.digest()
+    }
+
+    /// The life that a member is in, as far as this node knows.
+    pub fn life(&self, id: &NodeId) -> Option<u64> {
+        self.peers.get(id).map(|peer| peer.member.life)
+    }
+
+    /// The origins that are some member's present one; all others are closed.
+    pub fn open_origins(&self) -> BTreeSet<Origin> {
+        let others = self.peers.values().filter_map(|peer| peer.member.origin);
+        others.chain(self.me.origin).collect()
     }
 
     /// Members alive, self included.
@@ -317,6 +352,10 @@ impl Membership {
     /// The answer to a probe.
     pub fn on_pong(&mut self, now: Now, from: &NodeId, nonce: u64, rumours: Vec<Member>, out: &mut Outbox) {
         self.on_rumours(now, from, rumours, out);
+        if mutants::is_on("pong-pongs") {
+            let rumours = self.rumours_for(from);
+            out.send(from, Message::Ping { nonce, seen: 0, rumours });
+        }
         if self.probe.as_ref().is_some_and(|probe| probe.target == *from && probe.nonce == nonce) {
             self.probe = None;
         }
@@ -432,7 +471,8 @@ impl Membership {
     }
 
     fn is_probed(&self, id: &NodeId) -> bool {
-        self.peers.get(id).is_some_and(|peer| peer.member.state <= MemberState::Down)
+        let last = if mutants::is_on("down-unprobed") { MemberState::Suspect } else { MemberState::Down };
+        self.peers.get(id).is_some_and(|peer| peer.member.state <= last)
     }
 
     fn give_up_suspects(&mut self, now: Now, out: &mut Outbox) {
@@ -498,7 +538,8 @@ impl Membership {
             return;
         };
         let joined = record.joined.min(peer.member.joined);
-        if rank(&record) <= rank(&peer.member) {
+        let is_echo = mutants::is_on("leave-echoes") && record.state == MemberState::Left;
+        if rank(&record) <= rank(&peer.member) && !(is_echo && peer.member.state < MemberState::Left) {
             if joined != peer.member.joined {
                 peer.member.joined = joined;
                 self.unsaved.push(record.id);
@@ -541,7 +582,8 @@ impl Membership {
             self.me.joined = record.joined;
             self.unsaved.push(self.me.id.clone());
         }
-        if rank(record) <= rank(&self.me) || self.me.state == MemberState::Left {
+        let is_mutant = mutants::is_on("never-refutes");
+        if rank(record) <= rank(&self.me) || self.me.state == MemberState::Left || is_mutant {
             return;
         }
         out.count("refutations", 1);

@@ -9,14 +9,16 @@ use std::time::Duration;
 
 use rand::{Rng, RngExt};
 
+use super::meeting::Meetings;
 use super::membership::Membership;
 use super::message::Message;
 use super::outbox::{Level, Outbox};
-use super::replica::{Cargo, Merged, Replica};
+use super::outline::Outline;
+use super::replica::{Merged, Replica};
 use super::timing::Timing;
-use crate::model::{DotSet, Instant, NodeId, Now, Origin};
+use crate::model::{DotSet, Entry, Instant, NodeId, Now, Origin, Row};
 use crate::mutants;
-use crate::storage::{Storage, StorageError};
+use crate::storage::{Batch, Storage, StorageError, rows};
 
 /// Most streams that a node takes at once. More would only bring the same entries several times.
 pub const PULLS_MAX: usize = 2;
@@ -82,6 +84,9 @@ pub struct Pulls {
     by_peer: BTreeMap<NodeId, Pull>,
     next_sync: Option<Instant>,
     next_catchup: Option<Instant>,
+    /// Entries taken, and streams that came to their end.
+    moved: u64,
+    closed: u64,
 }
 
 #[derive(Debug)]
@@ -91,6 +96,8 @@ struct Pull {
     digest: Option<u64>,
     /// Whether that digest was our own.
     in_step: bool,
+    /// When it was last known to be, or when the peer was first heard of.
+    in_step_at: Instant,
     /// When to look whether a stream is needed.
     look_at: Option<Instant>,
     /// An origin of which a push left a hole; the look is only for that hole if nothing else asked for it.
@@ -117,6 +124,7 @@ impl Pull {
             state: StreamState::Waiting,
             digest: None,
             in_step: false,
+            in_step_at: Instant::default(),
             look_at: None,
             hole: None,
             session: 0,
@@ -147,7 +155,14 @@ impl Pulls {
     pub fn new(timing: Timing, credit: u32, now: Now) -> Pulls {
         let next_sync = Some(now.mono + timing.sync_interval);
         let next_catchup = Some(now.mono + timing.catchup_interval);
-        Pulls { timing, credit, by_peer: BTreeMap::new(), next_sync, next_catchup }
+        Pulls { timing, credit, by_peer: BTreeMap::new(), next_sync, next_catchup, moved: 0, closed: 0 }
+    }
+
+    /// The meeting with a peer is over: so is the stream from it.
+    pub fn on_parted(&mut self, peer: &NodeId) {
+        if let Some(pull) = self.by_peer.get_mut(peer).filter(|pull| pull.is_running()) {
+            pull.state = StreamState::Error;
+        }
     }
 
     /// A peer came (back): looks at once what it has.
@@ -156,7 +171,9 @@ impl Pulls {
         pull.digest = None;
         pull.in_step = false;
         pull.hole = None;
-        pull.failures = 0;
+        if !mutants::is_on("gives-up") {
+            pull.failures = 0;
+        }
         pull.retry_at = None;
         if pull.is_running() {
             // The other end of this stream is another life of the peer, which does not know of it.
@@ -175,6 +192,9 @@ impl Pulls {
         let pull = self.by_peer.entry(peer.clone()).or_insert_with(Pull::new);
         pull.digest = Some(digest);
         pull.in_step = digest == own;
+        if pull.in_step || pull.in_step_at == Instant::default() {
+            pull.in_step_at = now.mono;
+        }
         if !pull.in_step && !pull.is_running() {
             pull.hole = None;
             pull.look_at = Some(pull.look_at.map_or(now.mono, |at| at.min(now.mono)));
@@ -200,7 +220,7 @@ impl Pulls {
         (store, replica): (&mut impl Storage, &mut Replica),
         peer: &NodeId,
         (session, step, part): (u64, u32, u16),
-        cargo: &[Cargo<'_>],
+        entries: &[Entry],
         out: &mut Outbox,
     ) -> Result<(), StorageError> {
         let silence_max = self.timing.silence_max;
@@ -209,11 +229,19 @@ impl Pulls {
             return Ok(());
         };
         pull.heard(now, silence_max);
-        for &item in cargo {
-            match replica.take(now, store, item)? {
+        let moved_before = pull.moved;
+        if mutants::is_on("step-overwrites") {
+            for entry in entries {
+                let mut batch = Batch::default();
+                rows::put_row(&mut batch, &entry.key, &Row::one(entry.version.clone()), &[]);
+                store.apply(batch)?;
+            }
+        }
+        for (entry, merged) in entries.iter().zip(replica.merge_all(now, store, entries)?) {
+            match merged {
                 Merged::Won | Merged::Lost => {
                     pull.moved += 1;
-                    replica.count_far(now, item.versions(), out);
+                    replica.count_far(now, entry, out);
                 }
                 Merged::Known => out.count("entries_known", 1),
                 Merged::Malformed => {
@@ -221,14 +249,16 @@ impl Pulls {
                     // is worth no more than a silent one.
                     pull.silent_at = now.mono;
                     out.count("entries_malformed", 1);
-                    let text = format!("{peer} streams an entry that no node can have made: {}", item.key());
+                    let text = format!("{peer} streams an entry that no node can have made: {}", entry.key);
                     out.event(Level::Warn, "entry-malformed", text);
                     return Ok(());
                 }
             }
         }
         pull.parts.insert(part);
+        let moved = pull.moved - moved_before;
         pull.complete(replica);
+        self.moved += moved;
         Ok(())
     }
 
@@ -268,6 +298,7 @@ impl Pulls {
             pull.become_state(StreamState::Acknowledging);
             out.send(peer, Message::StepDone { session: pull.session, step: pull.step });
             if pull.closes {
+                self.closed += 1;
                 pull.become_state(StreamState::Waiting);
                 pull.failures = 0;
                 if pull.moved > 0 {
@@ -294,12 +325,13 @@ impl Pulls {
     pub fn on_tick(
         &mut self,
         now: Now,
-        replica: &mut Replica,
-        members: &Membership,
+        (replica, members, meetings): (&mut Replica, &Membership, &Meetings),
         dice: &mut impl Rng,
         out: &mut Outbox,
     ) {
-        let reachable = members.reachable();
+        let reachable: Vec<NodeId> =
+            members.reachable().into_iter().filter(|peer| meetings.is_open(peer)).collect();
+        let open_origins = members.open_origins();
         let silent = |pull: &Pull| pull.is_running() && pull.silent_at <= now.mono;
         let failed: Vec<NodeId> =
             self.by_peer.iter().filter(|(_, pull)| silent(pull)).map(|(peer, _)| peer.clone()).collect();
@@ -307,7 +339,7 @@ impl Pulls {
             self.fail(now, &peer, dice, out);
         }
         self.plan_checks(now, &reachable, dice);
-        self.start_due(now, replica, &reachable, dice, out);
+        self.start_due(now, replica, (&reachable, &open_origins), dice, out);
     }
 
     /// When the next thing is due.
@@ -326,6 +358,21 @@ impl Pulls {
     /// The state of the stream from `peer`, and whether the last digest heard from it was ours.
     pub fn status(&self, peer: &NodeId) -> (&'static str, bool) {
         self.by_peer.get(peer).map_or(("waiting", false), |pull| (pull.state.word(), pull.in_step))
+    }
+
+    /// How many entries came by streams, how many streams came to their end, and whether a peer is in step.
+    pub fn progress(&self) -> (u64, u64, bool) {
+        (self.moved, self.closed, self.by_peer.values().any(|pull| pull.in_step))
+    }
+
+    /// For how long `peer` has not been known to hold just what this node holds.
+    pub fn divergent_for(&self, now: Now, peer: &NodeId) -> Duration {
+        match self.by_peer.get(peer) {
+            Some(pull) if !pull.in_step && pull.in_step_at != Instant::default() => {
+                now.mono.since(pull.in_step_at)
+            }
+            _ => Duration::ZERO,
+        }
     }
 
     /// Whether the last digest heard from `peer` is this one.
@@ -381,7 +428,7 @@ impl Pulls {
         &mut self,
         now: Now,
         replica: &mut Replica,
-        reachable: &[NodeId],
+        (reachable, open_origins): (&[NodeId], &BTreeSet<Origin>),
         dice: &mut impl Rng,
         out: &mut Outbox,
     ) {
@@ -399,7 +446,8 @@ impl Pulls {
             }
             let hole = pull.hole.take();
             let is_filled = hole.is_some_and(|origin| !replica.seen().has_hole(origin));
-            if is_filled || pull.digest == Some(own) || mutants::is_on("no-pull") {
+            let is_mutant = mutants::is_on("no-pull") || mutants::is_on("gives-up") && pull.failures > 0;
+            if is_filled || pull.digest == Some(own) || is_mutant {
                 pull.look_at = None;
                 pull.retry_at = None;
                 continue;
@@ -411,8 +459,8 @@ impl Pulls {
             // What this one brings may be all that the others were wanted for.
             room_at = None;
             pull.start(now, dice, self.timing.silence_max);
-            let message =
-                Message::Pull { session: pull.session, seen: replica.seen().clone(), credit: self.credit };
+            let seen = Outline::of(replica.seen(), open_origins);
+            let message = Message::Pull { session: pull.session, seen, credit: self.credit };
             out.send(peer, message);
             out.count("pulls", 1);
         }

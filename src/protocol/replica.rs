@@ -4,21 +4,24 @@
 //! transaction. Leaves to others who sends what to whom.
 
 use std::collections::BTreeSet;
+use std::ops::Bound;
 use std::time::Duration;
 
 use bytes::Bytes;
 use rand::Rng;
 
+use super::chunks::{Chunks, Scrubbed};
+use super::history;
 use super::hlc::Hlc;
 use super::order;
 use super::outbox::Outbox;
-use super::siblings;
-use crate::model::{
-    Dot, DotSet, Entry, Key, Now, Origin, Policies, Policy, Row, Stamp, Token, Version, WallTime,
-};
+use super::outline::Which;
+use super::summary::SummaryKey;
+use super::vote::{Collision, Verdict};
+use crate::model::{Dot, DotSet, Entry, Key, Now, Origin, Policies, Policy, Row, Stamp, Version, WallTime};
 use crate::mutants;
 use crate::storage::rows::{self, Identity, Record};
-use crate::storage::{Batch, Read, Storage, StorageError};
+use crate::storage::{Batch, Read, Storage, StorageError, Table};
 
 /// What a client wants under a key.
 #[derive(Clone, Debug)]
@@ -34,74 +37,36 @@ pub enum Change {
     },
     /// Nothing any more.
     Tombstone,
-}
-
-/// What a write under policy `siblings` replaces.
-#[derive(Clone, Debug)]
-pub enum Saw {
-    /// Nothing: it stands beside what is there.
-    Nothing,
-    /// All that this replica has under the key.
-    Everything,
-    /// What a read somewhere told the client.
-    Token(Token),
-}
-
-/// What peers exchange of a key: an entry, or under policy `siblings` the whole row.
-#[derive(Clone, Copy, Debug)]
-pub enum Cargo<'a> {
-    /// One version under its key.
-    Entry(&'a Entry),
-    /// A row, and what its holder had seen when it read it.
-    Row {
-        /// Where.
-        key: &'a Key,
-        /// What.
-        row: &'a Row,
-        /// The holder's `seen`.
-        seen: &'a DotSet,
+    /// These bytes from an offset on; only under policy `history`.
+    Patch {
+        /// In bytes.
+        offset: u64,
+        /// The bytes.
+        value: Bytes,
+        /// Their media type, if nothing lies under the key.
+        content_type: String,
     },
 }
 
-impl<'a> Cargo<'a> {
-    /// What a message of entries brings.
-    pub fn entries(entries: &'a [Entry]) -> Vec<Cargo<'a>> {
-        entries.iter().map(Cargo::Entry).collect()
-    }
-
-    /// What a message of rows brings.
-    pub fn rows(seen: &'a DotSet, rows: &'a [(Key, Row)]) -> Vec<Cargo<'a>> {
-        rows.iter().map(|(key, row)| Cargo::Row { key, row, seen }).collect()
-    }
-
-    /// Its key.
-    pub fn key(&self) -> &'a Key {
-        match self {
-            Cargo::Entry(entry) => &entry.key,
-            Cargo::Row { key, .. } => key,
-        }
-    }
-
-    /// Its versions.
-    pub fn versions(&self) -> &'a [Version] {
-        match self {
-            Cargo::Entry(entry) => std::slice::from_ref(&entry.version),
-            Cargo::Row { row, .. } => &row.versions,
-        }
-    }
-}
-
-/// What became of an entry or a row from elsewhere.
+/// What became of an entry from elsewhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Merged {
-    /// It is in the record now, or a part of it is.
+    /// It is the record now.
     Won,
-    /// What was there beats it, or had replaced it.
+    /// What was there beats it.
     Lost,
-    /// Its dot had been seen, or all of its dots.
+    /// Its dot had been seen.
     Known,
     /// No client and no node of ours can have made it; it was dropped.
     Malformed,
+}
+
+/// A row that changed, for the summaries.
+#[derive(Debug)]
+struct Changed {
+    key: Key,
+    before: Vec<Version>,
+    after: Vec<Version>,
 }
 
 /// The versions of one node over its store.
@@ -110,41 +75,68 @@ pub struct Replica {
     seen: DotSet,
     /// Origins whose row in the store is behind `seen`.
     unsaved: BTreeSet<Origin>,
+    /// The join of all cuts ever collected at, here or by those this node was held against.
+    collected: DotSet,
+    /// Origins whose row in the store is behind `collected`.
+    uncollected: BTreeSet<Origin>,
     digest: Option<u64>,
     clock: Hlc,
     origin: Option<Origin>,
+    /// For `tie-by-view`: whether some member is not alive.
+    #[cfg(feature = "mutants")]
+    pub is_partial: bool,
+    /// The last number that this run's origin has issued. `seen` may have lost it again, to rot.
+    issued: u64,
+    chunks: Chunks,
     policies: Policies,
+    /// Rows that are not written yet, and whether they wait for more.
+    gathered: Batch,
+    changed: Vec<Changed>,
+    is_gathering: bool,
+    /// Whether there may be records in quarantine.
+    has_quarantine: bool,
+    /// Timestamp collisions of this turn.
+    collisions: Vec<Collision>,
 }
 
 impl Replica {
-    /// Reads what the disk has seen. `identity` gives the clock's durable mark.
+    /// Reads what the disk has seen. `identity` gives the clock's durable mark, `key` hashes the summaries.
     ///
     /// # Errors
     /// The disk is broken.
     pub fn load(
         store: &impl Read,
         identity: &Identity,
+        key: SummaryKey,
         drift_max: Duration,
         now: Now,
     ) -> Result<Replica, StorageError> {
-        let mut seen = DotSet::default();
-        for (origin, runs) in rows::seen(store)? {
-            for (first, last) in runs {
-                if first == 0 || last < first || last > Dot::SEQ_MAX {
-                    return Err(StorageError::Damaged("seen: not a run of numbers".into()));
-                }
-                seen.insert_run(origin, first, last);
-            }
-        }
+        let seen = rows::dot_set(store, Table::Seen)?;
+        let collected = rows::dot_set(store, Table::Collected)?;
         let clock = Hlc::new(identity.high_water, drift_max, now);
-        let origin = mutants::is_on("dot-reuse").then(|| seen.origins().next()).flatten();
+        let mut origin = mutants::is_on("dot-reuse").then(|| seen.origins().next()).flatten();
+        if mutants::is_on("origin-fixed") {
+            let name = identity.id.as_str().bytes();
+            origin = Some(Origin(name.fold(17, |sum, byte| sum * 31 + u64::from(byte))));
+        }
         Ok(Replica {
             seen,
             unsaved: BTreeSet::new(),
             digest: None,
             clock,
             origin,
+            #[cfg(feature = "mutants")]
+            is_partial: false,
+            collected,
+            uncollected: BTreeSet::new(),
+            issued: 0,
+            chunks: Chunks::load(store, key)?,
             policies: Policies::default(),
+            gathered: Batch::default(),
+            changed: Vec::new(),
+            is_gathering: false,
+            has_quarantine: !rows::quarantine(store, Bound::Unbounded, 1)?.is_empty(),
+            collisions: Vec::new(),
         })
     }
 
@@ -172,76 +164,26 @@ impl Replica {
         change: Change,
     ) -> Result<Entry, StorageError> {
         let replaced = current.versions();
-        let floor = replaced.iter().map(|version| version.stamp).max().unwrap_or_default();
-        let version = self.version(now, dice, author_joined, floor, change);
-        let entry = Entry { key, version };
-        let mut batch = Batch::default();
-        if entry.version.tombstone && mutants::is_on("delete-removes") {
-            batch.remove(crate::storage::Table::Records, entry.key.as_bytes());
-        } else {
-            rows::put_row(&mut batch, &entry.key, &Row::one(entry.version.clone()), replaced);
+        let mut floor = replaced.iter().map(|version| version.stamp).max().unwrap_or_default();
+        if !current.is_sound() {
+            self.quarantine(store, &key)?;
+            floor = rows::quarantined_stamp(store, &key)?;
         }
-        store.apply(batch)?;
-        self.mark(entry.version.dot);
-        Ok(entry)
-    }
-
-    /// Writes a client's change into a row of policy `siblings`, in place of what the client saw.
-    ///
-    /// # Errors
-    /// The disk is broken.
-    pub fn write_sibling(
-        &mut self,
-        now: Now,
-        store: &mut impl Storage,
-        dice: &mut impl Rng,
-        author_joined: WallTime,
-        (key, current): (Key, &Record),
-        (change, saw): (Change, &Saw),
-    ) -> Result<Entry, StorageError> {
-        let absent = Row::default();
-        let row = if let Record::Row(row) = current { row } else { &absent };
-        let read_millis = self.clock.read_millis(now);
-        let told = if let Saw::Token(token) = saw { token.stamp } else { Stamp::default() };
-        let version = self.version(now, dice, author_joined, row.stamp().max(told), change);
-        let entry = Entry { key, version };
-        let saw = self.saw(row, saw);
-        self.mark(entry.version.dot);
-        let new = siblings::write(row, &saw, entry.version.clone(), &self.seen, read_millis);
-        let mut batch = Batch::default();
-        rows::put_row(&mut batch, &entry.key, &new, &row.versions);
-        store.apply(batch)?;
-        Ok(entry)
-    }
-
-    /// The dots that a write under policy `siblings` replaces.
-    pub fn saw(&self, row: &Row, saw: &Saw) -> DotSet {
-        match saw {
-            Saw::Nothing => DotSet::default(),
-            Saw::Everything => self.context(row),
-            Saw::Token(token) => token.context.clone(),
-        }
-    }
-
-    /// The whole context of a row of this replica.
-    pub fn context(&self, row: &Row) -> DotSet {
-        let mut context = self.seen.clone();
-        context.union(&row.context);
-        context
-    }
-
-    /// A new version of this run's, stamped later than `floor`.
-    fn version(
-        &mut self,
-        now: Now,
-        dice: &mut impl Rng,
-        author_joined: WallTime,
-        floor: Stamp,
-        change: Change,
-    ) -> Version {
-        let stamp = self.clock.issue(now, floor);
+        let stamp = match change {
+            Change::Tombstone if mutants::is_on("delete-early") => {
+                Stamp { millis: now.wall.0.min(Stamp::MILLIS_MAX), counter: 0 }
+            }
+            Change::Tombstone | Change::Value { .. } | Change::Patch { .. } => self.clock.issue(now, floor),
+        };
         let dot = self.next_dot(dice);
-        match change {
+        if let Policy::History(_) = self.policy(&key) {
+            let version = transaction(stamp, dot, author_joined, replaced, change);
+            let entry = Entry { key, version };
+            self.add_transaction(store, &entry, replaced)?;
+            return Ok(entry);
+        }
+        let version = match change {
+            Change::Patch { .. } => unreachable!("the node takes patches of histories only"),
             Change::Value { value, content_type, ttl } => Version {
                 stamp,
                 dot,
@@ -264,64 +206,13 @@ impl Replica {
                 content_type: String::new(),
                 value: Bytes::new(),
             },
-        }
-    }
-
-    /// Merges what a peer sent into the record of its key. What is not the key's unit of exchange comes from a
-    /// peer with other policies, and is malformed here.
-    ///
-    /// # Errors
-    /// The disk is broken.
-    pub fn take(
-        &mut self,
-        now: Now,
-        store: &mut impl Storage,
-        cargo: Cargo<'_>,
-    ) -> Result<Merged, StorageError> {
-        let is_row = self.policy(cargo.key()) == Policy::Siblings;
-        match cargo {
-            Cargo::Entry(entry) if !is_row => self.merge(now, store, entry),
-            Cargo::Row { key, row, seen } if is_row => self.merge_row(now, store, key, (row, seen)),
-            Cargo::Entry(_) | Cargo::Row { .. } => Ok(Merged::Malformed),
-        }
-    }
-
-    /// Merges a row of policy `siblings`, read by a peer together with its `seen`.
-    ///
-    /// A row that is missing here altogether is taken as it is: its absence is a loss and no knowledge.
-    ///
-    /// # Errors
-    /// The disk is broken.
-    pub fn merge_row(
-        &mut self,
-        now: Now,
-        store: &mut impl Storage,
-        key: &Key,
-        (theirs, their_seen): (&Row, &DotSet),
-    ) -> Result<Merged, StorageError> {
-        let is_ordered = theirs.versions.windows(2).all(|pair| pair[0].dot < pair[1].dot);
-        if !is_ordered || theirs.versions.is_empty() || !theirs.versions.iter().all(is_well_formed) {
-            return Ok(Merged::Malformed);
-        }
-        if theirs.dots().all(|dot| self.seen.contains(dot)) {
-            return Ok(Merged::Known);
-        }
-        let current = rows::record(store, key)?;
-        let before = self.seen.clone();
-        for version in &theirs.versions {
-            self.clock.observe(version.stamp, now);
-            self.mark(version.dot);
-        }
-        let theirs = siblings::Side { row: theirs, seen: their_seen };
-        let new = match &current {
-            Record::Row(row) => siblings::merge(siblings::Side { row, seen: &before }, theirs, &self.seen),
-            Record::Absent | Record::Rotten => siblings::taken_whole(theirs, &self.seen),
         };
-        let won = new.versions != current.versions();
-        let mut batch = Batch::default();
-        rows::put_row(&mut batch, key, &new, current.versions());
-        store.apply(batch)?;
-        Ok(if won { Merged::Won } else { Merged::Lost })
+        let entry = Entry { key, version };
+        let removes = entry.version.tombstone && mutants::is_on("delete-removes");
+        let row = if removes { Row::default() } else { Row::one(entry.version.clone()) };
+        self.set_row(store, &entry.key, &row, replaced)?;
+        self.mark(dot);
+        Ok(entry)
     }
 
     /// Merges an entry from elsewhere into the record of its key.
@@ -334,28 +225,241 @@ impl Replica {
         store: &mut impl Storage,
         entry: &Entry,
     ) -> Result<Merged, StorageError> {
-        if !is_well_formed(&entry.version) {
+        if !is_well_formed(&entry.version, self.policy(&entry.key)) {
             return Ok(Merged::Malformed);
         }
         if self.seen.contains(entry.version.dot) {
             return Ok(Merged::Known);
         }
         let current = rows::record(store, &entry.key)?;
+        self.settle(now, store, entry, &current)
+    }
+
+    /// Merges an entry although its dot may have been seen: the row that held it may be lost. Only for what a peer
+    /// shows in a meeting, so that nothing comes back that was deleted and collected since.
+    ///
+    /// # Errors
+    /// The disk is broken.
+    pub fn repair(
+        &mut self,
+        now: Now,
+        store: &mut impl Storage,
+        entry: &Entry,
+    ) -> Result<Merged, StorageError> {
+        let version = &entry.version;
+        if !is_well_formed(version, self.policy(&entry.key)) {
+            return Ok(Merged::Malformed);
+        }
+        let current = rows::record(store, &entry.key)?;
+        let is_held = current.versions().contains(version);
+        if is_held || version.tombstone && self.collected.contains(version.dot) {
+            return Ok(Merged::Known);
+        }
+        if mutants::is_on("repair-overwrites") {
+            self.set_row(store, &entry.key, &Row::one(version.clone()), current.versions())?;
+            return Ok(Merged::Won);
+        }
+        let was_lost = self.seen.contains(version.dot);
+        let merged = self.settle(now, store, entry, &current)?;
+        if was_lost && merged == Merged::Won {
+            // The sums may speak of the lost row still, and would now do so twice.
+            self.chunks.recount(store, entry.key.as_bytes())?;
+        }
+        Ok(merged)
+    }
+
+    fn settle(
+        &mut self,
+        now: Now,
+        store: &mut impl Storage,
+        entry: &Entry,
+        current: &Record,
+    ) -> Result<Merged, StorageError> {
+        if !current.is_sound() {
+            self.quarantine(store, &entry.key)?;
+        }
         if !mutants::is_on("clock-unseen") {
             self.clock.observe(entry.version.stamp, now);
         }
+        if let Policy::History(_) = self.policy(&entry.key) {
+            self.add_transaction(store, entry, current.versions())?;
+            return Ok(Merged::Won);
+        }
         self.mark(entry.version.dot);
-        let wins = order::greatest(current.versions()).is_none_or(|current| {
-            order::beats(&entry.version, current)
-                || mutants::is_on("tie-incoming") && entry.version.stamp == current.stamp
-        });
+        let held = order::greatest(current.versions());
+        if let Some(held) = held.filter(|held| order::collide(held, &entry.version)) {
+            let (key, came) = (entry.key.clone(), entry.version.clone());
+            self.collisions.push(Collision { key, held: held.clone(), came });
+        }
+        let wins = held.is_none_or(|current| self.beats(&entry.version, current));
         if !wins {
             return Ok(Merged::Lost);
         }
-        let mut batch = Batch::default();
-        rows::put_row(&mut batch, &entry.key, &Row::one(entry.version.clone()), current.versions());
-        store.apply(batch)?;
+        #[cfg(feature = "mutants")]
+        let entry = &rearmed(now, entry);
+        self.set_row(store, &entry.key, &Row::one(entry.version.clone()), current.versions())?;
         Ok(Merged::Won)
+    }
+
+    /// Adds a transaction to the history of its key, whose transactions so far are `held`.
+    fn add_transaction(
+        &mut self,
+        store: &mut impl Storage,
+        entry: &Entry,
+        held: &[Version],
+    ) -> Result<(), StorageError> {
+        let mut versions = history::merge(held, std::slice::from_ref(&entry.version));
+        if mutants::is_on("history-last-only") {
+            versions.retain(|version| version.dot == entry.version.dot);
+        }
+        let row = Row { versions, context: DotSet::default() };
+        self.set_row(store, &entry.key, &row, held)?;
+        self.mark(entry.version.dot);
+        Ok(())
+    }
+
+    fn beats(&self, new: &Version, old: &Version) -> bool {
+        let is_tie = new.stamp == old.stamp;
+        let are_values = !new.tombstone && !old.tombstone;
+        if mutants::is_on("tie-incoming") && is_tie
+            || mutants::is_on("tie-delete") && is_tie && new.tombstone != old.tombstone
+        {
+            return true;
+        }
+        if mutants::is_on("tie-keeps") && is_tie && are_values {
+            return false;
+        }
+        #[cfg(feature = "mutants")]
+        if self.is_partial && is_tie && are_values && new.author_joined != old.author_joined {
+            return new.author_joined > old.author_joined;
+        }
+        order::beats(new, old)
+    }
+
+    /// Makes `row` the record of `key` in place of `before`, in the summaries too; an empty row removes it. The
+    /// one way in which a record may change.
+    ///
+    /// # Errors
+    /// The disk is broken.
+    pub fn set_row(
+        &mut self,
+        store: &mut impl Storage,
+        key: &Key,
+        row: &Row,
+        before: &[Version],
+    ) -> Result<(), StorageError> {
+        self.put_row(key, row, before);
+        let changed = Changed { key: key.clone(), before: before.to_vec(), after: row.versions.clone() };
+        self.changed.push(changed);
+        self.settle_rows(store)
+    }
+
+    /// Merges what a stream brought, as [`Replica::merge`] does one by one, and writes it in few steps: a table that
+    /// is opened once for a hundred rows costs a hundredth.
+    ///
+    /// # Errors
+    /// The disk is broken.
+    pub fn merge_all(
+        &mut self,
+        now: Now,
+        store: &mut impl Storage,
+        entries: &[Entry],
+    ) -> Result<Vec<Merged>, StorageError> {
+        let mut merged = Vec::with_capacity(entries.len());
+        let mut touched = BTreeSet::new();
+        for entry in entries {
+            // A row is read from the store, and a new cut counts what lies there: both must have been written.
+            if !touched.insert(&entry.key) || self.chunks.key().is_boundary(&entry.key) {
+                self.settle_rows(store)?;
+            }
+            self.is_gathering = true;
+            let result = self.merge(now, store, entry);
+            self.is_gathering = false;
+            merged.push(result?);
+            if self.chunks.key().is_boundary(&entry.key) {
+                self.settle_rows(store)?;
+            }
+        }
+        self.settle_rows(store)?;
+        Ok(merged)
+    }
+
+    fn put_row(&mut self, key: &Key, row: &Row, before: &[Version]) {
+        rows::put_row(&mut self.gathered, key, row, before);
+        if before.is_empty() && self.has_quarantine {
+            // Only then can there have been a record in quarantine, which this one replaces.
+            self.gathered.remove(Table::Quarantine, key.as_bytes());
+        }
+    }
+
+    /// Writes the rows that were gathered, and lets the summaries follow.
+    fn settle_rows(&mut self, store: &mut impl Storage) -> Result<(), StorageError> {
+        if self.is_gathering || self.changed.is_empty() {
+            return Ok(());
+        }
+        store.apply(std::mem::take(&mut self.gathered))?;
+        for Changed { key, before, after } in std::mem::take(&mut self.changed) {
+            self.chunks.change(store, &key, &before, &after)?;
+        }
+        Ok(())
+    }
+
+    /// Takes a record that fails its checksum out of the way: its bytes are kept apart, its dots are no longer
+    /// seen, and so whoever holds them sends them again. Says whether there was such a record.
+    ///
+    /// # Errors
+    /// The disk is broken.
+    pub fn quarantine(&mut self, store: &mut impl Storage, key: &Key) -> Result<bool, StorageError> {
+        // The chunk is counted below: what waits must be in it.
+        let was_gathering = std::mem::take(&mut self.is_gathering);
+        self.settle_rows(store)?;
+        self.is_gathering = was_gathering;
+        let Some(record) = store.get(Table::Records, key.as_bytes())? else { return Ok(false) };
+        if rows::record(store, key)?.is_sound() {
+            return Ok(false);
+        }
+        self.has_quarantine = true;
+        let lost = rows::dots_of(store, key, &record)?;
+        let mut batch = Batch::default();
+        rows::put_in_quarantine(&mut batch, key, record, &lost);
+        store.apply(batch)?;
+        for dot in lost {
+            self.uncover(dot);
+        }
+        self.chunks.recount(store, key.as_bytes())?;
+        Ok(true)
+    }
+
+    /// Writes what a vote found, unless the row is no longer one of the two that were voted on.
+    ///
+    /// # Errors
+    /// The disk is broken.
+    pub fn rule(
+        &mut self,
+        store: &mut impl Storage,
+        dice: &mut impl Rng,
+        verdict: Verdict,
+    ) -> Result<Option<Entry>, StorageError> {
+        let Verdict { key, pair, confirmed, votes } = verdict;
+        let current = rows::record(store, &key)?;
+        let is_open = order::greatest(current.versions()).is_some_and(|held| pair.contains(&held.dot));
+        if !is_open {
+            return Ok(None);
+        }
+        let mut dot = self.next_dot(dice);
+        if mutants::is_on("vote-in-place") {
+            dot = confirmed.dot;
+        }
+        let (ruling, confirms) = (votes.max(1), Some(confirmed.dot));
+        let entry = Entry { key, version: Version { dot, ruling, confirms, ..confirmed } };
+        self.set_row(store, &entry.key, &Row::one(entry.version.clone()), current.versions())?;
+        self.mark(dot);
+        Ok(Some(entry))
+    }
+
+    /// The timestamp collisions that merges met since the last call.
+    pub fn take_collisions(&mut self) -> Vec<Collision> {
+        std::mem::take(&mut self.collisions)
     }
 
     /// Marks what a peer had covered, once every record of its pass is here.
@@ -367,11 +471,56 @@ impl Replica {
         self.digest = None;
     }
 
-    /// Adds the rows of `seen` that changed since the last call to `batch`.
+    /// Adds a cut to what was collected.
+    pub fn collect_at(&mut self, cut: &DotSet) {
+        let news = cut.minus(&self.collected);
+        self.uncollected.extend(news.origins());
+        self.collected.union(&news);
+    }
+
+    /// Takes a dot out again: its version was set aside, so this node no longer covers it.
+    pub fn uncover(&mut self, dot: Dot) {
+        self.seen.remove(dot);
+        self.unsaved.insert(dot.origin);
+        self.digest = None;
+    }
+
+    /// Adds the rows of `seen` and `collected` that changed since the last call to `batch`.
     pub fn save(&mut self, batch: &mut Batch) {
         for origin in std::mem::take(&mut self.unsaved) {
-            rows::put_seen(batch, origin, self.seen.runs(origin));
+            rows::put_runs(batch, Table::Seen, origin, self.seen.runs(origin));
         }
+        for origin in std::mem::take(&mut self.uncollected) {
+            rows::put_runs(batch, Table::Collected, origin, self.collected.runs(origin));
+        }
+        self.chunks.save(batch);
+    }
+
+    /// The join of all cuts ever collected at. No version that a tombstone in it beats is here, or ever comes.
+    pub fn collected(&self) -> &DotSet {
+        &self.collected
+    }
+
+    /// One of this node's sets.
+    pub fn set(&self, which: Which) -> &DotSet {
+        match which {
+            Which::Seen => &self.seen,
+            Which::Collected => &self.collected,
+        }
+    }
+
+    /// Looks at the rows of the chunk that begins at or before `start`, and counts it anew if they are not what they
+    /// are said to be.
+    ///
+    /// # Errors
+    /// The disk is broken.
+    pub fn scrub(&mut self, store: &impl Read, start: &[u8]) -> Result<Scrubbed, StorageError> {
+        self.chunks.scrub(store, start)
+    }
+
+    /// What the versions of each range of keys come down to.
+    pub fn chunks(&self) -> &Chunks {
+        &self.chunks
     }
 
     /// The dots this replica has covered.
@@ -381,14 +530,14 @@ impl Replica {
 
     /// Digest of `seen`.
     pub fn seen_digest(&mut self) -> u64 {
-        *self.digest.get_or_insert_with(|| self.seen.digest())
+        let own = if mutants::is_on("digest-own") { self.origin.map_or(0, |origin| origin.0) } else { 0 };
+        *self.digest.get_or_insert_with(|| self.seen.digest() ^ own)
     }
 
-    /// Counts merged versions whose stamps are too far ahead to move the clock.
-    pub fn count_far(&self, now: Now, versions: &[Version], out: &mut Outbox) {
-        let far = versions.iter().filter(|version| self.clock.is_far(version.stamp, now)).count();
-        if far > 0 {
-            out.count("stamps_far_ahead", far as u64);
+    /// Counts a merged entry whose stamp is too far ahead to move the clock.
+    pub fn count_far(&self, now: Now, entry: &Entry, out: &mut Outbox) {
+        if self.clock.is_far(entry.version.stamp, now) {
+            out.count("stamps_far_ahead", 1);
         }
     }
 
@@ -408,21 +557,63 @@ impl Replica {
             // Only a peer's nonsense can have used an origin up.
             origin = Origin(dice.next_u64());
             self.origin = Some(origin);
+            self.issued = 0;
         }
-        Dot { origin, seq: self.seen.last(origin) + 1 }
+        self.issued = self.issued.max(self.seen.last(origin)) + 1;
+        Dot { origin, seq: self.issued }
     }
 
     fn mark(&mut self, dot: Dot) {
         self.seen.insert(dot);
         self.unsaved.insert(dot.origin);
-        self.digest = None;
+        if !mutants::is_on("digest-stale") {
+            self.digest = None;
+        }
     }
 }
 
-fn is_well_formed(version: &Version) -> bool {
+/// For `ttl-rearmed`.
+#[cfg(feature = "mutants")]
+fn rearmed(now: Now, entry: &Entry) -> Entry {
+    let mut entry = entry.clone();
+    if let Some(deadline) = entry.version.expires_at.filter(|_| mutants::is_on("ttl-rearmed")) {
+        let ttl = Duration::from_millis(deadline.0.saturating_sub(entry.version.stamp.millis));
+        entry.version.expires_at = Some(now.wall.after(ttl));
+    }
+    entry
+}
+
+/// A client's change as a transaction on top of all heads that the writer holds.
+fn transaction(stamp: Stamp, dot: Dot, author_joined: WallTime, held: &[Version], change: Change) -> Version {
+    let (kind, bytes, content_type) = match change {
+        Change::Value { value, content_type, ttl: _ } => (history::Kind::Full, value, content_type),
+        Change::Tombstone => (history::Kind::Delete, Bytes::new(), String::new()),
+        Change::Patch { offset, value, content_type } => {
+            (history::Kind::Patch { offset }, value, content_type)
+        }
+    };
+    let parents = history::heads(held);
+    Version {
+        stamp,
+        dot,
+        author_joined,
+        ruling: 0,
+        confirms: None,
+        tombstone: false,
+        expires_at: None,
+        content_type,
+        value: history::transaction::value(kind, &parents, &bytes),
+    }
+}
+
+fn is_well_formed(version: &Version, policy: Policy) -> bool {
+    let is_value_good = match policy {
+        Policy::History(_) => history::is_well_formed(version),
+        Policy::Lww | Policy::Siblings => version.value.len() <= Version::VALUE_BYTES_MAX,
+    };
     (1..=Dot::SEQ_MAX).contains(&version.dot.seq)
         && version.stamp.millis <= Stamp::MILLIS_MAX
-        && version.value.len() <= Version::VALUE_BYTES_MAX
+        && is_value_good
         && version.content_type.len() <= Version::CONTENT_TYPE_BYTES_MAX
         && (!version.tombstone || version.value.is_empty())
 }

@@ -1,7 +1,5 @@
 //! The giving end of a stream: sends a peer the live entries whose dots it lacks, in dot order, in steps.
 //!
-//! Under policy `siblings` the whole row goes out, in place of its versions one by one.
-//!
 //! A *pass* goes over the gap between our `seen` and the peer's once. Only a pass that fits one step, so that
 //! all its rows and `seen` are read in one transaction, is closed by a cover; a pass that needed several steps
 //! is followed by another over what is left. A superseded dot has no row: it is the cover that marks it, and
@@ -10,9 +8,9 @@
 use std::collections::BTreeMap;
 
 use super::message::Message;
-use super::outbox::{Level, Outbox};
-use super::push::{ROW_BYTES_MAX, batches, complain_of_size, row_batches, row_size, size};
-use crate::model::{Dot, DotSet, Entry, Key, NodeId, Policies, Policy, Row};
+use super::outbox::Outbox;
+use super::push::{batches, size};
+use crate::model::{Dot, DotSet, Entry, Key, NodeId};
 use crate::mutants;
 use crate::storage::rows::{self, Record};
 use crate::storage::{Read, StorageError};
@@ -27,8 +25,9 @@ const PAGE: usize = 512;
 /// The streams that a node serves, at most one per peer.
 #[derive(Debug, Default)]
 pub struct Serves {
-    policies: Policies,
     by_peer: BTreeMap<NodeId, Serve>,
+    /// Keys of records that failed their checksum since the last call of [`Serves::take_rotten`].
+    rotten: Vec<Key>,
 }
 
 #[derive(Debug)]
@@ -50,21 +49,14 @@ struct Serve {
 #[derive(Debug, Default)]
 struct Step {
     entries: Vec<Entry>,
-    rows: BTreeMap<Key, Row>,
     bytes: usize,
     /// Set when the step's last pass began and ended within it.
     is_closed: bool,
-    /// A record that cannot be read, or cannot travel, keeps its dots and the whole stream open.
-    met_rot: bool,
-    too_large: Vec<(Key, Row)>,
+    /// Keys of records that cannot be read. They go into quarantine; until then no cover may close the stream.
+    rotten: Vec<Key>,
 }
 
 impl Serves {
-    /// No streams yet, in a cluster with these policies.
-    pub fn new(policies: Policies) -> Serves {
-        Serves { policies, by_peer: BTreeMap::new() }
-    }
-
     /// Opens a stream to `peer` in place of any older one, and sends its first step.
     ///
     /// `first_step` is drawn anew each time. A pull that arrives again after a restart, or after its stream was
@@ -117,6 +109,11 @@ impl Serves {
         self.send_step(store, seen, peer, out)
     }
 
+    /// Keys that streams found rotten since the last call. Once they are in quarantine, their dots are in no gap.
+    pub fn take_rotten(&mut self) -> Vec<Key> {
+        std::mem::take(&mut self.rotten)
+    }
+
     /// Forgets the stream to a peer that is gone.
     pub fn end(&mut self, peer: &NodeId) {
         self.by_peer.remove(peer);
@@ -130,52 +127,33 @@ impl Serves {
         out: &mut Outbox,
     ) -> Result<(), StorageError> {
         let serve = self.by_peer.get_mut(peer).expect("the caller has just found or put it");
-        let content = serve.next_step(store, seen, &self.policies)?;
-        content.too_large.iter().for_each(|(key, row)| complain_of_size(key, row, out));
-        if content.met_rot && content.is_empty() {
-            let text = format!("stream to {peer} stays open: a record it needs cannot be sent");
-            out.event(Level::Warn, "stream-met-rot", text);
-            out.send(peer, Message::Refuse { reason: "a record cannot be sent from here".into() });
-            self.by_peer.remove(peer);
-            return Ok(());
-        }
+        let content = serve.next_step(store, seen)?;
         let (session, step) = (serve.session, serve.step);
-        let closes = content.is_closed && !content.met_rot || mutants::is_on("cover-early");
+        let closes = content.is_closed && content.rotten.is_empty() || mutants::is_on("cover-early");
         let cover = closes.then(|| seen.minus(&serve.known));
         serve.is_last = closes;
-        out.count("stream_entries_sent", content.count() as u64);
-        let entries = batches(content.entries);
-        let rows = row_batches(content.rows.into_iter().collect());
-        let parts = u16::try_from(entries.len() + rows.len()).expect("a step has fewer entries than that");
-        let mut part = 0..parts;
-        let mut next_part = || part.next().expect("they were counted");
-        for entries in entries {
-            out.send(peer, Message::Step { session, step, part: next_part(), entries });
-        }
-        for rows in rows {
-            let (part, seen) = (next_part(), seen.clone());
-            out.send(peer, Message::StepRows { session, step, part, seen, rows });
+        out.count("stream_entries_sent", content.entries.len() as u64);
+        let batches = batches(content.entries);
+        let parts = u16::try_from(batches.len()).expect("a step has fewer entries than that");
+        for (part, entries) in (0..).zip(batches) {
+            out.send(peer, Message::Step { session, step, part, entries });
         }
         out.send(peer, Message::StepEnd { session, step, parts, cover });
+        self.rotten.extend(content.rotten);
         Ok(())
     }
 }
 
 impl Serve {
     /// Reads on from the cursor until the credit is used or a whole pass has found nothing more to send.
-    fn next_step(
-        &mut self,
-        store: &impl Read,
-        seen: &DotSet,
-        policies: &Policies,
-    ) -> Result<Step, StorageError> {
+    fn next_step(&mut self, store: &impl Read, seen: &DotSet) -> Result<Step, StorageError> {
         let mut step = Step::default();
         loop {
             let is_whole_pass = self.cursor.is_none();
             let mut known = self.known.clone();
             known.union(&self.sent);
             let gap = seen.minus(&known);
-            if !self.read_pass(store, policies, &gap, &mut step)? {
+            if !self.read_pass(store, &gap, &mut step)? {
                 return Ok(step);
             }
             self.cursor = None;
@@ -187,13 +165,7 @@ impl Serve {
     }
 
     /// Goes over `gap` from the cursor on; says whether it came to the end.
-    fn read_pass(
-        &mut self,
-        store: &impl Read,
-        policies: &Policies,
-        gap: &DotSet,
-        step: &mut Step,
-    ) -> Result<bool, StorageError> {
+    fn read_pass(&mut self, store: &impl Read, gap: &DotSet, step: &mut Step) -> Result<bool, StorageError> {
         for origin in gap.origins() {
             let last = Dot { origin, seq: gap.last(origin) };
             while let Some(first) = self.next_in_gap(gap, origin) {
@@ -204,10 +176,7 @@ impl Serve {
                         if step.is_full(self.credit) {
                             return Ok(false);
                         }
-                        match policies.of(&key) {
-                            Policy::Siblings => self.read_row(store, key, step)?,
-                            Policy::Lww | Policy::History(_) => self.read_entry(store, dot, key, step)?,
-                        }
+                        self.read_entry(store, dot, key, step)?;
                     }
                     self.cursor = Some(Dot { seq: dot.seq + 1, ..dot });
                 }
@@ -224,6 +193,7 @@ impl Serve {
         let from = match self.cursor {
             Some(cursor) if cursor.origin > origin => return None,
             Some(cursor) if cursor.origin == origin => cursor.seq,
+            _ if mutants::is_on("stream-skips") && self.cursor.is_none() => gap.runs(origin).first()?.0 + 1,
             _ => 1,
         };
         let run = gap.runs(origin).iter().find(|(_, last)| *last >= from)?;
@@ -237,7 +207,7 @@ impl Serve {
         key: Key,
         step: &mut Step,
     ) -> Result<(), StorageError> {
-        match rows::record(store, &key)? {
+        match rows::version(store, &key, dot)? {
             Record::Row(row) if row.version(dot).is_some() => {
                 let version = row.versions.into_iter().find(|version| version.dot == dot);
                 let version = version.expect("just seen");
@@ -248,32 +218,7 @@ impl Serve {
             }
             // The log's row is left over from a record that could not be read when it was replaced.
             Record::Row(_) | Record::Absent => {}
-            Record::Rotten => step.met_rot = true,
-        }
-        Ok(())
-    }
-}
-
-impl Serve {
-    /// The whole row goes, once per step, and with it every dot that it holds.
-    fn read_row(&mut self, store: &impl Read, key: Key, step: &mut Step) -> Result<(), StorageError> {
-        if step.rows.contains_key(&key) {
-            return Ok(());
-        }
-        match rows::record(store, &key)? {
-            Record::Row(row) if row_size(&key, &row) > ROW_BYTES_MAX => {
-                step.met_rot = true;
-                step.too_large.push((key, row));
-            }
-            Record::Row(row) => {
-                step.bytes += row_size(&key, &row);
-                for dot in row.dots() {
-                    self.sent.insert(dot);
-                }
-                step.rows.insert(key, row);
-            }
-            Record::Absent => {}
-            Record::Rotten => step.met_rot = true,
+            Record::Rotten => step.rotten.push(key),
         }
         Ok(())
     }
@@ -281,15 +226,7 @@ impl Serve {
 
 impl Step {
     fn is_full(&self, credit: usize) -> bool {
-        self.count() >= STEP_ENTRIES_MAX || self.bytes >= credit && !self.is_empty()
-    }
-
-    fn count(&self) -> usize {
-        self.entries.len() + self.rows.len()
-    }
-
-    fn is_empty(&self) -> bool {
-        self.count() == 0
+        self.entries.len() >= STEP_ENTRIES_MAX || self.bytes >= credit && !self.entries.is_empty()
     }
 }
 

@@ -15,16 +15,14 @@ use bytes::{BufMut, Bytes, BytesMut};
 use xxhash_rust::xxh3::Xxh3Default;
 
 use super::message::Message;
+use crate::mutants;
 
 /// Largest frame, header included.
 pub const FRAME_BYTES_MAX: usize = 64 * 1024;
-/// Largest encoded message: a row of policy `siblings` with as many of the largest values as a node takes, twice
-/// over, because merges keep more; beyond it a row stays at home, and says so.
-pub const MESSAGE_BYTES_MAX: usize = 64 << 20;
+/// Largest encoded message: a value and a key of the largest size, and room for the rest.
+pub const MESSAGE_BYTES_MAX: usize = 5 * FRAME_BYTES_MAX / 4 * 16;
 /// Most unfinished messages kept per peer; beyond it the oldest is dropped.
 pub const UNFINISHED_MAX: usize = 4;
-/// Most bytes of unfinished messages kept per peer; beyond it the oldest is dropped.
-pub const UNFINISHED_BYTES_MAX: usize = MESSAGE_BYTES_MAX + (4 << 20);
 /// The protocol version this build speaks.
 pub const PROTOCOL_VERSION: u16 = 1;
 
@@ -138,8 +136,18 @@ pub fn kind(message: &Message) -> u8 {
         Message::StepEnd { .. } => 8,
         Message::StepDone { .. } => 9,
         Message::Refuse { .. } => 10,
-        Message::PushRows { .. } => 11,
-        Message::StepRows { .. } => 12,
+        Message::Ask { .. } => 11,
+        Message::Answer { .. } => 12,
+        Message::Meet { .. } => 13,
+        Message::AskDots { .. } => 14,
+        Message::Dots { .. } => 15,
+        Message::Within { data, .. } => kind(data),
+        Message::SyncOpen { .. } => 16,
+        Message::SyncSame { .. } => 17,
+        Message::SyncFlight(_) => 18,
+        Message::ReadAsk { .. } => 19,
+        Message::ReadTell { .. } => 20,
+        Message::Repair { .. } => 21,
     }
 }
 
@@ -156,14 +164,24 @@ pub fn name(message: &Message) -> &'static str {
         Message::StepEnd { .. } => "step-end",
         Message::StepDone { .. } => "step-done",
         Message::Refuse { .. } => "refuse",
-        Message::PushRows { .. } => "push-rows",
-        Message::StepRows { .. } => "step-rows",
+        Message::Ask { .. } => "ask",
+        Message::Answer { .. } => "answer",
+        Message::Meet { .. } => "meet",
+        Message::AskDots { .. } => "ask-dots",
+        Message::Dots { .. } => "dots",
+        Message::Within { data, .. } => name(data),
+        Message::SyncOpen { .. } => "sync-open",
+        Message::SyncSame { .. } => "sync-same",
+        Message::SyncFlight(_) => "sync-flight",
+        Message::ReadAsk { .. } => "read-ask",
+        Message::ReadTell { .. } => "read-tell",
+        Message::Repair { .. } => "repair",
     }
 }
 
 /// Whether a frame carries data rather than control; control goes first where both wait.
 pub fn is_data(frame: &[u8]) -> bool {
-    matches!(frame.get(HASH_AT - 1), Some(4 | 7 | 11 | 12))
+    matches!(frame.get(HASH_AT - 1), Some(4 | 7 | 18 | 21))
 }
 
 /// Whether bytes look like a frame; only [`Assembler::push`] knows whether they are one.
@@ -182,12 +200,6 @@ pub struct Assembler {
 struct Unfinished {
     arrived: u64,
     parts: Vec<Option<Bytes>>,
-}
-
-impl Unfinished {
-    fn bytes(&self) -> usize {
-        self.parts.iter().flatten().map(Bytes::len).sum()
-    }
 }
 
 impl Assembler {
@@ -229,8 +241,7 @@ impl Assembler {
             let whole: Vec<u8> = entry.parts.iter().flatten().flatten().copied().collect();
             return Ok(Some(whole.into()));
         }
-        let bytes: usize = self.unfinished.values().map(Unfinished::bytes).sum();
-        if self.unfinished.len() > UNFINISHED_MAX || bytes > UNFINISHED_BYTES_MAX {
+        if self.unfinished.len() > UNFINISHED_MAX {
             let oldest = self.unfinished.iter().min_by_key(|(_, unfinished)| unfinished.arrived);
             let oldest = *oldest.expect("there are several").0;
             self.unfinished.remove(&oldest);
@@ -252,7 +263,7 @@ fn open(frame: Bytes) -> Result<(u8, u8, Bytes), WireError> {
         return Err(WireError::Version(version));
     }
     let sum = u64::from_le_bytes(frame[HASH_AT..HEADER_BYTES].try_into().expect("eight bytes"));
-    if sum != checksum(&frame) {
+    if sum != checksum(&frame) && !mutants::is_on("checksum-off") {
         return Err(WireError::Checksum);
     }
     let (codec, flags, kind) = (frame[6], frame[7], frame[8]);
@@ -262,9 +273,19 @@ fn open(frame: Bytes) -> Result<(u8, u8, Bytes), WireError> {
     Ok((flags, kind, frame.slice(HEADER_BYTES..)))
 }
 
+/// The encoding's number of [`Message::Within`], and where that of the message in it stands.
+const WITHIN: [u8; 4] = 15_u32.to_le_bytes();
+const DATA_AT: std::ops::Range<usize> = 12..16;
+
 fn decode(kind_byte: u8, payload: &[u8]) -> Result<Message, WireError> {
+    if payload.starts_with(&WITHIN) && payload.get(DATA_AT) == Some(&WITHIN) {
+        // Nested without end it would use up the stack.
+        return Err(WireError::Payload("data within data".into()));
+    }
     let (message, used) = bincode::serde::decode_from_slice::<Message, _>(payload, config())
         .map_err(|error| WireError::Payload(error.to_string()))?;
+    #[cfg(feature = "mutants")]
+    let message = without_authors(message);
     if used != payload.len() {
         return Err(WireError::Payload(format!("{} bytes left over", payload.len() - used)));
     }
@@ -272,6 +293,17 @@ fn decode(kind_byte: u8, payload: &[u8]) -> Result<Message, WireError> {
         return Err(WireError::Payload("the kind byte names another message".into()));
     }
     Ok(message)
+}
+
+/// For `wire-drops`.
+#[cfg(feature = "mutants")]
+fn without_authors(mut message: Message) -> Message {
+    if let Message::Push { entries } | Message::Step { entries, .. } = &mut message
+        && mutants::is_on("wire-drops")
+    {
+        entries.iter_mut().for_each(|entry| entry.version.author_joined.0 = 0);
+    }
+    message
 }
 
 #[cfg(test)]

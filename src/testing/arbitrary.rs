@@ -6,9 +6,12 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use crate::model::{
-    Address, Dot, Entry, Key, Member, MemberState, Mode, NodeId, Origin, Row, Stamp, Version, WallTime,
+    Address, Dot, DotSet, Entry, Key, Member, MemberState, Mode, NodeId, Origin, Stamp, Version, WallTime,
 };
-use crate::protocol::{DotSet, Message};
+use crate::protocol::Message;
+use crate::protocol::flight::Flight;
+use crate::protocol::message::Scope;
+use crate::protocol::outline::{Outline, Part, Which};
 
 /// A few origins, so that dots collide.
 pub fn origin() -> impl Strategy<Value = Origin> {
@@ -92,25 +95,6 @@ pub fn entry() -> impl Strategy<Value = Entry> {
     (key(), version).prop_map(|(key, version)| Entry { key, version })
 }
 
-/// A row of a few versions, mostly as a node may have it.
-pub fn row() -> impl Strategy<Value = Row> {
-    let version = || prop_oneof![7 => version().boxed(), 1 => wild_version().boxed()];
-    let context = prop_oneof![2 => Just(DotSet::default()).boxed(), 1 => dot_set().boxed()];
-    (vec(version(), 0..4), context, option::weighted(0.9, Just(()))).prop_map(
-        |(mut versions, context, ordered)| {
-            if ordered.is_some() {
-                versions.sort_by_key(|version| version.dot);
-                versions.dedup_by_key(|version| version.dot);
-            }
-            Row { versions, context }
-        },
-    )
-}
-
-fn rows() -> impl Strategy<Value = Vec<(Key, Row)>> {
-    vec((key(), row()), 0..3)
-}
-
 /// One of the nodes a, b, c and d.
 pub fn node_id() -> impl Strategy<Value = NodeId> {
     select(vec!["a", "b", "c", "d"]).prop_map(|name| NodeId::new(name).expect("a letter is a node id"))
@@ -125,7 +109,7 @@ pub fn member() -> impl Strategy<Value = Member> {
         MemberState::Left,
         MemberState::Forgotten,
     ]);
-    let mode = select(vec![Mode::Normal, Mode::ReadOnly, Mode::Draining]);
+    let mode = select(vec![Mode::Normal, Mode::ReadOnly, Mode::Draining, Mode::Syncing]);
     let life = select(vec![0, 1, 1, 2, 3, u64::MAX / 2, u64::MAX]);
     let incarnation = select(vec![0, 0, 1, 2, u32::MAX - 1, u32::MAX]);
     let joined = select(vec![0, 1_000_000, u64::MAX]);
@@ -165,8 +149,9 @@ pub fn message() -> impl Strategy<Value = Message> {
         }),
         entries().prop_map(|entries| Message::Push { entries }),
         dots().prop_map(|dots| Message::Durable { dots }),
-        (0_u64..3, dots(), select(vec![0, 1, 300, u32::MAX]))
-            .prop_map(|(session, seen, credit)| Message::Pull { session, seen, credit }),
+        (0_u64..3, dots(), select(vec![0, 1, 300, u32::MAX])).prop_map(|(session, seen, credit)| {
+            Message::Pull { session, seen: Outline::Whole(seen), credit }
+        }),
         (step(), 0_u16..3, entries()).prop_map(|((session, step), part, entries)| Message::Step {
             session,
             step,
@@ -181,9 +166,62 @@ pub fn message() -> impl Strategy<Value = Message> {
         }),
         step().prop_map(|(session, step)| Message::StepDone { session, step }),
         "[a-z ]{0,20}".prop_map(|reason| Message::Refuse { reason }),
-        (dots(), rows()).prop_map(|(seen, rows)| Message::PushRows { seen, rows }),
-        (step(), 0_u16..3, dots(), rows()).prop_map(|((session, step), part, seen, rows)| {
-            Message::StepRows { session, step, part, seen, rows }
-        }),
+        (0_u64..3, key(), [dot(), dot()]).prop_map(|(poll, key, pair)| Message::Ask { poll, key, pair }),
+        (0_u64..3, option::of(dot())).prop_map(|(poll, first)| Message::Answer { poll, first }),
+        meet(),
+        (0_u64..3, which(), vec(any::<u64>(), 0..3), any::<u8>())
+            .prop_map(|(fence, which, digests, first)| Message::AskDots { fence, which, digests, first }),
+        (any::<u32>(), any::<u64>(), option::of(("[a-z]{0,4}", any::<bool>()))).prop_map(
+            |(session, print, scope)| {
+                let scope = scope.map(|(prefix, dry_run)| Box::new(Scope { prefix: prefix.into(), dry_run }));
+                Message::SyncOpen { session, print, scope }
+            }
+        ),
+        any::<u32>().prop_map(|session| Message::SyncSame { session }),
+        (any::<u32>(), 0_u32..4, any::<u32>(), any::<bool>(), vec(any::<u8>(), 0..20), entries()).prop_map(
+            |(session, step, credit, more, parts, entries)| {
+                let parts = parts.into();
+                Message::SyncFlight(Box::new(Flight { session, step, credit, more, parts, entries }))
+            }
+        ),
+        (0_u64..3, key()).prop_map(|(poll, key)| Message::ReadAsk { poll, key }),
+        (0_u64..3, entries()).prop_map(|(poll, entries)| Message::ReadTell { poll, entries }),
+        entries().prop_map(|entries| Message::Repair { entries }),
+        (0_u64..3, which(), part()).prop_map(|(fence, which, part)| Message::Dots { fence, which, part }),
     ]
+}
+
+fn outline() -> impl Strategy<Value = Outline> {
+    prop_oneof![
+        4 => dot_set().prop_map(Outline::Whole),
+        1 => (dot_set(), any::<u64>()).prop_map(|(open, closed)| Outline::Parted { open, closed }),
+    ]
+}
+
+fn which() -> impl Strategy<Value = Which> {
+    select(vec![Which::Seen, Which::Collected])
+}
+
+fn part() -> impl Strategy<Value = Part> {
+    let range = select(vec![0, 0, 1, 255]);
+    (range.clone(), range, vec(any::<u8>(), 0..3), dot_set())
+        .prop_map(|(first, last, differing, dots)| Part { first, last, differing, dots })
+}
+
+/// The opening of a meeting. Most are of a first life, so that the meeting stands for a while.
+fn meet() -> impl Strategy<Value = Message> {
+    let life = (select(vec![1, 1, 1, 2, u64::MAX]), 0_u32..2, 0_u64..2);
+    let collected = prop_oneof![3 => Just(Outline::Whole(DotSet::default())).boxed(), 1 => outline().boxed()];
+    (life, 0_u64..2, outline(), collected, any::<bool>()).prop_map(
+        |((life, draws, fence), policies, seen, collected, answer)| Message::Meet {
+            life,
+            draws,
+            fence,
+            roster: 0,
+            policies,
+            seen,
+            collected,
+            answer,
+        },
+    )
 }

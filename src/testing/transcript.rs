@@ -5,19 +5,19 @@
 //! members are written is in `notation.rs`.
 //!
 //! ```text
-//! set probe 500ms | set read-only | set credit 1 | set siblings PREFIX      before anything else
+//! set probe 500ms | set read-only | set credit 1 | set oldest      before anything else
 //! meet b c                          they say hello and have nothing to tell; not shown
 //! put k red [ack=2] [ttl=10s] [timeout=1s], delete k, get k, status, leave
 //! after 500ms                       timers fire on the way; each line shows at which millisecond
 //! b: table [answer] [member…]       its own record comes by itself, as b/1.0 unless named
 //! b: ping [ahead] [member…]         with the digest of a's own `seen`, or with another one
 //! b: pong [member…]
+//! b: meet [seen a1..3 b1] [collected a1..2]    opens its meeting with a; data goes within the one that stands
 //! b: push VERSION, VERSION          also: b: durable a1..3 b1
 //! b: pull [a1..3 b1] [credit 100]   what b has seen; then: b: step-done 0
 //! b: step 0 part 0 VERSION, VERSION
 //! b: step-end 0 parts 1 [cover b1..2]
-//! b: push-rows [b1..3] : VERSION, VERSION             what b has seen, then whole rows of siblings
-//! b: step-rows 0 part 0 [b1..3] : VERSION, VERSION
+//! b: ask 1 k b1 a1                  also: b: answer [a1], to a's last question
 //! b: refuse REASON
 //! b: again                          its last message once more
 //! restart | wipe                    power loss between two turns, on the same disk or on an empty one
@@ -28,11 +28,13 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use super::notation::{
-    Names, WALL_AT_ZERO, address, duration, id, number, records, request, show_members, words,
+    Names, WALL_AT_ZERO, address, duration, id, key, number, records, request, show_members, words,
 };
-use crate::model::{Instant, Key, Mode, Now, Policies, Policy, Reply, Request, RequestId, Row, Stamp};
+use crate::model::{Instant, Mode, Now, Reply, Request, RequestId, Stamp};
+use crate::node::settings::CollisionRule;
 use crate::node::{Input, Node, Output, Settings};
-use crate::protocol::{DotSet, Message};
+use crate::protocol::Message;
+use crate::protocol::outline::Outline;
 use crate::storage::memory::{Memory, Tables};
 
 /// The millisecond at which a script starts.
@@ -68,11 +70,8 @@ fn configure(settings: &mut Settings, line: &str) {
     match words(line)[1..] {
         ["read-only"] => settings.mode = Mode::ReadOnly,
         ["probe", interval] => settings.timing.probe_interval = duration(interval),
+        ["oldest"] => settings.collision = CollisionRule::Oldest,
         ["credit", bytes] => settings.stream_credit = number(bytes),
-        ["siblings", prefix] => {
-            let rule = (prefix.as_bytes().to_vec(), Policy::Siblings);
-            settings.policies = Policies::new([rule]).expect("one rule is a table");
-        }
         _ => panic!("no setting: {line}"),
     }
 }
@@ -90,11 +89,18 @@ struct Play {
     is_silent: bool,
 }
 
+/// A peer's number in its meetings.
+const FENCE: u64 = 7;
+
 /// What the script knows of a peer.
 #[derive(Default)]
 struct Peer {
+    /// The node's number, as it told this peer last.
+    fence: u64,
     /// Of a's last ping to it.
     nonce: u64,
+    /// Of a's last question to it.
+    poll: u64,
     /// Of the stream that it takes from a.
     taking: u64,
     /// Of the stream that a takes from it.
@@ -143,7 +149,7 @@ impl Play {
             }
             ["wipe"] => self.open(Tables::default()),
             _ => {
-                let request = request(line, &mut self.origins);
+                let request = request(line);
                 let id = RequestId(self.requests);
                 self.requests += 1;
                 self.turn(Some(Input::Request { id, request }));
@@ -155,7 +161,7 @@ impl Play {
     fn meet(&mut self, peers: &[&str]) {
         self.is_silent = true;
         for peer in peers {
-            for said in ["table", "step-end 0 parts 0 cover"] {
+            for said in ["table", "meet", "step-end 0 parts 0 cover"] {
                 let message = self.message(peer, said);
                 self.hear(peer, message);
             }
@@ -174,7 +180,13 @@ impl Play {
     }
 
     fn hear(&mut self, peer: &str, message: Message) {
-        self.peers.entry(peer.into()).or_default().last = Some(message.clone());
+        let known = self.peers.entry(peer.into()).or_default();
+        known.last = Some(message.clone());
+        let message = if message.needs_meeting() {
+            Message::Within { meeting: known.fence.wrapping_add(FENCE), data: Box::new(message) }
+        } else {
+            message
+        };
         self.turn(Some(Input::Message { from: id(peer), message }));
     }
 
@@ -228,16 +240,34 @@ impl Play {
             ("pong", members) => {
                 Message::Pong { nonce: known.nonce, seen: own_digest, rumours: records(peer, members) }
             }
+            ("meet", sets) => {
+                let collected_at = sets.iter().position(|word| *word == "collected").unwrap_or(sets.len());
+                let (seen, collected) = sets.split_at(collected_at);
+                let seen = self.origins.dots(seen.get(1..).unwrap_or_default());
+                let collected = self.origins.dots(collected.get(1..).unwrap_or_default());
+                Message::Meet {
+                    life: 1,
+                    draws: 0,
+                    fence: FENCE,
+                    roster: 0,
+                    policies: 0,
+                    seen: Outline::Whole(seen),
+                    collected: Outline::Whole(collected),
+                    answer: false,
+                }
+            }
             ("push", versions) => Message::Push { entries: self.origins.entries(versions) },
             ("durable", dots) => Message::Durable { dots: self.origins.dots(dots) },
             ("pull", [seen @ .., "credit", credit]) => {
                 known.taking += 1;
                 let session = known.taking;
-                Message::Pull { session, seen: self.origins.dots(seen), credit: number(credit) }
+                let seen = Outline::Whole(self.origins.dots(seen));
+                Message::Pull { session, seen, credit: number(credit) }
             }
             ("pull", seen) => {
                 known.taking += 1;
-                Message::Pull { session: known.taking, seen: self.origins.dots(seen), credit: 1 << 20 }
+                let seen = Outline::Whole(self.origins.dots(seen));
+                Message::Pull { session: known.taking, seen, credit: 1 << 20 }
             }
             ("step-done", [step]) => Message::StepDone { session: known.taking, step: number(step) },
             ("step", [step, "part", part, versions @ ..]) => {
@@ -248,23 +278,16 @@ impl Play {
                 let cover = cover.split_first().map(|(_, dots)| self.origins.dots(dots));
                 Message::StepEnd { session: known.giving, step: number(step), parts: number(parts), cover }
             }
-            ("push-rows", said) => {
-                let (seen, rows) = self.seen_and_rows(said);
-                Message::PushRows { seen, rows }
-            }
-            ("step-rows", [step, "part", part, said @ ..]) => {
-                let session = known.giving;
-                let (seen, rows) = self.seen_and_rows(said);
-                Message::StepRows { session, step: number(step), part: number(part), seen, rows }
-            }
+            ("ask", [poll, at, a, b]) => Message::Ask {
+                poll: number(poll),
+                key: key(at),
+                pair: [a, b].map(|dot| self.origins.dot(dot)),
+            },
+            ("answer", []) => Message::Answer { poll: known.poll, first: None },
+            ("answer", [dot]) => Message::Answer { poll: known.poll, first: Some(self.origins.dot(dot)) },
             ("refuse", reason) => Message::Refuse { reason: reason.join(" ") },
             _ => panic!("nobody can say: {said}"),
         }
-    }
-
-    fn seen_and_rows(&mut self, said: &[&str]) -> (DotSet, Vec<(Key, Row)>) {
-        let colon = said.iter().position(|word| *word == ":").expect("rows follow a colon");
-        (self.origins.dots(&said[..colon]), self.origins.rows(&said[colon + 1..]))
     }
 
     /// What a peer that has seen the same would say of it.
@@ -283,6 +306,10 @@ impl Play {
     fn show(&mut self, output: Output) -> String {
         match output {
             Output::Send { to, message } => {
+                let message = match message {
+                    Message::Within { data, .. } => *data,
+                    message => message,
+                };
                 let to = to.as_str().split(':').next().expect("an address has a host").to_owned();
                 self.note(&to, &message);
                 format!("send {to}: {}", self.show_message(message))
@@ -299,6 +326,8 @@ impl Play {
         match message {
             Message::Ping { nonce, .. } => peer.nonce = *nonce,
             Message::Pull { session, .. } => peer.giving = *session,
+            Message::Ask { poll, .. } => peer.poll = *poll,
+            Message::Meet { fence, .. } => peer.fence = *fence,
             _ => {}
         }
     }
@@ -312,7 +341,23 @@ impl Play {
             Message::Pong { rumours, .. } => format!("pong {}", show_members(&rumours)),
             Message::Push { entries } => format!("push {}", self.origins.show_entries(&entries)),
             Message::Durable { dots } => format!("durable {}", self.origins.show_dots(&dots)),
-            Message::Pull { seen, .. } => format!("pull {}", self.origins.show_dots(&seen)),
+            Message::Pull { seen, .. } => format!("pull {}", self.origins.show_dots(seen.told())),
+            Message::Meet { seen, collected, .. } => {
+                let (seen, collected) =
+                    (self.show_set("seen", &seen), self.show_set("collected", &collected));
+                format!("meet{seen}{collected}")
+            }
+            Message::AskDots { .. } => "ask-dots".into(),
+            Message::Dots { .. } => "dots".into(),
+            Message::Within { .. } => unreachable!("it was unwrapped"),
+            Message::SyncOpen { .. } => "sync-open".into(),
+            Message::SyncSame { .. } => "sync-same".into(),
+            Message::SyncFlight(flight) => {
+                format!("sync-flight {}", self.origins.show_entries(&flight.entries))
+            }
+            Message::ReadAsk { .. } => "read-ask".into(),
+            Message::ReadTell { entries, .. } => format!("read-tell {}", self.origins.show_entries(&entries)),
+            Message::Repair { entries } => format!("repair {}", self.origins.show_entries(&entries)),
             Message::Step { step, part, entries, .. } => {
                 format!("step {step} part {part} {}", self.origins.show_entries(&entries))
             }
@@ -321,17 +366,20 @@ impl Play {
                 format!("step-end {step} parts {parts}{}", cover.unwrap_or_default())
             }
             Message::StepDone { step, .. } => format!("step-done {step}"),
+            Message::Ask { key, pair: [a, b], .. } => {
+                format!("ask {key} {} {}", self.origins.show_dot(a), self.origins.show_dot(b))
+            }
+            Message::Answer { first, .. } => {
+                format!("answer {}", first.map(|dot| self.origins.show_dot(dot)).unwrap_or_default())
+            }
             Message::Refuse { reason } => format!("refuse {reason}"),
-            Message::PushRows { seen, rows } => {
-                let (seen, rows) = (self.origins.show_dots(&seen), self.origins.show_rows(rows));
-                format!("push-rows {seen} : {rows}")
-            }
-            Message::StepRows { step, part, seen, rows, .. } => {
-                let (seen, rows) = (self.origins.show_dots(&seen), self.origins.show_rows(rows));
-                format!("step-rows {step} part {part} {seen} : {rows}")
-            }
         };
         text.trim_end().to_owned()
+    }
+
+    fn show_set(&mut self, name: &str, set: &Outline) -> String {
+        let dots = self.origins.show_dots(set.told());
+        if dots.is_empty() { dots } else { format!(" {name} {dots}") }
     }
 
     fn show_reply(&mut self, reply: Reply) -> String {
@@ -344,7 +392,6 @@ impl Play {
                 let value = String::from_utf8_lossy(&version.value);
                 format!("{value} {}", self.origins.show_stamp(version.stamp, version.dot))
             }
-            Reply::Siblings { live, token } => self.origins.show_siblings(&live, &token),
             Reply::Status(status) => {
                 let high = Stamp {
                     millis: status.high_water.millis.saturating_sub(WALL_AT_ZERO.0),
@@ -355,7 +402,11 @@ impl Play {
                 format!("{} clock {high}, {} dots{far}", show_members(&[status.me]), status.dots_seen)
             }
             Reply::Refused(refusal) => format!("refused: {refusal}"),
+            Reply::Synced(report) => {
+                format!("synced {}, sent {}, took {}", report.ended, report.sent, report.took)
+            }
             Reply::Members(_) | Reply::Done => "done".into(),
+            Reply::Imported(imported) => format!("{imported:?}"),
         }
     }
 }

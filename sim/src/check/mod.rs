@@ -8,9 +8,12 @@
 //! | `NORES` | what a tombstone had replaced is alive again |
 //! | `NOINV` | a version that no client asked for under that key |
 //! | `DOT` | one dot names two writes |
+//! | `VOTE` | a collision was ruled on more often than its writers can have asked |
+//! | `HIST` | a transaction of a history is gone, hidden or on the wrong generation, or a fork was not closed |
 //! | `HLC` | a write got a stamp that is not later than what its node held |
 //! | `TTL` | a value was served after its deadline |
 //! | `REPLY` | a request was answered twice, or with another request's kind of answer |
+//! | `MERK` | a node's range summaries are not what a recount of its records gives |
 //! | `LOG` | a node said that a person must look |
 //!
 //! A check never raises a false alarm: where the facts do not decide, it stays silent.
@@ -20,9 +23,12 @@ pub mod conv;
 pub mod dot;
 pub mod dur;
 pub mod facts;
+pub mod hist;
+pub mod merk;
 pub mod noinv;
 pub mod nores;
 pub mod ord;
+pub mod vote;
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -91,6 +91,14 @@ pub const FIELDS: &[Field] = &[
     field("config", "max_clock_drift", "60s", "60s", "how far ahead a stamp may be and still move the clock"),
     field(
         "config",
+        "policies",
+        "log/=history:fail",
+        "lww everywhere",
+        "how versions are resolved, by prefix: PREFIX=POLICY[:STRATEGY], several with spaces between",
+    ),
+    field("config", "collision", "oldest", "majority", "who decides between two values with equal stamps"),
+    field(
+        "config",
         "stream_credit",
         "2048",
         "1048576",

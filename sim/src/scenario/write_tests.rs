@@ -45,7 +45,12 @@ fn node() -> impl Strategy<Value = String> {
 fn options(with_ttl: bool) -> impl Strategy<Value = WriteOptions> {
     let ack = prop_oneof![Just(Ack::Local), Just(Ack::Majority), (1u16..9).prop_map(Ack::Nodes)];
     let ttl = option::of(time()).prop_map(move |ttl| ttl.filter(|_| with_ttl));
-    (ack, ttl, option::of(100u16..600)).prop_map(|(ack, ttl, expect)| WriteOptions { ack, ttl, expect })
+    (ack, ttl, option::of(100u16..600)).prop_map(|(ack, ttl, expect)| WriteOptions {
+        ack,
+        ttl,
+        expect,
+        offset: None,
+    })
 }
 
 fn place() -> impl Strategy<Value = Place> {
@@ -138,7 +143,9 @@ fn surroundings() -> impl Strategy<Value = (Network, Clocks, Disks, Option<Workl
 
 fn config() -> impl Strategy<Value = NodeConfig> {
     let figures = (option::of(time()), option::of(time()), option::of(time()), option::of(1..u32::MAX));
-    figures.prop_map(|(probe, gossip, drift, stream_credit)| NodeConfig {
+    let rule = option::of(select(vec![CollisionRule::Majority, CollisionRule::Oldest]));
+    (figures, rule).prop_map(|((probe, gossip, drift, stream_credit), collision)| NodeConfig {
+        collision,
         stream_credit,
         probe_interval: probe,
         gossip_interval_max: gossip,

@@ -48,6 +48,8 @@ pub(super) struct Machine {
     pub(super) reader: Option<Reader>,
     /// The answers that its driver was about to give, until the clients have them.
     pub(super) answers: BTreeMap<u64, Reply>,
+    /// Its disk's syncs when somebody looked at its records.
+    pub(super) looked_at: u64,
 }
 
 impl World {
@@ -60,6 +62,7 @@ impl World {
             client: None,
             reader: None,
             answers: BTreeMap::new(),
+            looked_at: 0,
         };
         let machines = stage.names().iter().map(machine).collect();
         let everything = Mutex::new(Everything { stage, machines });
@@ -170,6 +173,11 @@ impl Machine {
     /// All its durable records.
     pub(super) fn dump(&self) -> Dump {
         self.durable(|rows| check::dump(rows))
+    }
+
+    /// What is wrong with its range summaries.
+    pub(super) fn judge_summaries(&self) -> Option<String> {
+        self.durable(|rows| Ok(check::merk::judge(rows)))
     }
 
     /// Shows `look` what a loss of power would leave.

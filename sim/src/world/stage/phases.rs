@@ -129,6 +129,7 @@ impl Stage {
     fn heal(&mut self, at: Duration) {
         self.begin(at, "heal");
         self.links.become_benign();
+        self.tell_cuts(at);
         self.clocks.iter_mut().for_each(crate::clocks::MachineClock::thaw);
         for (node, machine) in self.machines.iter_mut().enumerate() {
             if std::mem::take(&mut machine.is_armed) {
@@ -178,13 +179,24 @@ impl Stage {
     /// Long enough that whoever still has something to say would say it.
     fn while_watched(&self) -> Duration {
         let timing = &self.settings[0].timing;
-        let intervals = timing.sync_interval + timing.gossip_interval_max + timing.probe_interval * 5;
+        // A vote on what met last may still be asked for by the loser's writer, and then confirm something.
+        let intervals = timing.sync_interval
+            + timing.gossip_interval_max
+            + timing.probe_interval * 5
+            + timing.vote_max * 3;
         intervals.min(WATCH_MAX)
     }
 
     fn judge(&mut self, phase: Phase) -> Order {
         self.looks.push_back(Look::Judge(phase));
         Order::Look
+    }
+
+    /// What is wrong with a node's range summaries, if something is.
+    pub fn summed(&mut self, at: Duration, node: usize, wrong: Option<String>) {
+        if let Some(text) = wrong {
+            self.broken("MERK", Site::Dump, at, Some(node), None, text);
+        }
     }
 
     /// The records of the nodes of [`Stage::core`].
@@ -203,6 +215,7 @@ impl Stage {
 
     fn judged(&mut self, at: Duration, phase: Phase, records: &BTreeMap<usize, Dump>) {
         for (&node, records) in records {
+            self.holds(at, node, records);
             self.trace.record(at, Some(node), &Event::Digest { records: digest(records) });
         }
         let named = records.iter().map(|(&node, dump)| (self.names[node].clone(), dump.clone())).collect();
