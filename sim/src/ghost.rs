@@ -177,6 +177,9 @@ impl Ghost {
             | Message::Ping { .. }
             | Message::Pong { .. }
             | Message::StepDone { .. }
+            | Message::News { .. }
+            | Message::Reach { .. }
+            | Message::Reached { .. }
             | Message::Refuse { .. } => {}
         }
     }

@@ -16,6 +16,7 @@ pub mod clocks;
 pub mod disks;
 pub mod ghost;
 pub mod links;
+pub mod members;
 pub mod panics;
 pub mod plan;
 pub mod random;

@@ -30,6 +30,7 @@ pub async fn health(State(shared): State<Arc<Shared>>) -> Result<Response, Probl
     let status = match me.mode {
         Mode::Normal | Mode::ReadOnly => "ok",
         Mode::Draining => "draining",
+        Mode::Syncing => "syncing",
     };
     Ok(json(&Health { status, mode: me.mode, member_count, node_id: me.id }))
 }
@@ -54,6 +55,9 @@ pub async fn readyz(State(shared): State<Arc<Shared>>) -> Result<Response, Probl
     match status.me.mode {
         Mode::Normal | Mode::ReadOnly => Ok(json(&Ok200 { status: "ok" })),
         Mode::Draining => Err(Problem::new(Code::Draining, "this node is on its way out")),
+        Mode::Syncing => {
+            Err(Problem::new(Code::Syncing, "this node is new and still taking what the others have"))
+        }
     }
 }
 

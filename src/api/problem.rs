@@ -54,6 +54,8 @@ pub enum Code {
     ReadOnly,
     /// This node is on its way out.
     Draining,
+    /// This node is new and has not taken everything yet.
+    Syncing,
     /// `ack` asks for more nodes than there are.
     AckAboveMembers,
     /// Stored here, but not confirmed in time.
@@ -111,6 +113,7 @@ impl Code {
             Code::Forbidden => ("forbidden", S::FORBIDDEN, false, "Not allowed"),
             Code::ReadOnly => ("read-only", S::SERVICE_UNAVAILABLE, true, "This node takes no writes"),
             Code::Draining => ("draining", S::SERVICE_UNAVAILABLE, true, "This node is on its way out"),
+            Code::Syncing => ("syncing", S::SERVICE_UNAVAILABLE, true, "This node is still taking the data"),
             Code::AckAboveMembers => {
                 ("ack-above-members", S::BAD_REQUEST, false, "More nodes asked for than there are")
             }
@@ -153,7 +156,7 @@ impl Code {
     /// Seconds after which another attempt makes sense, for those that say so.
     fn retry_after(self) -> Option<u32> {
         match self {
-            Code::Busy | Code::TooManyPending | Code::Stopped => Some(1),
+            Code::Busy | Code::TooManyPending | Code::Stopped | Code::Syncing => Some(1),
             Code::ReadOnly | Code::Draining => Some(5),
             _ => None,
         }
@@ -305,6 +308,10 @@ impl From<Refusal> for Problem {
             Refusal::Mode(Mode::Draining) => {
                 Problem::new(Code::Draining, "this node is on its way out; write at another one")
             }
+            Refusal::Mode(Mode::Syncing) => Problem::new(
+                Code::Syncing,
+                "this node is new and still taking what the others have; try again soon",
+            ),
             Refusal::Mode(Mode::Normal) => Problem::new(Code::Internal, detail),
             Refusal::Condition { found: None } => {
                 Problem::new(Code::ConditionFailed, "this node has no live value under the key")

@@ -8,7 +8,7 @@ pub mod time;
 pub mod version;
 
 pub use key::{Key, KeyError};
-pub use member::{Address, Member, MemberState, Mode, NodeId};
+pub use member::{Address, Member, MemberState, Mode, NodeId, ProtocolRange};
 pub use request::{Ack, Condition, MemberView, PeerStatus, Refusal, Reply, Request, RequestId, Status};
 pub use time::{Instant, Now, WallTime};
 pub use version::{Dot, Entry, Origin, Stamp, Version, VersionId};

@@ -18,6 +18,8 @@ pub struct Settings {
     pub mode: Mode,
     /// The cluster's secret, empty for an open cluster; here it keys the summaries.
     pub cluster_secret: Vec<u8>,
+    /// Digest of the policies by prefix, which all members must share to exchange data.
+    pub policies: u64,
     /// The timers.
     pub timing: Timing,
     /// How far ahead of the wall clock a stamp may be and still move the hybrid clock.
@@ -35,6 +37,7 @@ impl Settings {
             seeds,
             mode: Mode::Normal,
             cluster_secret: Vec::new(),
+            policies: 0,
             timing: Timing::default(),
             clock_drift_max: Duration::from_secs(60),
             stream_credit: 1 << 20,

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::seen::DotSet;
-use crate::model::{Entry, Member};
+use crate::model::{Entry, Member, NodeId};
 
 /// One message from one node to another. The order of the variants is part of the wire format.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -86,5 +86,28 @@ pub enum Message {
     Refuse {
         /// For the receiver's log.
         reason: String,
+    },
+    /// What changed lately among the members, told at once to a few.
+    News {
+        /// Member records, the sender's own first.
+        rumours: Vec<Member>,
+        /// Which of the suspects the sender has itself failed to reach.
+        unreached: Vec<NodeId>,
+    },
+    /// The sender gets no answer from a member; can the receiver reach it?
+    Reach {
+        /// Comes back in the answer.
+        nonce: u64,
+        /// Whom.
+        target: NodeId,
+    },
+    /// The answer to that.
+    Reached {
+        /// From the question.
+        nonce: u64,
+        /// Whom.
+        target: NodeId,
+        /// Whether it said a word.
+        answered: bool,
     },
 }

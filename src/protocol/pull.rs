@@ -300,7 +300,7 @@ impl Pulls {
         dice: &mut impl Rng,
         out: &mut Outbox,
     ) {
-        let reachable = members.reachable();
+        let reachable = members.data_peers();
         let silent = |pull: &Pull| pull.is_running() && pull.silent_at <= now.mono;
         let failed: Vec<NodeId> =
             self.by_peer.iter().filter(|(_, pull)| silent(pull)).map(|(peer, _)| peer.clone()).collect();

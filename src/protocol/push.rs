@@ -51,7 +51,7 @@ impl Pushes {
         if self.fresh.is_empty() {
             return;
         }
-        let peers = members.reachable();
+        let peers = members.data_peers();
         for batch in batches(std::mem::take(&mut self.fresh)) {
             for peer in &peers {
                 if self.windows.entry(peer.clone()).or_default().admit(now, &batch) {

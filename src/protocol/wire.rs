@@ -15,6 +15,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use xxhash_rust::xxh3::Xxh3Default;
 
 use super::message::Message;
+use crate::model::ProtocolRange;
 
 /// Largest frame, header included.
 pub const FRAME_BYTES_MAX: usize = 64 * 1024;
@@ -24,6 +25,8 @@ pub const MESSAGE_BYTES_MAX: usize = 5 * FRAME_BYTES_MAX / 4 * 16;
 pub const UNFINISHED_MAX: usize = 4;
 /// The protocol version this build speaks.
 pub const PROTOCOL_VERSION: u16 = 1;
+/// What this build's members say they speak.
+pub const PROTOCOL: ProtocolRange = ProtocolRange { min: PROTOCOL_VERSION, max: PROTOCOL_VERSION };
 
 const MAGIC: [u8; 4] = *b"RKNT";
 const CODEC_BINCODE_FIXED: u8 = 1;
@@ -135,6 +138,9 @@ pub fn kind(message: &Message) -> u8 {
         Message::StepEnd { .. } => 8,
         Message::StepDone { .. } => 9,
         Message::Refuse { .. } => 10,
+        Message::News { .. } => 11,
+        Message::Reach { .. } => 12,
+        Message::Reached { .. } => 13,
     }
 }
 
@@ -151,6 +157,9 @@ pub fn name(message: &Message) -> &'static str {
         Message::StepEnd { .. } => "step-end",
         Message::StepDone { .. } => "step-done",
         Message::Refuse { .. } => "refuse",
+        Message::News { .. } => "news",
+        Message::Reach { .. } => "reach",
+        Message::Reached { .. } => "reached",
     }
 }
 

@@ -279,6 +279,8 @@ fn golden() -> Vec<Message> {
         joined: WallTime(0x0102),
         mode: Mode::ReadOnly,
         origin: Some(Origin(0xa1)),
+        policies: 0x0304,
+        protocol: ProtocolRange { min: 5, max: 6 },
     };
     let tombstone = Version {
         tombstone: true,
@@ -303,6 +305,9 @@ fn golden() -> Vec<Message> {
         Message::StepEnd { session: 4, step: 6, parts: 8, cover: Some(dots) },
         Message::StepDone { session: 4, step: 6 },
         Message::Refuse { reason: "no".into() },
+        Message::News { rumours: Vec::new(), unreached: vec![NodeId::new("b").unwrap()] },
+        Message::Reach { nonce: 1, target: NodeId::new("b").unwrap() },
+        Message::Reached { nonce: 1, target: NodeId::new("b").unwrap(), answered: true },
     ]
 }
 
@@ -322,15 +327,16 @@ fn the_bytes_of_every_message_are_these() {
 
     let expected: Expect = expect![[r#"
         table
-          524b4e540100010001ea7b202d7882523a000000000100000000000000050000
+          524b4e5401000100015409fc6efa62cac3000000000100000000000000050000
           00000000006e6f6465310e000000000000003132372e302e302e313a38303831
           0200000000000000030000000100000002010000000000000100000001a10000
-          000000000001
+          000000000004030000000000000500060001
         ping
-          524b4e54010001000230473463f82d82ea010000000100000000000000020000
+          524b4e540100010002c408829a20b03edc010000000100000000000000020000
           0000000000010000000000000005000000000000006e6f6465310e0000000000
           00003132372e302e302e313a3830383102000000000000000300000001000000
-          02010000000000000100000001a100000000000000
+          02010000000000000100000001a1000000000000000403000000000000050006
+          00
         pong
           524b4e5401000100039f40fb91e026d4e4020000000100000000000000020000
           00000000000000000000000000
@@ -362,6 +368,15 @@ fn the_bytes_of_every_message_are_these() {
           00
         refuse
           524b4e54010001000aa4ea199b661a4ccc0900000002000000000000006e6f
+        news
+          524b4e54010001000ba503ffccfa3d61d50a0000000000000000000000010000
+          0000000000010000000000000062
+        reach
+          524b4e54010001000c0b3db5b2364776170b0000000100000000000000010000
+          000000000062
+        reached
+          524b4e54010001000df17efc2058e983a20c0000000100000000000000010000
+          00000000006201
     "#]];
     expected.assert_eq(&text);
 }

@@ -106,7 +106,7 @@ pub fn member() -> impl Strategy<Value = Member> {
         MemberState::Left,
         MemberState::Forgotten,
     ]);
-    let mode = select(vec![Mode::Normal, Mode::ReadOnly, Mode::Draining]);
+    let mode = select(vec![Mode::Normal, Mode::ReadOnly, Mode::Draining, Mode::Syncing]);
     let life = select(vec![0, 1, 1, 2, 3, u64::MAX / 2, u64::MAX]);
     let incarnation = select(vec![0, 0, 1, 2, u32::MAX - 1, u32::MAX]);
     let joined = select(vec![0, 1_000_000, u64::MAX]);
@@ -121,6 +121,8 @@ pub fn member() -> impl Strategy<Value = Member> {
             joined: WallTime(joined),
             mode,
             origin,
+            policies: 0,
+            protocol: crate::protocol::wire::PROTOCOL,
         },
     )
 }
@@ -162,5 +164,13 @@ pub fn message() -> impl Strategy<Value = Message> {
         }),
         step().prop_map(|(session, step)| Message::StepDone { session, step }),
         "[a-z ]{0,20}".prop_map(|reason| Message::Refuse { reason }),
+        (members(), vec(node_id(), 0..3))
+            .prop_map(|(rumours, unreached)| Message::News { rumours, unreached }),
+        (0_u64..3, node_id()).prop_map(|(nonce, target)| Message::Reach { nonce, target }),
+        (0_u64..3, node_id(), any::<bool>()).prop_map(|(nonce, target, answered)| Message::Reached {
+            nonce,
+            target,
+            answered
+        }),
     ]
 }

@@ -242,6 +242,15 @@ impl Play {
                 let cover = cover.split_first().map(|(_, dots)| self.origins.dots(dots));
                 Message::StepEnd { session: known.giving, step: number(step), parts: number(parts), cover }
             }
+            ("news", ["unreached", unreached, members @ ..]) => {
+                Message::News { rumours: records(peer, members), unreached: vec![id(unreached)] }
+            }
+            ("news", members) => Message::News { rumours: records(peer, members), unreached: Vec::new() },
+            ("reach", [target]) => Message::Reach { nonce: 7, target: id(target) },
+            ("reached", [target, answered @ ..]) => {
+                let answered = answered.is_empty();
+                Message::Reached { nonce: known.nonce, target: id(target), answered }
+            }
             ("refuse", reason) => Message::Refuse { reason: reason.join(" ") },
             _ => panic!("nobody can say: {said}"),
         }
@@ -302,6 +311,19 @@ impl Play {
             }
             Message::StepDone { step, .. } => format!("step-done {step}"),
             Message::Refuse { reason } => format!("refuse {reason}"),
+            Message::News { rumours, unreached } => {
+                let unreached: Vec<&str> = unreached.iter().map(|id| id.as_str()).collect();
+                let who = if unreached.is_empty() {
+                    String::new()
+                } else {
+                    format!("unreached {} ", unreached.join(" "))
+                };
+                format!("news {who}{}", show_members(&rumours))
+            }
+            Message::Reach { target, .. } => format!("reach {target}"),
+            Message::Reached { target, answered, .. } => {
+                format!("reached {target}{}", if answered { "" } else { " no" })
+            }
         };
         text.trim_end().to_owned()
     }

@@ -51,6 +51,7 @@ fn timing(config: &NodeConfig) -> Timing {
         retry_min: Duration::from_millis(100),
         retry_max: Duration::from_secs(2),
         silence_max: Duration::from_secs(1),
+        forget_after: config.forget_after.unwrap_or(Duration::from_secs(30 * 24 * 3600)),
     }
 }
 

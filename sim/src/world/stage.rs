@@ -401,7 +401,7 @@ impl Stage {
 /// What kind of message a frame belongs to, by its kind byte.
 fn frame_kind(frame: &[u8]) -> &'static str {
     const KIND_AT: usize = 8;
-    const KINDS: [&str; 11] = [
+    const KINDS: [&str; 14] = [
         "unknown",
         "table",
         "ping",
@@ -413,6 +413,9 @@ fn frame_kind(frame: &[u8]) -> &'static str {
         "step-end",
         "step-done",
         "refuse",
+        "news",
+        "reach",
+        "reached",
     ];
     let kind = frame.get(KIND_AT).map_or(0, |kind| usize::from(*kind));
     KINDS.get(kind).unwrap_or(&KINDS[0])
