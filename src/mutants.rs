@@ -10,6 +10,11 @@ pub const ALL: &[(&str, &str)] = &[
     ("delete-removes", "a delete removes the row instead of writing a tombstone"),
     ("cover-early", "a stream covers what it has not sent yet"),
     ("dot-reuse", "an origin continues over a restart from what the disk has"),
+    ("vote-on-rulings", "a ruling collides with what it has beaten, and is voted on again"),
+    (
+        "vote-in-place",
+        "a ruling is the confirmed version with another number of votes, not a version of its own",
+    ),
     ("clock-unseen", "applied stamps do not raise the hybrid clock"),
 ];
 

@@ -20,6 +20,8 @@ pub enum Command {
     Help,
     /// Show the verbs and checks of scenarios.
     HelpScenario,
+    /// Show the JSON Schema of scenarios.
+    Schema,
     /// Live one or more lives.
     Run(Run),
 }
@@ -82,7 +84,7 @@ impl Run {
 /// Words with a value behind `=`.
 const KEYS: [&str; 6] = ["seed", "seeds", "scenario", "world", "until", "mutant"];
 /// Words that stand alone.
-const FLAGS: [&str; 3] = ["json", "quiet", "help"];
+const FLAGS: [&str; 4] = ["json", "quiet", "help", "schema"];
 
 /// Reads the words behind the program's name.
 ///
@@ -111,6 +113,7 @@ pub fn parse<I: IntoIterator<Item = String>>(words: I) -> Result<Command, String
         };
         match (key.as_str(), value) {
             ("help", None) => help = Some(Command::Help),
+            ("schema", None) => help = Some(Command::Schema),
             ("-h", None) => help = Some(Command::Help),
             ("scenario" | "scenarios", None) if help.is_some() => help = Some(Command::HelpScenario),
             ("json", None) => run.json = true,
@@ -245,6 +248,7 @@ Words, in any order, also as --word value or --word=value:
   json               tell it in JSON
   quiet              tell the verdict only
   help               this; 'help scenario' shows the steps and checks of scenarios
+  schema             the JSON Schema of scenarios, for editors
 
 Exit: 0 passed, 1 a promise was broken, 2 it could not run.
 Every run of one seed leaves target/sim/SCENARIO-WORLD-SEED/ with summary.json, trace.jsonl and plan.yaml, which

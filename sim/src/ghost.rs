@@ -19,7 +19,7 @@ use reknit::protocol::Message;
 use crate::check::clock::{self, ClockBounds};
 use crate::check::facts::{Facts, Floor, KeyNo, NodeNo, VersionFacts, VersionNo, Want, Written};
 use crate::check::ord::{self, Rank};
-use crate::check::{Dump, Phase, Site, Violation, conv, dot, dur, nores};
+use crate::check::{Dump, Phase, Site, Violation, conv, dot, dur, nores, vote};
 use sometimes::{Sometimes, Tally};
 
 /// Names one client operation of a run.
@@ -177,10 +177,12 @@ impl Ghost {
             | Message::Ping { .. }
             | Message::Pong { .. }
             | Message::StepDone { .. }
+            | Message::Refuse { .. }
+            | Message::Answer { .. }
             | Message::News { .. }
             | Message::Reach { .. }
-            | Message::Reached { .. }
-            | Message::Refuse { .. } => {}
+            | Message::Reached { .. } => {}
+            Message::Ask { .. } => self.tally.add(Sometimes::Asked),
         }
     }
 
@@ -253,9 +255,12 @@ impl Ghost {
             }
         }
         for key in self.facts.key_numbers() {
+            if let Some(text) = vote::judge(&self.facts, key) {
+                self.report_cluster("VOTE", at, site, key, text);
+            }
             let floor = self.facts.floor_of_all(&nodes, key);
             for (&node, found) in nodes.iter().zip(&found) {
-                let found = found.get(&key).copied();
+                let found = found.get(&key).and_then(|versions| self.facts.greatest(versions));
                 if let Some(fall) = ord::fall(&self.facts, key, found, floor, None) {
                     self.report(fall.code, Sight { at, node, site }, Some(key), |facts| {
                         let (found, missing) = (facts.show_found(found), facts.show(fall.missing));
@@ -384,7 +389,7 @@ impl Ghost {
             self.facts.key_numbers().map(|key| self.facts.floor(sight.node, key)).collect();
         let found = self.take_in(sight, records);
         for (key, floor) in self.facts.key_numbers().zip(before) {
-            let version = found.get(&key).copied();
+            let version = found.get(&key).and_then(|versions| self.facts.greatest(versions));
             if let Some(fall) = ord::fall(&self.facts, key, version, floor, Some(sight.node)) {
                 self.report(fall.code, sight, Some(key), |facts| {
                     format!("holds {} after it had {}", facts.show_found(version), facts.show(fall.missing))
@@ -393,13 +398,15 @@ impl Ghost {
         }
     }
 
-    /// Takes all records of one node in.
-    fn take_in(&mut self, sight: Sight, records: &Dump) -> BTreeMap<KeyNo, VersionNo> {
-        let mut found = BTreeMap::new();
-        for (key, version) in records {
-            let version = self.meet(sight, key, version);
-            self.facts.raise(sight.node, version);
-            found.insert(self.facts.version(version).key, version);
+    /// Takes all records of one node in: the versions under each key.
+    fn take_in(&mut self, sight: Sight, records: &Dump) -> BTreeMap<KeyNo, Vec<VersionNo>> {
+        let mut found: BTreeMap<KeyNo, Vec<VersionNo>> = BTreeMap::new();
+        for (key, versions) in records {
+            for version in versions {
+                let version = self.meet(sight, key, version);
+                self.facts.raise(sight.node, version);
+                found.entry(self.facts.version(version).key).or_default().push(version);
+            }
         }
         found
     }

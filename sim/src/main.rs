@@ -13,6 +13,7 @@ use reknit_sim::report::{self, Ladder};
 use reknit_sim::run::{self, Options, Verdict};
 use reknit_sim::scenario::Scenario;
 use reknit_sim::scenario::parse::load;
+use reknit_sim::scenario::schema::schema;
 use reknit_sim::sweep;
 
 const BROKEN: u8 = 1;
@@ -25,6 +26,7 @@ fn main() -> ExitCode {
     let done = match args::parse(std::env::args().skip(1)) {
         Ok(Command::Help) => say(&args::help()),
         Ok(Command::HelpScenario) => say(&args::help_scenario()),
+        Ok(Command::Schema) => say(&schema()),
         Ok(Command::Run(run)) => live(&run),
         Err(text) => Err(anyhow::Error::msg(text)),
     };

@@ -20,6 +20,7 @@ use super::problem::{Code, Problem};
 use super::tags::{self, Tags};
 use super::{Shared, body, json, media, odd, reads};
 use crate::model::{Ack, Condition, Key, Reply, Request, Version, VersionId};
+use crate::protocol::order;
 use crate::storage::rows::{self, Record};
 
 /// How long a write waits for its confirmations unless it says otherwise.
@@ -130,7 +131,10 @@ impl Shared {
         })?;
         match record {
             Record::Absent => Ok(None),
-            Record::Version(version) => Ok(Some(version).filter(|version| version.is_live_at(millis))),
+            Record::Row(row) => {
+                let shown = order::greatest(&row.versions).filter(|version| version.is_live_at(millis));
+                Ok(shown.cloned())
+            }
             Record::Rotten => {
                 self.metrics.corrupt_record();
                 Err(Problem::new(Code::CorruptRecord, format!("the record of {key} fails its checksum")))

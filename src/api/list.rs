@@ -17,6 +17,7 @@ use super::params::{self, Params};
 use super::problem::{Code, Problem};
 use super::{Shared, json, media, reads};
 use crate::model::{Key, KeyError, Version, key};
+use crate::protocol::order;
 use crate::storage::rows::{self, Record};
 use crate::storage::{Read, StorageError, Table};
 
@@ -193,7 +194,7 @@ impl Query {
     }
 
     fn item(&self, key: Key, record: Record) -> Item {
-        match record.version() {
+        match record.row().and_then(|row| order::greatest(&row.versions).cloned()) {
             None => Item::Rotten(key),
             Some(version) if self.keys_only => {
                 Item::Live(key, Version { value: bytes::Bytes::new(), ..version })
@@ -273,9 +274,9 @@ impl Walk<'_> {
     fn take(&mut self, key: Key, record: Record) -> Step {
         self.rows += 1;
         let is_live = match &record {
-            Record::Version(version) => {
-                self.bytes += version.value.len();
-                version.is_live_at(self.millis)
+            Record::Row(row) => {
+                self.bytes += row.value_bytes();
+                order::greatest(&row.versions).is_some_and(|version| version.is_live_at(self.millis))
             }
             Record::Rotten => true,
             Record::Absent => false,

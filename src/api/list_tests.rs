@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::*;
 use crate::api::testbed::{Bed, Setup, problem};
-use crate::model::{Dot, Entry, Origin, Stamp, WallTime};
+use crate::model::{Dot, Origin, Row, Stamp, WallTime};
 use crate::storage::memory::Memory;
 use crate::storage::{Batch, Storage};
 
@@ -131,7 +131,7 @@ fn store(rows: impl IntoIterator<Item = (Key, Version)>) -> Memory {
     let mut store = Memory::default();
     let mut batch = Batch::default();
     for (key, version) in rows {
-        rows::put_record(&mut batch, &Entry { key, version }, None);
+        rows::put_row(&mut batch, &key, &Row::one(version), &[]);
     }
     store.apply(batch).unwrap();
     store

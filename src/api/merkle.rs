@@ -12,7 +12,7 @@ use super::problem::Problem;
 use super::{Shared, json, reads};
 use crate::model::Entry;
 use crate::protocol::summary::{Summary, SummaryKey};
-use crate::storage::rows::{self, Record};
+use crate::storage::rows;
 use crate::storage::{Read, StorageError};
 
 /// Rows read at a time: a row holds up to 1 MiB.
@@ -50,12 +50,11 @@ fn of_store(store: &dyn Read, key: &SummaryKey, millis: u64) -> Result<Root, Sto
         let Some((last, _)) = rows.last() else { break };
         from = last.as_bytes().to_vec();
         for (at, record) in rows {
-            let Record::Version(version) = record else { continue };
-            if version.tombstone {
-                continue;
+            let Some(row) = record.row() else { continue };
+            live += u64::from(row.versions.iter().any(|version| version.is_live_at(millis)));
+            for version in row.versions.into_iter().filter(|version| !version.tombstone) {
+                summary.add(key, &Entry { key: at.clone(), version });
             }
-            live += u64::from(version.is_live_at(millis));
-            summary.add(key, &Entry { key: at, version });
         }
     }
     Ok(Root { hash: format!("{:032x}", summary.sum), count: live })

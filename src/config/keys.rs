@@ -5,6 +5,7 @@
 use super::values::{self, duration, duration_text, seconds_or_duration};
 use super::{Config, ConfigError, Draft, Given};
 use crate::model::{Address, NodeId};
+use crate::node::settings::CollisionRule;
 
 /// One key.
 pub struct Key {
@@ -201,6 +202,15 @@ pub const KEYS: &[Key] = &[
             given.one(|text| duration(text, "1ms", "24h")).map(|time| draft.config.max_clock_drift = time)
         },
         show: |config| Some(duration_text(config.max_clock_drift)),
+    },
+    Key {
+        name: "collision",
+        about: "Two values of one key with equal stamps: majority (the members vote on which came first) or oldest \
+                (the older author wins) [default: majority]",
+        list: false,
+        sets: &[],
+        set: |draft, given| given.one(CollisionRule::from_word).map(|rule| draft.config.collision = rule),
+        show: |config| Some(config.collision.word().to_owned()),
     },
     Key {
         name: "bootstrap_max_age_hours",

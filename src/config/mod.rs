@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use crate::model::{Address, Mode, NodeId};
 use crate::node::Settings;
-use crate::node::settings::Timing;
+use crate::node::settings::{CollisionRule, Timing};
 pub use keys::{KEYS, Key};
 pub use values::{LogFormat, LogLevel};
 
@@ -40,6 +40,8 @@ pub struct Config {
     pub sync_interval: Duration,
     pub catchup_interval: Duration,
     pub max_clock_drift: Duration,
+    /// What becomes of two values of one key with equal stamps.
+    pub collision: CollisionRule,
     pub bootstrap_max_age_hours: u64,
     pub throttle_delay_ms: u64,
     pub fetch_delay_ms: u64,
@@ -200,6 +202,7 @@ impl Config {
                 ..settings.timing
             },
             clock_drift_max: self.max_clock_drift,
+            collision: self.collision,
             ..settings
         }
     }
@@ -268,6 +271,7 @@ impl Draft {
             sync_interval: timing.sync_interval,
             catchup_interval: timing.catchup_interval,
             max_clock_drift: Duration::from_secs(60),
+            collision: CollisionRule::Majority,
             bootstrap_max_age_hours: 720,
             throttle_delay_ms: 100,
             fetch_delay_ms: 50,

@@ -1,14 +1,18 @@
 //! The things of the store and their order-free vocabulary: keys, versions, members, requests, time.
 //! Plain values only; nothing here decides, stores or sends.
 
+pub mod dots;
 pub mod key;
 pub mod member;
 pub mod request;
+pub mod row;
 pub mod time;
 pub mod version;
 
+pub use dots::DotSet;
 pub use key::{Key, KeyError};
 pub use member::{Address, Member, MemberState, Mode, NodeId, ProtocolRange};
 pub use request::{Ack, Condition, MemberView, PeerStatus, Refusal, Reply, Request, RequestId, Status};
+pub use row::Row;
 pub use time::{Instant, Now, WallTime};
 pub use version::{Dot, Entry, Origin, Stamp, Version, VersionId};

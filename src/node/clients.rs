@@ -6,6 +6,7 @@ use crate::model::{
     Ack, Condition, Entry, Instant, Key, MemberState, Mode, Now, PeerStatus, Refusal, Reply, Request,
     RequestId, Status, Version,
 };
+use crate::protocol::order;
 use crate::protocol::replica::Change;
 use crate::storage::rows::{self, Record};
 use crate::storage::{Storage, StorageError};
@@ -152,10 +153,7 @@ impl<S: Storage> Node<S> {
         if asked > 1 && !self.confirmations.has_room() {
             return Some(Refusal::TooManyPending { limit: crate::protocol::confirm::PENDING_MAX });
         }
-        let live = match current {
-            Record::Version(version) => Some(version).filter(|version| self.is_live(now, version)),
-            Record::Absent | Record::Rotten => None,
-        };
+        let live = order::greatest(current.versions()).filter(|version| self.is_live(now, version));
         let holds = match condition {
             Condition::None => true,
             Condition::Exists => live.is_some(),
@@ -186,8 +184,9 @@ impl<S: Storage> Node<S> {
         Ok(match rows::record(&self.store, key)? {
             Record::Rotten => Reply::Refused(Refusal::Corrupt),
             Record::Absent => Reply::Value(None),
-            Record::Version(version) => {
-                Reply::Value(Some(version).filter(|version| self.is_live(now, version)))
+            Record::Row(row) => {
+                let shown = order::greatest(&row.versions).filter(|version| self.is_live(now, version));
+                Reply::Value(shown.cloned())
             }
         })
     }

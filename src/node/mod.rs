@@ -12,7 +12,9 @@ use std::time::Duration;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::model::{Address, Instant, Member, MemberState, NodeId, Now, Reply, Request, RequestId, Stamp};
+use crate::model::{
+    Address, Instant, Member, MemberState, Mode, NodeId, Now, Reply, Request, RequestId, Stamp, Version,
+};
 use crate::mutants;
 use crate::protocol::Message;
 use crate::protocol::confirm::Confirmations;
@@ -23,6 +25,7 @@ use crate::protocol::pull::Pulls;
 use crate::protocol::push::Pushes;
 use crate::protocol::replica::Replica;
 use crate::protocol::serve::Serves;
+use crate::protocol::vote::Votes;
 use crate::protocol::wire;
 use crate::storage::rows::{self, Identity};
 use crate::storage::{Batch, Storage, StorageError};
@@ -96,6 +99,7 @@ pub struct Node<S> {
     confirmations: Confirmations,
     serves: Serves,
     pulls: Pulls,
+    votes: Votes,
     leaving: Option<clients::Leaving>,
     out: Outbox,
 }
@@ -125,6 +129,7 @@ impl<S: Storage> Node<S> {
         };
         let known = rows::members(&store)?;
         let timing = settings.timing.clone();
+        let votes = Votes::new(settings.collision, timing.vote_max);
         let membership = Membership::load(me, known, settings.seeds.clone(), timing.clone(), now, &mut dice);
         Ok(Node {
             store,
@@ -136,6 +141,7 @@ impl<S: Storage> Node<S> {
             confirmations: Confirmations::default(),
             serves: Serves::default(),
             pulls: Pulls::new(timing, settings.stream_credit, now),
+            votes,
             leaving: None,
             out,
             settings,
@@ -152,8 +158,7 @@ impl<S: Storage> Node<S> {
             Input::Message { from, message } => self.on_message(now, &from, message)?,
             Input::Tick => self.on_tick(now),
         }
-        self.follow_up(now);
-        Ok(())
+        self.follow_up(now)
     }
 
     /// Makes the turn's writes durable and only then hands its outputs over, so that nothing is ever sent or
@@ -179,6 +184,7 @@ impl<S: Storage> Node<S> {
             self.membership.next_wakeup(),
             self.pulls.next_wakeup(),
             self.confirmations.next_wakeup(),
+            self.votes.next_wakeup(),
             self.leaving.as_ref().map(|leaving| leaving.at_latest),
         ];
         wakeups.into_iter().flatten().min()
@@ -229,7 +235,7 @@ impl<S: Storage> Node<S> {
     }
 
     /// What one machine noticed and another one must act on, in the turn that noticed it.
-    fn follow_up(&mut self, now: Now) {
+    fn follow_up(&mut self, now: Now) -> Result<(), StorageError> {
         // News is told in the turn that brought it.
         self.tick_membership(now);
         for peer in self.membership.take_met() {
@@ -240,7 +246,38 @@ impl<S: Storage> Node<S> {
             let (pulls, replica) = (&mut self.pulls, &mut self.replica);
             pulls.on_tick(now, replica, &self.membership, &mut self.dice, &mut self.out);
         }
+        for collision in self.replica.take_collisions() {
+            let own = self.replica.origin();
+            self.votes.on_collision(now.mono, own, collision, &mut self.dice, &mut self.out);
+        }
+        if is_due(self.votes.next_wakeup(), now) {
+            let store = (&self.store, self.replica.seen());
+            self.votes.on_tick(now.mono, store, &self.membership, &mut self.out)?;
+        }
+        self.rule()?;
         self.leave_if_done(now);
+        Ok(())
+    }
+
+    /// Confirms what votes found. A node that takes no writes makes no rulings either: the order stands.
+    fn rule(&mut self) -> Result<(), StorageError> {
+        for verdict in self.votes.take_verdicts() {
+            let takes_writes = self.membership.me().mode == Mode::Normal;
+            let ruled = match takes_writes {
+                true => self.replica.rule(&mut self.store, &mut self.dice, verdict)?,
+                false => None,
+            };
+            let Some(entry) = ruled else {
+                self.out.count("rulings_overtaken", 1);
+                continue;
+            };
+            let Version { dot, confirms, ruling, .. } = &entry.version;
+            let confirms = confirms.expect("a ruling confirms a write");
+            let text = format!("{}: {dot} confirms {confirms} with {ruling} votes", entry.key);
+            self.out.event(Level::Info, "ruling", text);
+            self.pushes.add(entry);
+        }
+        Ok(())
     }
 
     /// Brings the rows of this turn's bookkeeping into its transaction.
@@ -311,3 +348,5 @@ mod conversation_tests;
 mod hostile_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod vote_tests;

@@ -41,14 +41,14 @@ impl<S: Storage> Node<S> {
                 let own = self.replica.seen_digest();
                 self.membership.on_table(now, from, members, (answer, own), &mut self.out);
             }
-            Message::Ping { nonce, seen, rumours } => {
+            Message::Ping { nonce, seen, table: _, rumours } => {
                 let own = self.replica.seen_digest();
                 self.membership.on_ping(now, from, (nonce, own), rumours, &mut self.out);
                 self.on_digest(now, from, seen);
             }
-            Message::Pong { nonce: _, seen, rumours } => {
+            Message::Pong { nonce: _, seen, table, rumours } => {
                 let own = self.replica.seen_digest();
-                self.membership.on_pong(now, from, rumours, own, &mut self.out);
+                self.membership.on_pong(now, from, (table, own), rumours, &mut self.out);
                 self.on_digest(now, from, seen);
             }
             Message::Push { entries } => self.on_push(now, from, &entries)?,
@@ -76,6 +76,11 @@ impl<S: Storage> Node<S> {
                 let own = self.replica.seen();
                 self.serves.on_step_done(&self.store, own, (from, session, step), &mut self.out)?;
             }
+            Message::Ask { poll, key, pair } => {
+                let store = (&self.store, self.replica.seen());
+                self.votes.on_ask(store, from, (poll, &key, pair), &mut self.out)?;
+            }
+            Message::Answer { poll, first } => self.votes.on_answer(from, poll, first, &mut self.out),
             Message::News { rumours, unreached } => {
                 let own = self.replica.seen_digest();
                 self.membership.on_news(now, from, rumours, &unreached, own, &mut self.out);

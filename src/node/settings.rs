@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::model::{Address, Mode, NodeId};
 pub use crate::protocol::timing::Timing;
+pub use crate::protocol::vote::CollisionRule;
 
 /// A node's settings, checked by whoever read them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +25,8 @@ pub struct Settings {
     pub timing: Timing,
     /// How far ahead of the wall clock a stamp may be and still move the hybrid clock.
     pub clock_drift_max: Duration,
+    /// What becomes of two values of one key with equal stamps.
+    pub collision: CollisionRule,
     /// How many bytes of entries a peer may have under way to this node on one stream.
     pub stream_credit: u32,
 }
@@ -40,6 +43,7 @@ impl Settings {
             policies: 0,
             timing: Timing::default(),
             clock_drift_max: Duration::from_secs(60),
+            collision: CollisionRule::Majority,
             stream_credit: 1 << 20,
         }
     }

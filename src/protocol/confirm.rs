@@ -10,8 +10,7 @@ use super::membership::Membership;
 use super::message::Message;
 use super::outbox::Outbox;
 use super::push::{WINDOW_BYTES_MAX, batches, size};
-use super::seen::DotSet;
-use crate::model::{Dot, Entry, Instant, NodeId, Refusal, Reply, RequestId};
+use crate::model::{Dot, DotSet, Entry, Instant, NodeId, Refusal, Reply, RequestId};
 
 /// Most writes that wait at once.
 pub const PENDING_MAX: usize = 4096;

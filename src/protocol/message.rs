@@ -2,8 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::seen::DotSet;
-use crate::model::{Entry, Member, NodeId};
+use crate::model::{Dot, DotSet, Entry, Key, Member, NodeId};
 
 /// One message from one node to another. The order of the variants is part of the wire format.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -22,6 +21,8 @@ pub enum Message {
         nonce: u64,
         /// Digest of the sender's `seen`.
         seen: u64,
+        /// Digest of the sender's member table; 0 tells nothing.
+        table: u64,
         /// Member records that changed lately.
         rumours: Vec<Member>,
     },
@@ -31,6 +32,8 @@ pub enum Message {
         nonce: u64,
         /// Digest of the sender's `seen`.
         seen: u64,
+        /// Digest of the sender's member table; 0 tells nothing.
+        table: u64,
         /// Member records that changed lately.
         rumours: Vec<Member>,
     },
@@ -86,6 +89,22 @@ pub enum Message {
     Refuse {
         /// For the receiver's log.
         reason: String,
+    },
+    /// Which of these two versions of a key did you hold first?
+    Ask {
+        /// Drawn by the asker; comes back in the answer.
+        poll: u64,
+        /// Whose versions.
+        key: Key,
+        /// The winner of the order, then the loser.
+        pair: [Dot; 2],
+    },
+    /// That one, or I cannot tell.
+    Answer {
+        /// From the question.
+        poll: u64,
+        /// One of the pair; nothing from who does not remember.
+        first: Option<Dot>,
     },
     /// What changed lately among the members, told at once to a few.
     News {

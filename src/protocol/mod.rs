@@ -9,11 +9,11 @@ pub mod outbox;
 pub mod pull;
 pub mod push;
 pub mod replica;
-pub mod seen;
 pub mod serve;
 pub mod summary;
 pub mod timing;
+pub mod vote;
 pub mod wire;
 
+pub use crate::model::DotSet;
 pub use message::Message;
-pub use seen::DotSet;

@@ -3,6 +3,7 @@
 use std::cmp::Ordering;
 
 use crate::model::Version;
+use crate::mutants;
 
 /// The documented order; the greater version wins. Total: `Equal` means the same version, byte for byte.
 ///
@@ -17,9 +18,22 @@ pub fn compare(a: &Version, b: &Version) -> Ordering {
         .then_with(|| if a == b { Ordering::Equal } else { content_hash(a).cmp(&content_hash(b)) })
 }
 
+/// The version that beats all others of a row.
+pub fn greatest(versions: &[Version]) -> Option<&Version> {
+    versions.iter().max_by(|a, b| compare(a, b))
+}
+
 /// Whether `new` takes the place of `old`.
 pub fn beats(new: &Version, old: &Version) -> bool {
     compare(new, old) == Ordering::Greater
+}
+
+/// Whether two versions of a key are a timestamp collision: values with equal stamps, neither of them a ruling.
+/// A tombstone of equal stamp wins and is no matter for a vote, and a ruling never is.
+pub fn collide(a: &Version, b: &Version) -> bool {
+    let is_client_value =
+        |version: &Version| !version.tombstone && (version.ruling == 0 || mutants::is_on("vote-on-rulings"));
+    a.stamp == b.stamp && a.dot != b.dot && is_client_value(a) && is_client_value(b)
 }
 
 fn content_hash(version: &Version) -> [u8; 32] {

@@ -178,10 +178,8 @@ fn a_write_beats_the_record_that_it_replaces() {
         let tombstone = crate::protocol::replica::Change::Tombstone;
         let at = (key.clone(), &current);
         let entry = replica.write(now, &mut store, &mut dice, WallTime(9), at, tombstone).unwrap();
-        if let Record::Version(before) = &current {
-            assert!(beats(&entry.version, before));
-        }
-        current = Record::Version(entry.version);
+        assert!(current.versions().iter().all(|before| beats(&entry.version, before)));
+        current = Record::Row(entry.version.into());
     }
 
     assert_eq!(store.tables().clone().rows_mut(Table::Dots).len(), 1, "what is replaced leaves the log");

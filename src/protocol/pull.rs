@@ -13,9 +13,8 @@ use super::membership::Membership;
 use super::message::Message;
 use super::outbox::{Level, Outbox};
 use super::replica::{Merged, Replica};
-use super::seen::DotSet;
 use super::timing::Timing;
-use crate::model::{Entry, Instant, NodeId, Now, Origin};
+use crate::model::{DotSet, Entry, Instant, NodeId, Now, Origin};
 use crate::mutants;
 use crate::storage::{Storage, StorageError};
 

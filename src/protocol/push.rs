@@ -9,8 +9,7 @@ use std::time::Duration;
 use super::membership::Membership;
 use super::message::Message;
 use super::outbox::Outbox;
-use super::seen::DotSet;
-use crate::model::{Dot, Entry, Instant, NodeId};
+use crate::model::{Dot, DotSet, Entry, Instant, NodeId};
 
 /// Most bytes of entries in one push or in one part of a step, so that it fits a frame unless one value alone
 /// does not.

@@ -12,8 +12,8 @@ use rand::Rng;
 use super::hlc::Hlc;
 use super::order;
 use super::outbox::Outbox;
-use super::seen::DotSet;
-use crate::model::{Dot, Entry, Key, Now, Origin, Stamp, Version, WallTime};
+use super::vote::{Collision, Verdict};
+use crate::model::{Dot, DotSet, Entry, Key, Now, Origin, Row, Stamp, Version, WallTime};
 use crate::mutants;
 use crate::storage::rows::{self, Identity, Record};
 use crate::storage::{Batch, Read, Storage, StorageError};
@@ -56,6 +56,8 @@ pub struct Replica {
     digest: Option<u64>,
     clock: Hlc,
     origin: Option<Origin>,
+    /// Timestamp collisions of this turn.
+    collisions: Vec<Collision>,
 }
 
 impl Replica {
@@ -80,7 +82,8 @@ impl Replica {
         }
         let clock = Hlc::new(identity.high_water, drift_max, now);
         let origin = mutants::is_on("dot-reuse").then(|| seen.origins().next()).flatten();
-        Ok(Replica { seen, unsaved: BTreeSet::new(), digest: None, clock, origin })
+        let (unsaved, collisions) = (BTreeSet::new(), Vec::new());
+        Ok(Replica { seen, unsaved, digest: None, clock, origin, collisions })
     }
 
     /// Writes a client's change over `current`, the key's record. `dice` draws the origin before the first write.
@@ -96,8 +99,8 @@ impl Replica {
         (key, current): (Key, &Record),
         change: Change,
     ) -> Result<Entry, StorageError> {
-        let replaced = if let Record::Version(version) = current { Some(version) } else { None };
-        let floor = replaced.map_or(Stamp::default(), |version| version.stamp);
+        let replaced = current.versions();
+        let floor = replaced.iter().map(|version| version.stamp).max().unwrap_or_default();
         let stamp = self.clock.issue(now, floor);
         let dot = self.next_dot(dice);
         let version = match change {
@@ -129,7 +132,7 @@ impl Replica {
         if entry.version.tombstone && mutants::is_on("delete-removes") {
             batch.remove(crate::storage::Table::Records, entry.key.as_bytes());
         } else {
-            rows::put_record(&mut batch, &entry, replaced.map(|version| version.dot));
+            rows::put_row(&mut batch, &entry.key, &Row::one(entry.version.clone()), replaced);
         }
         store.apply(batch)?;
         self.mark(dot);
@@ -152,12 +155,17 @@ impl Replica {
         if self.seen.contains(entry.version.dot) {
             return Ok(Merged::Known);
         }
-        let current = rows::record(store, &entry.key)?.version();
+        let current = rows::record(store, &entry.key)?;
         if !mutants::is_on("clock-unseen") {
             self.clock.observe(entry.version.stamp, now);
         }
         self.mark(entry.version.dot);
-        let wins = current.as_ref().is_none_or(|current| {
+        let held = order::greatest(current.versions());
+        if let Some(held) = held.filter(|held| order::collide(held, &entry.version)) {
+            let (key, came) = (entry.key.clone(), entry.version.clone());
+            self.collisions.push(Collision { key, held: held.clone(), came });
+        }
+        let wins = held.is_none_or(|current| {
             order::beats(&entry.version, current)
                 || mutants::is_on("tie-incoming") && entry.version.stamp == current.stamp
         });
@@ -165,9 +173,43 @@ impl Replica {
             return Ok(Merged::Lost);
         }
         let mut batch = Batch::default();
-        rows::put_record(&mut batch, entry, current.map(|version| version.dot));
+        rows::put_row(&mut batch, &entry.key, &Row::one(entry.version.clone()), current.versions());
         store.apply(batch)?;
         Ok(Merged::Won)
+    }
+
+    /// Writes what a vote found, unless the row is no longer one of the two that were voted on.
+    ///
+    /// # Errors
+    /// The disk is broken.
+    pub fn rule(
+        &mut self,
+        store: &mut impl Storage,
+        dice: &mut impl Rng,
+        verdict: Verdict,
+    ) -> Result<Option<Entry>, StorageError> {
+        let Verdict { key, pair, confirmed, votes } = verdict;
+        let current = rows::record(store, &key)?;
+        let is_open = order::greatest(current.versions()).is_some_and(|held| pair.contains(&held.dot));
+        if !is_open {
+            return Ok(None);
+        }
+        let mut dot = self.next_dot(dice);
+        if mutants::is_on("vote-in-place") {
+            dot = confirmed.dot;
+        }
+        let (ruling, confirms) = (votes.max(1), Some(confirmed.dot));
+        let entry = Entry { key, version: Version { dot, ruling, confirms, ..confirmed } };
+        let mut batch = Batch::default();
+        rows::put_row(&mut batch, &entry.key, &Row::one(entry.version.clone()), current.versions());
+        store.apply(batch)?;
+        self.mark(dot);
+        Ok(Some(entry))
+    }
+
+    /// The timestamp collisions that merges met since the last call.
+    pub fn take_collisions(&mut self) -> Vec<Collision> {
+        std::mem::take(&mut self.collisions)
     }
 
     /// Marks what a peer had covered, once every record of its pass is here.

@@ -10,8 +10,7 @@ use std::collections::BTreeMap;
 use super::message::Message;
 use super::outbox::{Level, Outbox};
 use super::push::{batches, size};
-use super::seen::DotSet;
-use crate::model::{Dot, Entry, NodeId};
+use crate::model::{Dot, DotSet, Entry, NodeId};
 use crate::mutants;
 use crate::storage::rows::{self, Record};
 use crate::storage::{Read, StorageError};
@@ -207,14 +206,16 @@ impl Serve {
         step: &mut Step,
     ) -> Result<(), StorageError> {
         match rows::record(store, &key)? {
-            Record::Version(version) if version.dot == dot => {
+            Record::Row(row) if row.version(dot).is_some() => {
+                let version = row.versions.into_iter().find(|version| version.dot == dot);
+                let version = version.expect("just seen");
                 let entry = Entry { key, version };
                 step.bytes += size(&entry);
                 step.entries.push(entry);
                 self.sent.insert(dot);
             }
             // The log's row is left over from a record that could not be read when it was replaced.
-            Record::Version(_) | Record::Absent => {}
+            Record::Row(_) | Record::Absent => {}
             Record::Rotten => step.met_rot = true,
         }
         Ok(())

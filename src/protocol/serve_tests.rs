@@ -53,8 +53,9 @@ impl Side {
 
     fn assert_holds(&self, dots: &DotSet, ledger: &Ledger) {
         for (dot, entry) in ledger.iter().filter(|(dot, _)| dots.contains(**dot)) {
-            let held = rows::record(&self.store, &entry.key).unwrap().version();
-            let is_held = held.is_some_and(|held| !order::beats(&entry.version, &held));
+            let record = rows::record(&self.store, &entry.key).unwrap();
+            let is_held =
+                order::greatest(record.versions()).is_some_and(|held| !order::beats(&entry.version, held));
             assert!(is_held, "{dot} is covered, and neither it nor a later version of {} is held", entry.key);
         }
     }

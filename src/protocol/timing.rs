@@ -23,6 +23,8 @@ pub struct Timing {
     pub retry_max: Duration,
     /// How long a stream or a join may be silent before it counts as failed.
     pub silence_max: Duration,
+    /// How long a vote on a timestamp collision may take.
+    pub vote_max: Duration,
     /// How long a member may be down before a majority of the others forgets it.
     pub forget_after: Duration,
 }
@@ -39,6 +41,7 @@ impl Default for Timing {
             retry_min: Duration::from_millis(250),
             retry_max: Duration::from_secs(30),
             silence_max: Duration::from_secs(2),
+            vote_max: Duration::from_secs(5),
             forget_after: Duration::from_secs(30 * 24 * 3600),
         }
     }

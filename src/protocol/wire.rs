@@ -138,9 +138,11 @@ pub fn kind(message: &Message) -> u8 {
         Message::StepEnd { .. } => 8,
         Message::StepDone { .. } => 9,
         Message::Refuse { .. } => 10,
-        Message::News { .. } => 11,
-        Message::Reach { .. } => 12,
-        Message::Reached { .. } => 13,
+        Message::Ask { .. } => 11,
+        Message::Answer { .. } => 12,
+        Message::News { .. } => 13,
+        Message::Reach { .. } => 14,
+        Message::Reached { .. } => 15,
     }
 }
 
@@ -157,6 +159,8 @@ pub fn name(message: &Message) -> &'static str {
         Message::StepEnd { .. } => "step-end",
         Message::StepDone { .. } => "step-done",
         Message::Refuse { .. } => "refuse",
+        Message::Ask { .. } => "ask",
+        Message::Answer { .. } => "answer",
         Message::News { .. } => "news",
         Message::Reach { .. } => "reach",
         Message::Reached { .. } => "reached",

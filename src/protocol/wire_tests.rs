@@ -296,8 +296,8 @@ fn golden() -> Vec<Message> {
     dots.insert_run(Origin(0xa1), 5, 5);
     vec![
         Message::Table { members: vec![member.clone()], answer: true },
-        Message::Ping { nonce: 1, seen: 2, rumours: vec![member] },
-        Message::Pong { nonce: 1, seen: 2, rumours: Vec::new() },
+        Message::Ping { nonce: 1, seen: 2, table: 3, rumours: vec![member] },
+        Message::Pong { nonce: 1, seen: 2, table: 3, rumours: Vec::new() },
         Message::Push { entries: vec![golden_entry()] },
         Message::Durable { dots: dots.clone() },
         Message::Pull { session: 4, seen: dots.clone(), credit: 5 },
@@ -305,6 +305,12 @@ fn golden() -> Vec<Message> {
         Message::StepEnd { session: 4, step: 6, parts: 8, cover: Some(dots) },
         Message::StepDone { session: 4, step: 6 },
         Message::Refuse { reason: "no".into() },
+        Message::Ask {
+            poll: 7,
+            key: golden_entry().key,
+            pair: [golden_entry().version.dot, Dot { origin: Origin(0xb1), seq: 2 }],
+        },
+        Message::Answer { poll: 7, first: Some(Dot { origin: Origin(0xb1), seq: 2 }) },
         Message::News { rumours: Vec::new(), unreached: vec![NodeId::new("b").unwrap()] },
         Message::Reach { nonce: 1, target: NodeId::new("b").unwrap() },
         Message::Reached { nonce: 1, target: NodeId::new("b").unwrap(), answered: true },
@@ -332,14 +338,14 @@ fn the_bytes_of_every_message_are_these() {
           0200000000000000030000000100000002010000000000000100000001a10000
           000000000004030000000000000500060001
         ping
-          524b4e540100010002c408829a20b03edc010000000100000000000000020000
-          0000000000010000000000000005000000000000006e6f6465310e0000000000
-          00003132372e302e302e313a3830383102000000000000000300000001000000
-          02010000000000000100000001a1000000000000000403000000000000050006
-          00
+          524b4e540100010002c4d7f1a10ce81f7a010000000100000000000000020000
+          00000000000300000000000000010000000000000005000000000000006e6f64
+          65310e000000000000003132372e302e302e313a383038310200000000000000
+          030000000100000002010000000000000100000001a100000000000000040300
+          000000000005000600
         pong
-          524b4e5401000100039f40fb91e026d4e4020000000100000000000000020000
-          00000000000000000000000000
+          524b4e540100010003d92cb8bd771ce744020000000100000000000000020000
+          000000000003000000000000000000000000000000
         push
           524b4e540100010004fb2584744d8ae760030000000100000000000000090000
           0000000000686f6d652f726f6f6d06050403020100000807a8a7a6a5a4a3a2a1
@@ -368,14 +374,21 @@ fn the_bytes_of_every_message_are_these() {
           00
         refuse
           524b4e54010001000aa4ea199b661a4ccc0900000002000000000000006e6f
+        ask
+          524b4e54010001000bca917a5f44cc2a010a0000000700000000000000090000
+          0000000000686f6d652f726f6f6da8a7a6a5a4a3a2a10900000000000000b100
+          0000000000000200000000000000
+        answer
+          524b4e54010001000cc4a488208452ad230b000000070000000000000001b100
+          0000000000000200000000000000
         news
-          524b4e54010001000ba503ffccfa3d61d50a0000000000000000000000010000
+          524b4e54010001000def6346db308d780a0c0000000000000000000000010000
           0000000000010000000000000062
         reach
-          524b4e54010001000c0b3db5b2364776170b0000000100000000000000010000
+          524b4e54010001000ed7033218d0228dbc0d0000000100000000000000010000
           000000000062
         reached
-          524b4e54010001000df17efc2058e983a20c0000000100000000000000010000
+          524b4e54010001000f98b71666b6332e740e0000000100000000000000010000
           00000000006201
     "#]];
     expected.assert_eq(&text);

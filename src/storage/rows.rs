@@ -11,7 +11,7 @@ use xxhash_rust::xxh3::Xxh3Default;
 
 use super::{Batch, Read, StorageError, Table};
 use crate::model::{
-    Address, Dot, Entry, Key, Member, MemberState, Mode, NodeId, Origin, ProtocolRange, Stamp, Version,
+    Address, Dot, Key, Member, MemberState, Mode, NodeId, Origin, ProtocolRange, Row, Stamp, Version,
     WallTime,
 };
 
@@ -20,24 +20,36 @@ use crate::model::{
 pub enum Record {
     /// Nothing.
     Absent,
-    /// One version; the record of policy `lww`.
-    Version(Version),
+    /// Versions; how many there may be is a matter of the key's policy.
+    Row(Row),
     /// Bytes that fail their checksum: not data, and not absence either.
     Rotten,
 }
 
 impl Record {
-    /// The version, if there is one that can be trusted.
-    pub fn version(self) -> Option<Version> {
+    /// The row, if there is one that can be trusted.
+    pub fn row(self) -> Option<Row> {
         match self {
-            Record::Version(version) => Some(version),
+            Record::Row(row) => Some(row),
             Record::Absent | Record::Rotten => None,
+        }
+    }
+
+    /// The versions that can be trusted, in dot order.
+    pub fn versions(&self) -> &[Version] {
+        match self {
+            Record::Row(row) => &row.versions,
+            Record::Absent | Record::Rotten => &[],
         }
     }
 }
 
-/// First byte of a record: what follows is a checksum, then one version.
+/// First byte of a record: what follows is a checksum, then one version with nothing beside it.
 const FORMAT_ONE_VERSION: u8 = 1;
+/// First byte of a record: what follows is a checksum, then a context and any number of versions.
+const FORMAT_ROW: u8 = 2;
+/// Format and checksum.
+const HEAD_BYTES: usize = 9;
 
 const FLAG_TOMBSTONE: u8 = 1;
 const FLAG_CONFIRMS: u8 = 2;
@@ -72,20 +84,58 @@ pub fn records(
         .collect()
 }
 
-/// Adds to `batch` what makes `entry` the record of its key in place of `replaced`.
-pub fn put_record(batch: &mut Batch, entry: &Entry, replaced: Option<Dot>) {
-    if let Some(dot) = replaced {
-        batch.remove(Table::Dots, encode_dot(dot));
+/// Adds to `batch` what makes `row` the record of `key` in place of `before`.
+pub fn put_row(batch: &mut Batch, key: &Key, row: &Row, before: &[Version]) {
+    for old in before.iter().filter(|old| row.version(old.dot).is_none()) {
+        batch.remove(Table::Dots, encode_dot(old.dot));
     }
-    batch.put(Table::Records, entry.key.as_bytes(), encode_record(&entry.key, &entry.version));
-    batch.put(Table::Dots, encode_dot(entry.version.dot), entry.key.as_bytes());
+    batch.put(Table::Records, key.as_bytes(), encode_row(key, row));
+    for dot in row.dots() {
+        batch.put(Table::Dots, encode_dot(dot), key.as_bytes());
+    }
 }
 
-/// A record's bytes: format, checksum, then the version's header, media type and value.
+/// A record's bytes. One version with nothing beside it is laid out as [`encode_record`] does.
+pub fn encode_row(key: &Key, row: &Row) -> Vec<u8> {
+    if let ([version], true) = (row.versions.as_slice(), row.context.is_empty()) {
+        return encode_record(key, version);
+    }
+    let mut out = vec![0; HEAD_BYTES];
+    let count = |count: usize| u32::try_from(count).expect("rows have far fewer parts").to_be_bytes();
+    out.extend_from_slice(&count(row.context.iter().count()));
+    for (origin, first, last) in row.context.iter() {
+        for number in [origin.0, first, last] {
+            out.extend_from_slice(&number.to_be_bytes());
+        }
+    }
+    out.extend_from_slice(&count(row.versions.len()));
+    for version in &row.versions {
+        let at = out.len();
+        out.extend_from_slice(&[0; 4]);
+        encode_version(&mut out, version);
+        let len = count(out.len() - at - 4);
+        out[at..at + 4].copy_from_slice(&len);
+    }
+    seal(FORMAT_ROW, key, out)
+}
+
+/// The bytes of a record of one version: format, checksum, then the version's header, media type and value.
 pub fn encode_record(key: &Key, version: &Version) -> Vec<u8> {
     let mut out = Vec::with_capacity(64 + version.content_type.len() + version.value.len());
-    out.push(FORMAT_ONE_VERSION);
-    out.extend_from_slice(&[0; 8]);
+    out.extend_from_slice(&[0; HEAD_BYTES]);
+    encode_version(&mut out, version);
+    seal(FORMAT_ONE_VERSION, key, out)
+}
+
+/// Fills in the head that was left open.
+fn seal(format: u8, key: &Key, mut record: Vec<u8>) -> Vec<u8> {
+    let sum = checksum(key, &record[HEAD_BYTES..]);
+    record[0] = format;
+    record[1..HEAD_BYTES].copy_from_slice(&sum.to_be_bytes());
+    record
+}
+
+fn encode_version(out: &mut Vec<u8>, version: &Version) {
     let mut flags = 0;
     if version.tombstone {
         flags |= FLAG_TOMBSTONE;
@@ -112,24 +162,48 @@ pub fn encode_record(key: &Key, version: &Version) -> Vec<u8> {
     out.push(u8::try_from(content_type.len()).expect("media types are bounded at the door"));
     out.extend_from_slice(content_type);
     out.extend_from_slice(&version.value);
-    let sum = checksum(key, &out[9..]);
-    out[1..9].copy_from_slice(&sum.to_be_bytes());
-    out
 }
 
-/// Reads what [`encode_record`] wrote; anything else is [`Record::Rotten`].
+/// Reads what [`encode_row`] wrote; anything else is [`Record::Rotten`].
 pub fn decode_record(key: &Key, bytes: Bytes) -> Record {
-    decode_version(key, &bytes).map_or(Record::Rotten, Record::Version)
+    decode_row(key, &bytes).map_or(Record::Rotten, Record::Row)
 }
 
-fn decode_version(key: &Key, bytes: &Bytes) -> Option<Version> {
+fn decode_row(key: &Key, bytes: &Bytes) -> Option<Row> {
+    let mut head = Cursor { bytes, at: 0 };
+    let (format, sum) = (head.u8()?, head.u64()?);
+    let body = bytes.slice(HEAD_BYTES..);
+    if sum != checksum(key, &body) {
+        return None;
+    }
+    match format {
+        FORMAT_ONE_VERSION => decode_version(&body).map(Row::one),
+        FORMAT_ROW => decode_versions(&body),
+        _ => None,
+    }
+}
+
+fn decode_versions(body: &Bytes) -> Option<Row> {
+    let mut at = Cursor { bytes: body, at: 0 };
+    let mut row = Row::default();
+    for _ in 0..at.u32()? {
+        let (origin, first, last) = (Origin(at.u64()?), at.u64()?, at.u64()?);
+        if first == 0 || last < first || last > Dot::SEQ_MAX {
+            return None;
+        }
+        row.context.insert_run(origin, first, last);
+    }
+    for _ in 0..at.u32()? {
+        let len = usize::try_from(at.u32()?).ok()?;
+        let start = at.at;
+        at.take(len)?;
+        row.versions.push(decode_version(&body.slice(start..at.at))?);
+    }
+    at.is_done().then_some(row)
+}
+
+fn decode_version(bytes: &Bytes) -> Option<Version> {
     let mut at = Cursor { bytes, at: 0 };
-    if at.u8()? != FORMAT_ONE_VERSION {
-        return None;
-    }
-    if at.u64()? != checksum(key, bytes.get(9..)?) {
-        return None;
-    }
     let flags = at.u8()?;
     let stamp = Stamp { millis: at.u64()?, counter: at.u16()? };
     let dot = at.dot()?;
@@ -390,6 +464,10 @@ impl<'a> Cursor<'a> {
 
     fn u16(&mut self) -> Option<u16> {
         Some(u16::from_be_bytes(self.take(2)?.try_into().ok()?))
+    }
+
+    fn u32(&mut self) -> Option<u32> {
+        Some(u32::from_be_bytes(self.take(4)?.try_into().ok()?))
     }
 
     fn u64(&mut self) -> Option<u64> {

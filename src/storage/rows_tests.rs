@@ -39,6 +39,16 @@ fn versions() -> impl Strategy<Value = Version> {
     )
 }
 
+/// Rows of no, one and several versions, each dot once and in order, with and without a context.
+fn rows_() -> impl Strategy<Value = Row> {
+    let context = vec(((0_u64..3).prop_map(Origin), 1..Dot::SEQ_MAX), 0..4);
+    (vec(versions(), 0..4), prop_oneof![Just(vec![]), context]).prop_map(|(mut versions, context)| {
+        versions.sort_by_key(|version| version.dot);
+        versions.dedup_by_key(|version| version.dot);
+        Row { versions, context: context.into_iter().map(|(origin, seq)| Dot { origin, seq }).collect() }
+    })
+}
+
 fn members_() -> impl Strategy<Value = MemberRow> {
     let states = [
         MemberState::Alive,
@@ -78,19 +88,25 @@ fn stored(batch: Batch) -> Memory {
 
 proptest! {
     #[test]
-    fn a_record_reads_as_it_was_written(key in keys(), version in versions()) {
-        let entry = Entry { key: key.clone(), version: version.clone() };
-        let mut batch = Batch::default();
-        put_record(&mut batch, &entry, None);
-        let store = stored(batch);
-
-        prop_assert_eq!(record(&store, &key).unwrap(), Record::Version(version.clone()));
-        prop_assert_eq!(dots(&store, version.dot, version.dot, 2).unwrap(), vec![(version.dot, key)]);
+    fn one_version_with_nothing_beside_it_is_laid_out_as_ever(key in keys(), version in versions()) {
+        prop_assert_eq!(encode_row(&key, &Row::one(version.clone())), encode_record(&key, &version));
     }
 
     #[test]
-    fn a_flipped_bit_anywhere_in_a_record_is_rot(key in keys(), version in versions(), place in any::<usize>()) {
-        let mut bytes = encode_record(&key, &version);
+    fn a_record_reads_as_it_was_written(key in keys(), row in rows_()) {
+        let mut batch = Batch::default();
+        put_row(&mut batch, &key, &row, &[]);
+        let store = stored(batch);
+
+        prop_assert_eq!(record(&store, &key).unwrap(), Record::Row(row.clone()));
+        for dot in row.dots() {
+            prop_assert_eq!(dots(&store, dot, dot, 2).unwrap(), vec![(dot, key.clone())]);
+        }
+    }
+
+    #[test]
+    fn a_flipped_bit_anywhere_in_a_record_is_rot(key in keys(), row in rows_(), place in any::<usize>()) {
+        let mut bytes = encode_row(&key, &row);
         let bit = place % (bytes.len() * 8);
         bytes[bit / 8] ^= 1 << (bit % 8);
 
@@ -99,9 +115,9 @@ proptest! {
 
     #[test]
     fn a_record_that_is_cut_short_or_grew_is_rot(
-        key in keys(), version in versions(), place in any::<usize>(), more in any::<u8>()
+        key in keys(), row in rows_(), place in any::<usize>(), more in any::<u8>()
     ) {
-        let bytes = encode_record(&key, &version);
+        let bytes = encode_row(&key, &row);
         let mut longer = bytes.clone();
         longer.push(more);
 
@@ -112,23 +128,29 @@ proptest! {
     }
 
     #[test]
-    fn a_record_under_another_key_is_rot(key in keys(), other in keys(), version in versions()) {
+    fn a_record_under_another_key_is_rot(key in keys(), other in keys(), row in rows_()) {
         prop_assume!(key != other);
-        let bytes = encode_record(&key, &version);
+        let bytes = encode_row(&key, &row);
 
         prop_assert_eq!(decode_record(&other, bytes.into()), Record::Rotten);
     }
 
     #[test]
-    fn a_replaced_record_leaves_no_dot_behind(key in keys(), old in versions(), new in versions()) {
-        prop_assume!(old.dot != new.dot);
+    fn what_is_replaced_leaves_no_dot_behind(key in keys(), old in rows_(), new in rows_(), stays in any::<bool>()) {
+        let mut new = new;
+        if let Some(version) = old.versions.first().filter(|old| stays && new.version(old.dot).is_none()) {
+            new.versions.push(version.clone());
+            new.versions.sort_by_key(|version| version.dot);
+        }
         let mut batch = Batch::default();
-        put_record(&mut batch, &Entry { key: key.clone(), version: old.clone() }, None);
-        put_record(&mut batch, &Entry { key: key.clone(), version: new.clone() }, Some(old.dot));
+        put_row(&mut batch, &key, &old, &[]);
+        put_row(&mut batch, &key, &new, &old.versions);
         let store = stored(batch);
 
-        prop_assert_eq!(dots(&store, old.dot, old.dot, 1).unwrap(), vec![]);
-        prop_assert_eq!(dots(&store, new.dot, new.dot, 1).unwrap(), vec![(new.dot, key)]);
+        let (first, last) = ([0; 16], [255; 16]);
+        let dot = |bytes: [u8; 16]| decode_dot(&bytes).expect("sixteen bytes");
+        let held: Vec<Dot> = dots(&store, dot(first), dot(last), 9).unwrap().into_iter().map(|(dot, _)| dot).collect();
+        prop_assert_eq!(held, new.dots().collect::<Vec<_>>());
     }
 
     #[test]

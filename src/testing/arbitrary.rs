@@ -139,11 +139,13 @@ pub fn message() -> impl Strategy<Value = Message> {
         (0_u64..3, seen(), members()).prop_map(|(nonce, seen, rumours)| Message::Ping {
             nonce,
             seen,
+            table: seen ^ nonce,
             rumours
         }),
         (0_u64..3, seen(), members()).prop_map(|(nonce, seen, rumours)| Message::Pong {
             nonce,
             seen,
+            table: seen ^ nonce,
             rumours
         }),
         entries().prop_map(|entries| Message::Push { entries }),
@@ -164,6 +166,8 @@ pub fn message() -> impl Strategy<Value = Message> {
         }),
         step().prop_map(|(session, step)| Message::StepDone { session, step }),
         "[a-z ]{0,20}".prop_map(|reason| Message::Refuse { reason }),
+        (0_u64..3, key(), [dot(), dot()]).prop_map(|(poll, key, pair)| Message::Ask { poll, key, pair }),
+        (0_u64..3, option::of(dot())).prop_map(|(poll, first)| Message::Answer { poll, first }),
         (members(), vec(node_id(), 0..3))
             .prop_map(|(rumours, unreached)| Message::News { rumours, unreached }),
         (0_u64..3, node_id()).prop_map(|(nonce, target)| Message::Reach { nonce, target }),

@@ -10,8 +10,9 @@ use crate::model::{
 };
 use crate::node::{Input, Node, Output, Settings};
 use crate::protocol::wire::{self, Assembler};
+use crate::storage::Table;
 use crate::storage::memory::{Memory, Tables};
-use crate::storage::{Table, rows};
+use crate::storage::rows::{self, Record};
 
 /// The wall clock at the cluster's start.
 pub const START: WallTime = WallTime(1_000_000);
@@ -150,12 +151,16 @@ impl Cluster {
         names.into_iter().map(|name| self.get(name, key)).collect()
     }
 
-    /// Every record of a running node.
+    /// Every version of a running node, in the order of the keys.
     pub fn records(&self, at: char) -> Vec<(Key, Version)> {
         let everything = (std::ops::Bound::Unbounded, std::ops::Bound::Unbounded);
         let rows = rows::records(self.up[&at].node.store(), everything, usize::MAX, false);
         let rows = rows.expect("a memory disk does not break").into_iter();
-        rows.map(|(key, record)| (key, record.version().expect("nothing rots here"))).collect()
+        let versions = |(key, record): (Key, Record)| {
+            let row = record.row().expect("nothing rots here");
+            row.versions.into_iter().map(move |version| (key.clone(), version))
+        };
+        rows.flat_map(versions).collect()
     }
 
     /// How many rows a table of a running node has.

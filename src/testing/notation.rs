@@ -1,7 +1,8 @@
 //! How scripts write things: versions, dots, members, requests; text to values and back.
 //!
 //! A version is `k=red @1000.1.b2`, `k deleted @1000.1.b2` or `k=red @1000.1.b2 until 2000`: millisecond,
-//! counter, then the dot, the second write of b's origin `b`; origins of later runs are `b'`, `b''`. A member is
+//! counter, then the dot, the second write of b's origin `b`; origins of later runs are `b'`, `b''`. After them may
+//! stand `joined 2000`, when the author joined if not at 0, and `ruling 2 of a1` for a ruling. A member is
 //! `b/1.0` or `b/1.0-suspect`: life, incarnation, state.
 
 use std::collections::BTreeMap;
@@ -44,6 +45,16 @@ impl Names {
         (self.origin(name), number(first), number(last))
     }
 
+    /// `b2`.
+    pub(super) fn dot(&mut self, text: &str) -> Dot {
+        let (origin, seq, _) = self.run(text);
+        Dot { origin, seq }
+    }
+
+    pub(super) fn show_dot(&mut self, dot: Dot) -> String {
+        format!("{}{}", self.show_origin(dot.origin), dot.seq)
+    }
+
     pub(super) fn dots(&mut self, texts: &[&str]) -> DotSet {
         let mut set = DotSet::default();
         for text in texts {
@@ -73,7 +84,13 @@ impl Names {
 
     fn entry(&mut self, text: &str) -> Entry {
         let (what, when) = text.split_once(" @").expect("a version has a stamp");
-        let (when, until) = when.split_once(" until ").map_or((when, None), |(when, at)| (when, Some(at)));
+        let options = words(when);
+        let when = options[0];
+        let option = |name: &str| {
+            let at = options.iter().position(|word| *word == name)?;
+            Some(*options.get(at + 1).expect("an option has a value"))
+        };
+        let millis_of = |name: &str| option(name).map(|at| WallTime(WALL_AT_ZERO.0 + number::<u64>(at)));
         let (millis, rest) = when.split_once('.').expect("a stamp has a counter");
         let (counter, dot) = rest.split_once('.').expect("a stamp is followed by its dot");
         let (origin, seq, _) = self.run(dot);
@@ -83,15 +100,15 @@ impl Names {
         let version = Version {
             stamp: Stamp { millis: WALL_AT_ZERO.0 + number::<u64>(millis), counter: number(counter) },
             dot: Dot { origin, seq },
-            author_joined: WALL_AT_ZERO,
-            ruling: 0,
-            confirms: None,
+            author_joined: millis_of("joined").unwrap_or(WALL_AT_ZERO),
+            ruling: option("ruling").map_or(0, number),
+            confirms: option("of").map(|dot| self.dot(dot)),
             tombstone: value.is_none(),
-            expires_at: until.map(|at| WallTime(WALL_AT_ZERO.0 + number::<u64>(at))),
+            expires_at: millis_of("until"),
             content_type: "text/plain".into(),
             value: value.unwrap_or_default().as_bytes().to_vec().into(),
         };
-        Entry { key: Key::from_path(key).expect("a script's key"), version }
+        Entry { key: self::key(key), version }
     }
 
     pub(super) fn show_entries(&mut self, entries: &[Entry]) -> String {
@@ -102,7 +119,10 @@ impl Names {
     fn show_entry(&mut self, Entry { key, version }: &Entry) -> String {
         let stamp = self.show_stamp(version.stamp, version.dot);
         let until = version.expires_at.map(|at| format!(" until {}", at.0 - WALL_AT_ZERO.0));
-        let until = until.unwrap_or_default();
+        let mut until = until.unwrap_or_default();
+        if let Some(confirmed) = version.confirms {
+            until.push_str(&format!(" ruling {} of {}", version.ruling, self.show_dot(confirmed)));
+        }
         if version.tombstone {
             return format!("{key} deleted {stamp}{until}");
         }
@@ -120,7 +140,6 @@ pub(super) fn request(line: &str) -> Request {
     let (options, words): (Vec<&str>, Vec<&str>) =
         words(line).into_iter().partition(|word| word.contains('='));
     let option = |name: &str| options.iter().find_map(|option| option.strip_prefix(name)?.strip_prefix('='));
-    let key = |key: &str| Key::from_path(key).expect("a script's key");
     let condition = Condition::None;
     let timeout = option("timeout").map_or(Duration::from_secs(1), duration);
     let ack = match option("ack") {
@@ -191,6 +210,10 @@ pub(super) fn show_members(members: &[Member]) -> String {
         format!("{}/{}.{}{state}", member.id, member.life, member.incarnation)
     };
     members.iter().map(show).collect::<Vec<_>>().join(" ")
+}
+
+pub(super) fn key(path: &str) -> Key {
+    Key::from_path(path).expect("a script's key")
 }
 
 pub(super) fn id(name: &str) -> NodeId {

@@ -5,7 +5,7 @@
 //! members are written is in `notation.rs`.
 //!
 //! ```text
-//! set probe 500ms | set read-only | set credit 1      before anything else
+//! set probe 500ms | set read-only | set credit 1 | set oldest      before anything else
 //! meet b c                          they say hello and have nothing to tell; not shown
 //! put k red [ack=2] [ttl=10s] [timeout=1s], delete k, get k, status, leave
 //! after 500ms                       timers fire on the way; each line shows at which millisecond
@@ -16,6 +16,7 @@
 //! b: pull [a1..3 b1] [credit 100]   what b has seen; then: b: step-done 0
 //! b: step 0 part 0 VERSION, VERSION
 //! b: step-end 0 parts 1 [cover b1..2]
+//! b: ask 1 k b1 a1                  also: b: answer [a1], to a's last question
 //! b: refuse REASON
 //! b: again                          its last message once more
 //! restart | wipe                    power loss between two turns, on the same disk or on an empty one
@@ -26,9 +27,10 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use super::notation::{
-    Names, WALL_AT_ZERO, address, duration, id, number, records, request, show_members, words,
+    Names, WALL_AT_ZERO, address, duration, id, key, number, records, request, show_members, words,
 };
 use crate::model::{Instant, Mode, Now, Reply, Request, RequestId, Stamp};
+use crate::node::settings::CollisionRule;
 use crate::node::{Input, Node, Output, Settings};
 use crate::protocol::Message;
 use crate::storage::memory::{Memory, Tables};
@@ -66,6 +68,7 @@ fn configure(settings: &mut Settings, line: &str) {
     match words(line)[1..] {
         ["read-only"] => settings.mode = Mode::ReadOnly,
         ["probe", interval] => settings.timing.probe_interval = duration(interval),
+        ["oldest"] => settings.collision = CollisionRule::Oldest,
         ["credit", bytes] => settings.stream_credit = number(bytes),
         _ => panic!("no setting: {line}"),
     }
@@ -89,6 +92,8 @@ struct Play {
 struct Peer {
     /// Of a's last ping to it.
     nonce: u64,
+    /// Of a's last question to it.
+    poll: u64,
     /// Of the stream that it takes from a.
     taking: u64,
     /// Of the stream that a takes from it.
@@ -214,14 +219,17 @@ impl Play {
             }
             ("table", members) => Message::Table { members: records(peer, members), answer: false },
             ("ping", ["ahead", members @ ..]) => {
-                Message::Ping { nonce: 7, seen: !own_digest, rumours: records(peer, members) }
+                Message::Ping { nonce: 7, seen: !own_digest, table: 0, rumours: records(peer, members) }
             }
             ("ping", members) => {
-                Message::Ping { nonce: 7, seen: own_digest, rumours: records(peer, members) }
+                Message::Ping { nonce: 7, seen: own_digest, table: 0, rumours: records(peer, members) }
             }
-            ("pong", members) => {
-                Message::Pong { nonce: known.nonce, seen: own_digest, rumours: records(peer, members) }
-            }
+            ("pong", members) => Message::Pong {
+                nonce: known.nonce,
+                seen: own_digest,
+                table: 0,
+                rumours: records(peer, members),
+            },
             ("push", versions) => Message::Push { entries: self.origins.entries(versions) },
             ("durable", dots) => Message::Durable { dots: self.origins.dots(dots) },
             ("pull", [seen @ .., "credit", credit]) => {
@@ -242,6 +250,13 @@ impl Play {
                 let cover = cover.split_first().map(|(_, dots)| self.origins.dots(dots));
                 Message::StepEnd { session: known.giving, step: number(step), parts: number(parts), cover }
             }
+            ("ask", [poll, at, a, b]) => Message::Ask {
+                poll: number(poll),
+                key: key(at),
+                pair: [a, b].map(|dot| self.origins.dot(dot)),
+            },
+            ("answer", []) => Message::Answer { poll: known.poll, first: None },
+            ("answer", [dot]) => Message::Answer { poll: known.poll, first: Some(self.origins.dot(dot)) },
             ("news", ["unreached", unreached, members @ ..]) => {
                 Message::News { rumours: records(peer, members), unreached: vec![id(unreached)] }
             }
@@ -288,6 +303,7 @@ impl Play {
         match message {
             Message::Ping { nonce, .. } => peer.nonce = *nonce,
             Message::Pull { session, .. } => peer.giving = *session,
+            Message::Ask { poll, .. } => peer.poll = *poll,
             _ => {}
         }
     }
@@ -310,6 +326,12 @@ impl Play {
                 format!("step-end {step} parts {parts}{}", cover.unwrap_or_default())
             }
             Message::StepDone { step, .. } => format!("step-done {step}"),
+            Message::Ask { key, pair: [a, b], .. } => {
+                format!("ask {key} {} {}", self.origins.show_dot(a), self.origins.show_dot(b))
+            }
+            Message::Answer { first, .. } => {
+                format!("answer {}", first.map(|dot| self.origins.show_dot(dot)).unwrap_or_default())
+            }
             Message::Refuse { reason } => format!("refuse {reason}"),
             Message::News { rumours, unreached } => {
                 let unreached: Vec<&str> = unreached.iter().map(|id| id.as_str()).collect();

@@ -36,7 +36,10 @@ pub fn differences(dumps: &BTreeMap<String, Dump>) -> Vec<(Key, String)> {
 
 fn describe(key: &Key, dumps: &BTreeMap<String, Dump>) -> String {
     let each = dumps.iter().map(|(node, dump)| match dump.get(key) {
-        Some(version) => format!("{node} holds {}", shown(version)),
+        Some(versions) => {
+            let each: Vec<String> = versions.iter().map(|version| shown(version).to_string()).collect();
+            format!("{node} holds {}", each.join(" beside "))
+        }
         None => format!("{node} holds nothing"),
     });
     each.collect::<Vec<_>>().join("; ")

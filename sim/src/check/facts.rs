@@ -275,6 +275,12 @@ impl Facts {
         out
     }
 
+    /// The version that beats all others of a row, as far as is known.
+    pub fn greatest(&self, versions: &[VersionNo]) -> Option<VersionNo> {
+        let later = |a: VersionNo, b: VersionNo| if self.rank(a).loses_to(self.rank(b)) { b } else { a };
+        versions.iter().copied().reduce(later)
+    }
+
     /// Whether `found` (nothing, or a version of the same key) certainly loses against `version`.
     pub fn is_below(&self, found: Option<VersionNo>, version: VersionNo) -> bool {
         found.is_none_or(|found| self.rank(found).loses_to(self.rank(version)))

@@ -8,6 +8,7 @@
 //! | `NORES` | what a tombstone had replaced is alive again |
 //! | `NOINV` | a version that no client asked for under that key |
 //! | `DOT` | one dot names two writes |
+//! | `VOTE` | a collision was ruled on more often than its writers can have asked |
 //! | `HLC` | a write got a stamp that is not later than what its node held |
 //! | `TTL` | a value was served after its deadline |
 //! | `REPLY` | a request was answered twice, or with another request's kind of answer |
@@ -23,6 +24,7 @@ pub mod facts;
 pub mod noinv;
 pub mod nores;
 pub mod ord;
+pub mod vote;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -32,8 +34,8 @@ use std::time::Duration;
 use reknit::model::{Key, Version};
 use reknit::storage::{Read, StorageError, rows};
 
-/// All the records of one disk or node.
-pub type Dump = BTreeMap<Key, Version>;
+/// All the records of one disk or node: the versions under each key that has any, in dot order.
+pub type Dump = BTreeMap<Key, Vec<Version>>;
 
 /// Reads all records of a store. A record that fails its checksum is left out, as if it were not there.
 ///
@@ -41,7 +43,8 @@ pub type Dump = BTreeMap<Key, Version>;
 /// The disk is broken.
 pub fn dump(store: &(impl Read + ?Sized)) -> Result<Dump, StorageError> {
     let records = rows::records(store, (Bound::Unbounded, Bound::Unbounded), usize::MAX, false)?;
-    Ok(records.into_iter().filter_map(|(key, record)| Some((key, record.version()?))).collect())
+    let rows = records.into_iter().filter_map(|(key, record)| Some((key, record.row()?.versions)));
+    Ok(rows.filter(|(_, versions)| !versions.is_empty()).collect())
 }
 
 /// Where a violation was noticed.

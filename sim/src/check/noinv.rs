@@ -100,7 +100,9 @@ fn find<'a>(alike: &'a mut [Put], content_type: &str, ttl: Option<Duration>) -> 
 }
 
 fn confirms(ruling: &Version, confirmed: &Version) -> bool {
-    ruling.stamp == confirmed.stamp
+    confirmed.ruling == 0
+        && !confirmed.tombstone
+        && ruling.stamp == confirmed.stamp
         && ruling.author_joined == confirmed.author_joined
         && ruling.expires_at == confirmed.expires_at
         && ruling.content_type == confirmed.content_type

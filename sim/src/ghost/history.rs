@@ -174,7 +174,9 @@ impl Teller {
     fn disk(&self, text: &str) -> (String, Dump) {
         let (node, names) = text.split_once(':').unwrap();
         let entries = names.split_whitespace().map(|name| self.versions[name].clone());
-        (node.trim().to_owned(), entries.map(|Entry { key, version }| (key, version)).collect())
+        let mut records = Dump::new();
+        entries.for_each(|Entry { key, version }| records.entry(key).or_default().push(version));
+        (node.trim().to_owned(), records)
     }
 
     fn dots(&self, names: &[&str]) -> DotSet {

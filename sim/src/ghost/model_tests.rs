@@ -34,11 +34,18 @@ enum Told {
     Ended(BTreeMap<String, Dump>),
 }
 
+/// One version under each key.
+type Records = BTreeMap<Key, Version>;
+
+fn dump(records: &Records) -> Dump {
+    records.iter().map(|(key, version)| (key.clone(), vec![version.clone()])).collect()
+}
+
 /// A node of the model: a map whose changes are durable at once, and a clock.
 #[derive(Clone, Default)]
 struct Replica {
-    records: Dump,
-    backup: Dump,
+    records: Records,
+    backup: Records,
     high_water: Stamp,
     origin: u64,
     seq: u64,
@@ -74,7 +81,7 @@ impl Life {
         life.wire.clear();
         life.converge();
         let running =
-            NODES.iter().zip(&life.nodes).map(|(name, node)| (name.to_string(), node.records.clone()));
+            NODES.iter().zip(&life.nodes).map(|(name, node)| (name.to_string(), dump(&node.records)));
         let running = running.collect();
         life.tell(Told::Ended(running));
         life
@@ -92,7 +99,7 @@ impl Life {
             90..93 => self.dump(node),
             93..95 => self.begin(node),
             95..96 => self.nodes[node].backup = self.nodes[node].records.clone(),
-            96..97 => self.replace(node, Dump::new()),
+            96..97 => self.replace(node, Records::new()),
             97..98 => self.replace(node, self.nodes[node].backup.clone()),
             98.. => self.refuse(node, key),
             _ => unreachable!(),
@@ -208,16 +215,16 @@ impl Life {
     }
 
     fn dump(&mut self, node: usize) {
-        self.tell(Told::Dumped(node, self.nodes[node].records.clone()));
+        self.tell(Told::Dumped(node, dump(&self.nodes[node].records)));
     }
 
-    fn replace(&mut self, node: usize, records: Dump) {
+    fn replace(&mut self, node: usize, records: Records) {
         let others = (0..NODES.len()).filter(|&other| other != node);
-        let others = others.map(|other| (other, self.nodes[other].records.clone())).collect();
+        let others = others.map(|other| (other, dump(&self.nodes[other].records))).collect();
         self.nodes[node].high_water = records.values().map(|version| version.stamp).max().unwrap_or_default();
         self.nodes[node].records = records.clone();
         self.begin(node);
-        self.tell(Told::Replaced(node, records, others));
+        self.tell(Told::Replaced(node, dump(&records), others));
     }
 
     fn converge(&mut self) {
@@ -345,11 +352,12 @@ fn a_record_that_is_gone_everywhere_is_a_lost_write() {
 #[test]
 fn a_value_in_place_of_a_later_tombstone_is_a_resurrection() {
     caught("NORES", |versions, running| {
-        let deleted = running["a"].iter().filter(|(_, version)| version.tombstone);
+        let deleted =
+            running["a"].iter().map(|(key, row)| (key, &row[0])).filter(|(_, version)| version.tombstone);
         let mut older =
             deleted.filter_map(|(key, top)| Some((key.clone(), versions.older(key, top)?.clone())));
         let Some((key, older)) = older.next() else { return false };
-        running.values_mut().for_each(|dump| drop(dump.insert(key.clone(), older.clone())));
+        running.values_mut().for_each(|dump| drop(dump.insert(key.clone(), vec![older.clone()])));
         true
     });
 }
@@ -359,7 +367,7 @@ fn a_value_that_changed_is_invented_and_shares_its_dot() {
     for code in ["NOINV", "DOT", "CONV"] {
         caught(code, |_, running| {
             let values = running.get_mut("b").unwrap().values_mut();
-            let Some(version) = values.into_iter().find(|version| !version.tombstone) else { return false };
+            let Some(version) = values.flatten().find(|version| !version.tombstone) else { return false };
             version.value = Bytes::from_static(b"nobody wrote this");
             true
         });
@@ -369,9 +377,9 @@ fn a_value_that_changed_is_invented_and_shares_its_dot() {
 #[test]
 fn a_dot_under_two_keys_is_noticed() {
     caught("DOT", |_, running| {
-        let mut dots = running["a"].values().map(|version| version.dot);
+        let mut dots = running["a"].values().flatten().map(|version| version.dot);
         let (Some(first), Some(second)) = (dots.next(), dots.next()) else { return false };
-        running.values_mut().flat_map(BTreeMap::values_mut).for_each(|version| {
+        running.values_mut().flat_map(BTreeMap::values_mut).flatten().for_each(|version| {
             if version.dot == first {
                 version.dot = second;
             }
@@ -385,9 +393,9 @@ fn a_node_that_kept_an_older_version_differs() {
     caught("CONV", |versions, running| {
         let mut older = running["a"]
             .iter()
-            .filter_map(|(key, top)| Some((key.clone(), versions.older(key, top)?.clone())));
+            .filter_map(|(key, top)| Some((key.clone(), versions.older(key, &top[0])?.clone())));
         let Some((key, older)) = older.next() else { return false };
-        running.get_mut("c").unwrap().insert(key, older);
+        running.get_mut("c").unwrap().insert(key, vec![older]);
         true
     });
 }

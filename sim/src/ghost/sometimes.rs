@@ -30,10 +30,12 @@ pub enum Sometimes {
     TiesByAuthor,
     TiesByDot,
     DeletesMeetPuts,
+    Asked,
+    Rulings,
 }
 
 /// All of them, in the order of the variants.
-const NAMES: [&str; 20] = [
+const NAMES: [&str; 22] = [
     "acked_puts",
     "acked_deletes",
     "acked_by_many",
@@ -54,6 +56,8 @@ const NAMES: [&str; 20] = [
     "ties_by_author",
     "ties_by_dot",
     "deletes_meet_puts",
+    "asked_about_collisions",
+    "rulings",
 ];
 
 /// The counts.
@@ -79,6 +83,9 @@ impl Tally {
     /// A version is known whole from now on: counts the ties and races it has with those known before.
     pub fn met(&mut self, facts: &Facts, new: VersionNo) {
         let known = facts.version(new);
+        if known.rank.ruling > 0 {
+            self.add(Sometimes::Rulings);
+        }
         for &other in &facts.key(known.key).versions {
             let older = facts.version(other);
             if other == new || older.whole.is_none() || older.dot == known.dot {

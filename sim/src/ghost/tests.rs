@@ -333,3 +333,21 @@ fn the_time_to_agree_counts_from_the_last_disagreement() {
 
     assert_eq!(ghost.converged_after(), Some(second(3)));
 }
+
+// VOTE
+
+#[test]
+fn a_collision_is_ruled_on_by_its_writers_only_and_no_ruling_is_voted_on() {
+    let meet = "put a k=red @10 a1
+         put b k=blue @10 b1
+         push a a1
+         push b b1
+         fake a2 k=blue @10 a2 confirms=b1 ruling=2 joined=98
+         fake b2 k=red @10 b2 confirms=a1 ruling=1 joined=97
+         fake b3 k=red @10 b3 confirms=a1 ruling=3 joined=97
+         fake b4 k=blue @10 b4 confirms=a2 ruling=4 joined=98
+         push a a2";
+    good(&format!("{meet}\n push b b2\n end a: a2 ; b: a2"));
+    bad(&format!("{meet}\n push b b2\n push b b3\n end a: b3 ; b: b3"), &["VOTE"]);
+    bad(&format!("{meet}\n push b b4\n end a: b4 ; b: b4"), &["NOINV"]);
+}

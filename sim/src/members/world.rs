@@ -442,7 +442,7 @@ fn react(table: &mut Membership, now: Now, from: &NodeId, message: Message, out:
     match message {
         Message::Table { members, answer } => table.on_table(now, from, members, (answer, 0), out),
         Message::Ping { nonce, rumours, .. } => table.on_ping(now, from, (nonce, 0), rumours, out),
-        Message::Pong { rumours, .. } => table.on_pong(now, from, rumours, 0, out),
+        Message::Pong { table: theirs, rumours, .. } => table.on_pong(now, from, (theirs, 0), rumours, out),
         Message::News { rumours, unreached } => table.on_news(now, from, rumours, &unreached, 0, out),
         Message::Reach { nonce, target } => table.on_reach(now, from, (nonce, target), 0, out),
         Message::Reached { nonce, target, answered } => {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use reknit::node::settings::CollisionRule;
+
 use super::dice::Dice;
 use super::kinds::{Kind, Kinds};
 use crate::scenario::{ClockModel, Clocks, Disks, Draw, Network, NodeConfig, OnCrash};
@@ -20,6 +22,8 @@ pub fn config(seed: u64) -> NodeConfig {
         sync_interval: ms(2_000),
         catchup_interval: ms(1_000),
         max_clock_drift: None,
+        forget_after: None,
+        collision: if dice.chance(10) { Some(CollisionRule::Oldest) } else { None },
         tombstone_grace: None,
     }
 }

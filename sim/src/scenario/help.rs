@@ -83,6 +83,10 @@ just sim scenario=rejoin_stale seeds=0..50
 
 Every run writes what it did to `plan.yaml`, everything drawn made explicit: that file is itself a scenario.
 
+Editors that know JSON Schema complete and explain the fields if the first line of the file is
+`# yaml-language-server: $schema=../docs/scenario.schema.json`; `just sim schema` prints that schema.
+`just sim help scenario` shows the steps and checks below.
+
 ";
 
 const RULES: &str = "\

@@ -8,6 +8,7 @@ pub mod figures;
 pub mod help;
 pub mod line;
 pub mod parse;
+pub mod schema;
 pub mod stage;
 pub mod tree;
 pub mod verbs;
@@ -15,6 +16,8 @@ pub mod write;
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
+
+use reknit::node::settings::CollisionRule;
 
 /// A story, as parsed or as drawn.
 #[derive(Clone, Debug, PartialEq)]
@@ -64,6 +67,8 @@ pub struct NodeConfig {
     pub catchup_interval: Option<Duration>,
     /// `max_clock_drift`
     pub max_clock_drift: Option<Duration>,
+    /// `collision`
+    pub collision: Option<CollisionRule>,
     /// `stream_credit`: bytes of entries that may be under way on one stream, so that small ones need many steps.
     pub stream_credit: Option<u32>,
     /// `tombstone_grace`: read and kept for the collection of tombstones, which is not built yet.

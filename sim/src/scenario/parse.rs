@@ -7,6 +7,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use reknit::node::settings::CollisionRule;
 use serde_saphyr::{Location, Spanned};
 
 use super::fields::names_of;
@@ -301,6 +302,10 @@ impl Text<'_> {
                 "catchup_interval" => &mut config.catchup_interval,
                 "max_clock_drift" => &mut config.max_clock_drift,
                 "tombstone_grace" => &mut config.tombstone_grace,
+                "collision" => {
+                    config.collision = Some(self.figure(value, CollisionRule::from_word)?);
+                    continue;
+                }
                 "stream_credit" => {
                     config.stream_credit = Some(self.figure(value, bytes)?);
                     continue;

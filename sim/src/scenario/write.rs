@@ -52,6 +52,9 @@ fn config(config: &NodeConfig) -> String {
     let set =
         keys.into_iter().filter_map(|(key, value)| Some(format!("    {key}: {}\n", show_duration(value?))));
     let mut set: String = set.collect();
+    if let Some(rule) = config.collision {
+        set += &format!("    collision: {}\n", rule.word());
+    }
     if let Some(credit) = config.stream_credit {
         set += &format!("    stream_credit: {credit}\n");
     }

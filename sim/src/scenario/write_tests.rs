@@ -138,7 +138,9 @@ fn surroundings() -> impl Strategy<Value = (Network, Clocks, Disks, Option<Workl
 
 fn config() -> impl Strategy<Value = NodeConfig> {
     let figures = (option::of(time()), option::of(time()), option::of(time()), option::of(1..u32::MAX));
-    figures.prop_map(|(probe, gossip, drift, stream_credit)| NodeConfig {
+    let rule = option::of(select(vec![CollisionRule::Majority, CollisionRule::Oldest]));
+    (figures, rule).prop_map(|((probe, gossip, drift, stream_credit), collision)| NodeConfig {
+        collision,
         stream_credit,
         probe_interval: probe,
         gossip_interval_max: gossip,

@@ -24,6 +24,7 @@ pub fn settings(scenario: &Scenario) -> Vec<Settings> {
         if let Some(credit) = scenario.config.stream_credit {
             settings.stream_credit = credit;
         }
+        settings.collision = scenario.config.collision.unwrap_or(settings.collision);
         if let Some(drift) = scenario.config.max_clock_drift {
             settings.clock_drift_max = drift;
         }
@@ -51,6 +52,7 @@ fn timing(config: &NodeConfig) -> Timing {
         retry_min: Duration::from_millis(100),
         retry_max: Duration::from_secs(2),
         silence_max: Duration::from_secs(1),
+        vote_max: Duration::from_secs(1),
         forget_after: config.forget_after.unwrap_or(Duration::from_secs(30 * 24 * 3600)),
     }
 }

@@ -401,7 +401,7 @@ impl Stage {
 /// What kind of message a frame belongs to, by its kind byte.
 fn frame_kind(frame: &[u8]) -> &'static str {
     const KIND_AT: usize = 8;
-    const KINDS: [&str; 14] = [
+    const KINDS: [&str; 16] = [
         "unknown",
         "table",
         "ping",
@@ -413,6 +413,8 @@ fn frame_kind(frame: &[u8]) -> &'static str {
         "step-end",
         "step-done",
         "refuse",
+        "ask",
+        "answer",
         "news",
         "reach",
         "reached",

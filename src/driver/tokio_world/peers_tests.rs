@@ -15,7 +15,7 @@ use super::*;
 use crate::driver::Network;
 use crate::model::{Dot, Entry, Key as EntryKey, Origin, Stamp, Version, WallTime};
 use crate::protocol::wire::{self, Assembler};
-use crate::protocol::{Message, seen::DotSet};
+use crate::protocol::{DotSet, Message};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 

@@ -18,12 +18,16 @@ pub(super) struct Gossip {
     next_news: Option<Instant>,
     /// How many more messages of news there are to be about this node's own record.
     own_tell: u32,
+    /// Digest of the table as it is.
+    digest: Option<u64>,
+    /// When whole tables may be exchanged again because they differ.
+    next_repair: Instant,
     pub(super) next_exchange: Instant,
 }
 
 impl Gossip {
     pub(super) fn new(next_exchange: Instant) -> Gossip {
-        Gossip { next_news: None, own_tell: 0, next_exchange }
+        Gossip { next_news: None, own_tell: 0, digest: None, next_repair: Instant::default(), next_exchange }
     }
 
     pub(super) fn next_wakeup(&self) -> Option<Instant> {
@@ -32,6 +36,7 @@ impl Gossip {
 
     /// Something changed: it is told in this very turn, unless news was told a moment ago.
     pub(super) fn has_news(&mut self, now: Now) {
+        self.digest = None;
         self.next_news.get_or_insert(now.mono);
     }
 
@@ -124,20 +129,48 @@ impl Membership {
     ) {
         if self.on_rumours(now, from, rumours, own_seen, out) && self.peers.contains_key(from) {
             let rumours = self.rumours_for(from, RUMOURS_MAX);
-            out.send(from, Message::Pong { nonce, seen: own_seen, rumours });
+            out.send(from, Message::Pong { nonce, seen: own_seen, table: self.digest(), rumours });
         }
     }
 
-    /// The answer to a probe.
+    /// The answer to a probe. Where nothing is being told and the tables still differ, a rumour was lost: whole
+    /// tables are exchanged.
     pub fn on_pong(
         &mut self,
         now: Now,
         from: &NodeId,
+        (table, own_seen): (u64, u64),
         rumours: Vec<Member>,
-        own_seen: u64,
         out: &mut Outbox,
     ) {
-        self.on_rumours(now, from, rumours, own_seen, out);
+        if !self.on_rumours(now, from, rumours, own_seen, out) || table == 0 || table == self.digest() {
+            return;
+        }
+        let is_quiet = self.gossip.next_news.is_none() && self.gossip.next_repair <= now.mono;
+        if is_quiet && self.peers.contains_key(from) && !mutants::is_on("tables-uncompared") {
+            self.gossip.next_repair = now.mono + self.timing.probe_interval * 2;
+            out.count("tables_differed", 1);
+            out.send(from, self.table(true));
+        }
+    }
+
+    /// What two tables are compared by: everyone that counts, with its rank.
+    pub(super) fn digest(&mut self) -> u64 {
+        if let Some(digest) = self.gossip.digest {
+            return digest;
+        }
+        let counted = self.peers.values().map(|peer| &peer.member).filter(|it| it.state <= MemberState::Down);
+        let of_member = |member: &Member| {
+            let (life, incarnation, state) = merge::rank(member);
+            let mut hasher = xxhash_rust::xxh3::Xxh3Default::new();
+            hasher.update(&life.to_le_bytes());
+            hasher.update(&incarnation.to_le_bytes());
+            hasher.update(&[state as u8]);
+            hasher.update(member.id.as_str().as_bytes());
+            hasher.digest()
+        };
+        let sum = counted.chain([&self.me]).map(of_member).fold(0, u64::wrapping_add);
+        *self.gossip.digest.insert(sum.max(1))
     }
 
     /// What changed lately, from somebody who just heard.

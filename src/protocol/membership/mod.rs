@@ -159,6 +159,11 @@ impl Membership {
         self.in_states(&[MemberState::Alive, MemberState::Suspect])
     }
 
+    /// Members alive, in id order, without this node.
+    pub fn healthy(&self) -> Vec<NodeId> {
+        self.in_states(&[MemberState::Alive])
+    }
+
     /// Members worth sending data to: reachable, and of the same policies.
     pub fn data_peers(&self) -> Vec<NodeId> {
         let mut peers = self.reachable();

@@ -148,7 +148,7 @@ impl Membership {
 
     pub(super) fn ping(&mut self, target: &NodeId, nonce: u64, own_seen: u64, out: &mut Outbox) {
         let rumours = self.rumours_for(target, RUMOURS_MAX);
-        out.send(target, Message::Ping { nonce, seen: own_seen, rumours });
+        out.send(target, Message::Ping { nonce, seen: own_seen, table: self.digest(), rumours });
     }
 
     /// Asked to reach somebody for another node.

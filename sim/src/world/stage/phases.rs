@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use reknit::model::Key;
+use reknit::model::{Key, Version};
 use reknit::storage::rows;
 use xxhash_rust::xxh3::Xxh3Default;
 
@@ -178,7 +178,11 @@ impl Stage {
     /// Long enough that whoever still has something to say would say it.
     fn while_watched(&self) -> Duration {
         let timing = &self.settings[0].timing;
-        let intervals = timing.sync_interval + timing.gossip_interval_max + timing.probe_interval * 5;
+        // A vote on what met last may still be asked for by the loser's writer, and then confirm something.
+        let intervals = timing.sync_interval
+            + timing.gossip_interval_max
+            + timing.probe_interval * 5
+            + timing.vote_max * 3;
         intervals.min(WATCH_MAX)
     }
 
@@ -260,8 +264,8 @@ impl Stage {
 
     fn count(&mut self, at: Duration, node: usize, records: &Dump, (prefix, is): (&[u8], usize)) {
         let wall = self.now(node, at).wall;
-        let is_counted = |(key, version): &(&Key, &reknit::model::Version)| {
-            key.as_bytes().starts_with(prefix) && version.is_live_at(wall.0)
+        let is_counted = |(key, versions): &(&Key, &Vec<Version>)| {
+            key.as_bytes().starts_with(prefix) && versions.iter().any(|version| version.is_live_at(wall.0))
         };
         let found = records.iter().filter(is_counted).count();
         if found != is {
@@ -274,9 +278,11 @@ impl Stage {
 
 fn digest(records: &Dump) -> u64 {
     let mut hasher = Xxh3Default::new();
-    for (key, version) in records {
+    for (key, versions) in records {
         hasher.update(key.as_bytes());
-        hasher.update(&rows::encode_record(key, version));
+        for version in versions {
+            hasher.update(&rows::encode_record(key, version));
+        }
     }
     hasher.digest()
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Dot, Origin};
+use super::version::{Dot, Origin};
 
 /// A set of dots, exact and canonical: equal sets are equal values with equal hashes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -211,5 +211,5 @@ impl FromIterator<Dot> for DotSet {
 }
 
 #[cfg(test)]
-#[path = "seen_tests.rs"]
+#[path = "dots_tests.rs"]
 mod tests;
