@@ -11,11 +11,16 @@ pub const ALL: &[(&str, &str)] = &[
     ("cover-early", "a stream covers what it has not sent yet"),
     ("dot-reuse", "an origin continues over a restart from what the disk has"),
     ("vote-on-rulings", "a ruling collides with what it has beaten, and is voted on again"),
+    ("history-mixes-generations", "a patch of a deleted generation takes effect on the one that follows"),
     (
         "vote-in-place",
         "a ruling is the confirmed version with another number of votes, not a version of its own",
     ),
     ("clock-unseen", "applied stamps do not raise the hybrid clock"),
+    ("stale-summary", "range summaries do not follow a record that is replaced"),
+    ("session-silent", "a sync session names the rows that differ and sends none"),
+    ("session-blind", "a node says of every store that it holds just the same"),
+    ("repair-overwrites", "a repair replaces the record whatever it is"),
 ];
 
 #[cfg(feature = "mutants")]

@@ -79,6 +79,38 @@ impl DotSet {
         other.minus(self).is_empty()
     }
 
+    /// The dots that are in both sets.
+    pub fn intersection(&self, other: &DotSet) -> DotSet {
+        self.minus(&self.minus(other))
+    }
+
+    /// Takes one dot out.
+    pub fn remove(&mut self, dot: Dot) {
+        let Some(runs) = self.origins.get_mut(&dot.origin) else { return };
+        *runs = subtract(runs, &[(dot.seq, dot.seq)]);
+        if runs.is_empty() {
+            self.origins.remove(&dot.origin);
+        }
+    }
+
+    /// The dots of the origins for which `wanted` says so.
+    pub fn of_origins(&self, wanted: impl Fn(Origin) -> bool) -> DotSet {
+        let origins = self.origins.iter().filter(|(origin, _)| wanted(**origin));
+        DotSet { origins: origins.map(|(origin, runs)| (*origin, runs.clone())).collect() }
+    }
+
+    /// How many runs the set is written as.
+    pub fn run_count(&self) -> usize {
+        self.origins.values().map(Vec::len).sum()
+    }
+
+    /// The part of the set whose origins begin with this byte.
+    pub fn bucket(&self, bucket: u8) -> DotSet {
+        let (first, last) = (u64::from(bucket) << 56, u64::from(bucket) << 56 | (u64::MAX >> 8));
+        let origins = self.origins.range(Origin(first)..=Origin(last));
+        DotSet { origins: origins.map(|(origin, runs)| (*origin, runs.clone())).collect() }
+    }
+
     /// Whether nothing is in the set.
     pub fn is_empty(&self) -> bool {
         self.origins.is_empty()

@@ -468,6 +468,7 @@ fn a_stranger_has_to_show_its_record_before_its_data_counts() {
         b: push k=red @1000.1.b1
         get k
         b: ping ahead
+        b: meet
         b: push k=red @1000.1.b1
         get k
         ",
@@ -479,6 +480,8 @@ fn a_stranger_has_to_show_its_record_before_its_data_counts() {
               event member-joined: b at b:7000
               send b: table answer a/1.0 b/1.0
               send b: pong a/1.0
+              send b: meet
+            b: meet
               send b: pull
             b: push k=red @1000.1.b1
               send b: durable b1
@@ -493,19 +496,23 @@ fn a_member_known_by_hearsay_is_asked_for_data_with_its_own_first_word() {
     check(
         "
         b: table c/1.0
+        b: meet
         b: step-end 0 parts 0 cover
         c: pong
+        c: meet
         ",
         expect![[r#"
             b: table c/1.0
               event member-joined: b at b:7000
               event member-joined: c at c:7000
-              send b: news a/1.0 c/1.0
-              send c: news a/1.0 b/1.0
+              send b: meet
+            b: meet
               send b: pull
             b: step-end 0 parts 0 cover
               send b: step-done 0
             c: pong
+              send c: meet
+            c: meet
               send c: pull
         "#]],
     );
@@ -562,6 +569,7 @@ fn a_peer_that_does_not_answer_becomes_suspect_then_down_and_is_welcomed_back() 
             b: ping b/1.1
               event member-back: b at b:7000
               send b: pong a/1.0
+              send b: meet
               send b: pull
         "#]],
     );
@@ -575,6 +583,7 @@ fn a_wiped_node_learns_from_a_peer_which_life_it_is_in() {
         put k red
         wipe
         b: table a/5.1
+        b: meet
         status
         put k blue
         ",
@@ -587,7 +596,8 @@ fn a_wiped_node_learns_from_a_peer_which_life_it_is_in() {
             wipe
             b: table a/5.1
               event member-joined: b at b:7000
-              send b: news a/6.0
+              send b: meet
+            b: meet
               send b: pull
             status
               reply #1: a/6.0 clock 0.0, 0 dots
@@ -607,7 +617,7 @@ fn a_restart_begins_a_new_life_and_a_new_origin_and_asks_at_once_what_it_missed(
         put l blue
         restart
         b: table a/2.0
-        b: again
+        b: meet
         put k green
         ",
         expect![[r#"
@@ -622,8 +632,9 @@ fn a_restart_begins_a_new_life_and_a_new_origin_and_asks_at_once_what_it_missed(
             restart
               1000 send b: table answer a/2.0 b/1.0
             b: table a/2.0
+              send b: meet seen a1..2
+            b: meet
               send b: pull a1..2
-            b: again
             put k green
               reply #2: ok @1000.3.a'1 on 1
               send b: news a/2.1

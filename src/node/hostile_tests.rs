@@ -9,11 +9,13 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use super::{Input, Node, Output, Settings};
+use crate::model::DotSet;
 use crate::model::{
     Ack, Address, Condition, Dot, Entry, Instant, Key, Member, MemberState, Mode, NodeId, Now, Origin,
     Refusal, Reply, Request, RequestId, Stamp, Version, WallTime,
 };
-use crate::protocol::{DotSet, Message, wire};
+use crate::protocol::outline::Outline;
+use crate::protocol::{Message, wire};
 use crate::storage::memory::{Memory, Tables};
 use crate::testing::arbitrary;
 
@@ -73,6 +75,8 @@ struct Play {
     wall: u64,
     /// Of the streams that the node takes.
     sessions: BTreeMap<NodeId, u64>,
+    /// The node's number as it told it, and each peer's as that peer told it.
+    fences: (u64, BTreeMap<NodeId, u64>),
     /// Of the last pings.
     nonces: BTreeMap<NodeId, u64>,
     requests: u64,
@@ -87,6 +91,7 @@ impl Play {
             mono: Instant(Duration::from_secs(1)),
             wall: 999_000,
             sessions: BTreeMap::new(),
+            fences: (0, BTreeMap::new()),
             nonces: BTreeMap::new(),
             requests: 0,
             waiting: BTreeSet::new(),
@@ -117,6 +122,10 @@ impl Play {
                 if fits {
                     self.fit(&from, &mut message);
                 }
+                if let Message::Meet { fence, .. } = &message {
+                    self.fences.1.insert(from.clone(), *fence);
+                }
+                let message = if fits { self.within(&from, message) } else { message };
                 self.turn(Some(Input::Message { from, message }));
             }
             Happens::Request(request) => {
@@ -159,6 +168,15 @@ impl Play {
         }
     }
 
+    /// Data within the meeting that stands, if one does.
+    fn within(&self, from: &NodeId, message: Message) -> Message {
+        if !message.needs_meeting() {
+            return message;
+        }
+        let theirs = self.fences.1.get(from).copied().unwrap_or_default();
+        Message::Within { meeting: self.fences.0.wrapping_add(theirs), data: Box::new(message) }
+    }
+
     fn turn(&mut self, input: Option<Input>) {
         let now = self.now();
         let node = self.node.as_mut().expect("the node runs");
@@ -182,7 +200,12 @@ impl Play {
             Output::Send { to, message } => {
                 wire::encode(&message, 1).expect("what a node says fits the wire");
                 let to = NodeId::new(to.as_str().split(':').next().expect("a host")).expect("a node id");
+                let message = match message {
+                    Message::Within { data, .. } => *data,
+                    message => message,
+                };
                 match message {
+                    Message::Meet { fence, .. } => self.fences.0 = fence,
                     Message::Pull { session, .. } => drop(self.sessions.insert(to, session)),
                     Message::Ping { nonce, .. } => drop(self.nonces.insert(to, nonce)),
                     _ => {}
@@ -213,11 +236,13 @@ fn a_node_that_is_never_idle_still_asks_for_what_it_missed() {
     let mut play = Play::new();
     let b = NodeId::new("b").expect("a letter is a node id");
     let key = Key::from_path("k").expect("a test's key");
-    let says = |play: &mut Play, message| {
+    let says = |play: &mut Play, message: Message| {
+        let message = play.within(&b, message);
         play.turn(Some(Input::Message { from: b.clone(), message }));
         play.sessions.remove(&b)
     };
-    let session = says(&mut play, Message::Table { members: vec![member(&b)], answer: false });
+    says(&mut play, Message::Table { members: vec![member(&b)], answer: false });
+    let session = says(&mut play, meet());
     let session = session.expect("it asks whom it meets");
     let cover = Some(DotSet::default());
     says(&mut play, Message::StepEnd { session, step: 0, parts: 0, cover });
@@ -230,6 +255,22 @@ fn a_node_that_is_never_idle_still_asks_for_what_it_missed() {
     });
 
     assert!(asks, "a hole is asked for however close the turns follow each other");
+}
+
+/// Has nothing, and 0 as its number.
+fn meet() -> Message {
+    let nothing = || Outline::Whole(DotSet::default());
+    let (life, draws, fence, roster, policies) = (1, 0, 0, 0, 0);
+    Message::Meet {
+        life,
+        draws,
+        fence,
+        roster,
+        policies,
+        seen: nothing(),
+        collected: nothing(),
+        answer: false,
+    }
 }
 
 fn member(id: &NodeId) -> Member {

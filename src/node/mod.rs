@@ -6,6 +6,7 @@
 mod clients;
 mod peers;
 pub mod settings;
+mod sync;
 
 use std::time::Duration;
 
@@ -18,13 +19,17 @@ use crate::model::{
 use crate::mutants;
 use crate::protocol::Message;
 use crate::protocol::confirm::Confirmations;
+use crate::protocol::meeting::{Meetings, Own};
 use crate::protocol::membership::Membership;
 use crate::protocol::outbox::{Action, Outbox};
 pub use crate::protocol::outbox::{Event, Level};
 use crate::protocol::pull::Pulls;
 use crate::protocol::push::Pushes;
+use crate::protocol::reads::Reads;
 use crate::protocol::replica::Replica;
 use crate::protocol::serve::Serves;
+use crate::protocol::sessions::Sessions;
+use crate::protocol::summary::SummaryKey;
 use crate::protocol::vote::Votes;
 use crate::protocol::wire;
 use crate::storage::rows::{self, Identity};
@@ -100,6 +105,12 @@ pub struct Node<S> {
     serves: Serves,
     pulls: Pulls,
     votes: Votes,
+    meetings: Meetings,
+    sessions: Sessions,
+    reads: Reads,
+    /// The first key of the chunk that the scrub looks at next.
+    scrub_at: Vec<u8>,
+    next_scrub: Option<Instant>,
     leaving: Option<clients::Leaving>,
     out: Outbox,
 }
@@ -114,7 +125,12 @@ impl<S: Storage> Node<S> {
         let mut dice = ChaCha8Rng::from_seed(dice);
         let mut out = Outbox::default();
         let identity = begin_life(&mut store, &settings, now, &mut out)?;
-        let replica = Replica::load(&store, &identity, settings.clock_drift_max, now)?;
+        let key = SummaryKey::new(&settings.cluster_secret);
+        let mut replica = Replica::load(&store, &identity, key, settings.clock_drift_max, now)?;
+        let mut batch = Batch::default();
+        replica.save(&mut batch);
+        store.apply(batch)?;
+        store.persist()?;
         let me = Member {
             id: settings.id.clone(),
             address: settings.address.clone(),
@@ -131,6 +147,8 @@ impl<S: Storage> Node<S> {
         let timing = settings.timing.clone();
         let votes = Votes::new(settings.collision, timing.vote_max);
         let membership = Membership::load(me, known, settings.seeds.clone(), timing.clone(), now, &mut dice);
+        let meetings = Meetings::new(timing.clone(), settings.policies, &mut dice);
+        let sessions = Sessions::new(timing.clone(), settings.stream_credit, now);
         Ok(Node {
             store,
             dice,
@@ -142,6 +160,11 @@ impl<S: Storage> Node<S> {
             serves: Serves::default(),
             pulls: Pulls::new(timing, settings.stream_credit, now),
             votes,
+            meetings,
+            sessions,
+            reads: Reads::default(),
+            scrub_at: Vec::new(),
+            next_scrub: settings.timing.scrub_interval.map(|interval| now.mono + interval),
             leaving: None,
             out,
             settings,
@@ -167,7 +190,7 @@ impl<S: Storage> Node<S> {
     /// # Errors
     /// The disk is broken; drop the node and open it again.
     pub fn flush(&mut self, now: Now) -> Result<Flushed, StorageError> {
-        self.pushes.send_fresh(now.mono, &self.membership, &mut self.out);
+        self.pushes.send_fresh(now.mono, &self.membership, &self.meetings, &mut self.out);
         self.save()?;
         let persist_takes =
             if mutants::is_on("no-persist") { Duration::ZERO } else { self.store.persist()? };
@@ -183,6 +206,10 @@ impl<S: Storage> Node<S> {
         let wakeups = [
             self.membership.next_wakeup(),
             self.pulls.next_wakeup(),
+            self.meetings.next_wakeup(),
+            Some(self.sessions.next_wakeup()),
+            self.reads.next_wakeup(),
+            self.next_scrub,
             self.confirmations.next_wakeup(),
             self.votes.next_wakeup(),
             self.leaving.as_ref().map(|leaving| leaving.at_latest),
@@ -239,13 +266,26 @@ impl<S: Storage> Node<S> {
         // News is told in the turn that brought it.
         self.tick_membership(now);
         for peer in self.membership.take_met() {
-            self.pulls.on_met(now, &peer);
+            let own = Own { replica: &self.replica, members: &self.membership };
+            self.meetings.on_met(now, &peer, own, &mut self.out);
+        }
+        if is_due(self.meetings.next_wakeup(), now) {
+            let own = Own { replica: &self.replica, members: &self.membership };
+            self.meetings.on_tick(now, own, &mut self.dice, &mut self.out);
+        }
+        for (peer, is_open) in self.meetings.take_changed() {
             self.serves.end(&peer);
+            self.pulls.on_parted(&peer);
+            self.sessions.on_parted(now, &peer, &mut self.out);
+            if is_open {
+                self.pulls.on_met(now, &peer);
+            }
         }
         if is_due(self.pulls.next_wakeup(), now) {
-            let (pulls, replica) = (&mut self.pulls, &mut self.replica);
-            pulls.on_tick(now, replica, &self.membership, &mut self.dice, &mut self.out);
+            let around = (&mut self.replica, &self.membership, &self.meetings);
+            self.pulls.on_tick(now, around, &mut self.dice, &mut self.out);
         }
+        self.mend(now)?;
         for collision in self.replica.take_collisions() {
             let own = self.replica.origin();
             self.votes.on_collision(now.mono, own, collision, &mut self.dice, &mut self.out);
@@ -282,6 +322,7 @@ impl<S: Storage> Node<S> {
 
     /// Brings the rows of this turn's bookkeeping into its transaction.
     fn save(&mut self) -> Result<(), StorageError> {
+        debug_assert_eq!(self.replica.chunks().first_wrong(&self.store)?, None);
         let mut batch = Batch::default();
         self.replica.save(&mut batch);
         self.membership.save(&mut batch);
@@ -314,7 +355,7 @@ fn is_due(wakeup: Option<Instant>, now: Now) -> bool {
     wakeup.is_some_and(|at| at <= now.mono)
 }
 
-/// Raises the disk's life and writes it back, before the node says a word in it.
+/// Raises the disk's life and writes it back; it has to be durable before the node says a word in it.
 fn begin_life(
     store: &mut impl Storage,
     settings: &Settings,
@@ -338,7 +379,6 @@ fn begin_life(
     };
     rows::put_identity(&mut batch, &identity);
     store.apply(batch)?;
-    store.persist()?;
     Ok(identity)
 }
 
@@ -346,6 +386,8 @@ fn begin_life(
 mod conversation_tests;
 #[cfg(test)]
 mod hostile_tests;
+#[cfg(test)]
+mod sync_tests;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]

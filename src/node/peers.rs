@@ -5,8 +5,10 @@ use std::collections::BTreeSet;
 use rand::Rng;
 
 use super::Node;
-use crate::model::{Entry, NodeId, Now, Origin};
+use crate::model::{Entry, Key, NodeId, Now, Origin};
 use crate::protocol::Message;
+use crate::protocol::meeting::{Own, Told};
+use crate::protocol::outbox::Level;
 use crate::protocol::replica::Merged;
 use crate::storage::{Storage, StorageError};
 
@@ -36,6 +38,20 @@ impl<S: Storage> Node<S> {
             // A greeting is heard by itself, after its records: the first word of a run is news.
             self.membership.on_heard(now, from, &mut self.out);
         }
+        let message = match message {
+            Message::Within { meeting, data } => {
+                let own = Own { replica: &self.replica, members: &self.membership };
+                if !self.meetings.accepts(now, from, meeting, own, &mut self.out) {
+                    return Ok(());
+                }
+                *data
+            }
+            message if message.needs_meeting() => {
+                self.out.count("messages_without_meeting", 1);
+                return Ok(());
+            }
+            message => message,
+        };
         match message {
             Message::Table { members, answer } => {
                 let own = self.replica.seen_digest();
@@ -53,10 +69,17 @@ impl<S: Storage> Node<S> {
             }
             Message::Push { entries } => self.on_push(now, from, &entries)?,
             Message::Durable { dots } => {
+                self.meetings.covers(from, &dots);
                 self.confirmations.on_durable(from, &dots, &mut self.out);
                 self.pushes.on_durable(now.mono, from, &dots);
             }
             Message::Pull { session, seen, credit } => {
+                let own = Own { replica: &self.replica, members: &self.membership };
+                let Some(seen) = self.meetings.learn(from, &seen, own, &mut self.out) else {
+                    // It pulls again, and by then this node knows what it has.
+                    self.out.count("pulls_not_understood", 1);
+                    return Ok(());
+                };
                 // What the peer has covered it has durably, however it came by it.
                 self.confirmations.on_durable(from, &seen, &mut self.out);
                 let (store, own) = (&self.store, self.replica.seen());
@@ -96,6 +119,42 @@ impl<S: Storage> Node<S> {
                 self.membership.on_refused(from, &reason, &mut self.out);
                 self.pulls.on_refused(now, from, &mut self.dice, &mut self.out);
             }
+            Message::Meet { life, draws, fence, roster, policies, seen, collected, answer } => {
+                let told = Told { life, draws, fence, roster, policies, seen, collected, answer };
+                let own = Own { replica: &self.replica, members: &self.membership };
+                self.meetings.on_meet(now, from, told, own, &mut self.out);
+            }
+            Message::AskDots { fence, which, digests, first } => {
+                let own = Own { replica: &self.replica, members: &self.membership };
+                self.meetings.on_ask(from, (fence, which), (&digests, first), own, &mut self.out);
+            }
+            Message::Dots { fence, which, part } => {
+                let own = Own { replica: &self.replica, members: &self.membership };
+                self.meetings.on_answer(from, (fence, which), &part, own, &mut self.out);
+            }
+            Message::Within { .. } => self.out.count("messages_malformed", 1),
+            Message::SyncOpen { session, print, scope } => {
+                self.on_sync_open(now, from, (session, print, scope.map(|scope| *scope)))?;
+            }
+            Message::SyncSame { session } => self.sessions.on_same(now, from, session, &mut self.out),
+            Message::SyncFlight(flight) => self.on_flight(now, from, *flight)?,
+            Message::ReadAsk { poll, key } => self.on_read_ask(from, poll, key)?,
+            Message::ReadTell { poll, entries } => self.on_read_tell(now, from, (poll, entries))?,
+            Message::Repair { entries } => self.on_repair(now, &entries)?,
+        }
+        for key in self.serves.take_rotten() {
+            self.set_apart(&key)?;
+        }
+        Ok(())
+    }
+
+    /// Takes a record that fails its checksum out of the way, and says so.
+    pub(super) fn set_apart(&mut self, key: &Key) -> Result<(), StorageError> {
+        if self.replica.quarantine(&mut self.store, key)? {
+            let text = format!(
+                "the record of {key} fails its checksum; it is set apart, and peers are asked for it"
+            );
+            self.out.event(Level::Warn, "record-rotten", text);
         }
         Ok(())
     }
@@ -103,6 +162,10 @@ impl<S: Storage> Node<S> {
     fn on_digest(&mut self, now: Now, from: &NodeId, digest: u64) {
         if self.membership.takes_data_from(from) {
             let own = self.replica.seen_digest();
+            if own == digest {
+                let own = Own { replica: &self.replica, members: &self.membership };
+                self.meetings.is_equal(from, own);
+            }
             self.pulls.on_digest(now, from, digest, own);
         }
     }
@@ -119,6 +182,7 @@ impl<S: Storage> Node<S> {
                 Merged::Malformed => self.out.count("entries_malformed", 1),
             }
         }
+        self.meetings.covers(from, &entries.iter().map(|entry| entry.version.dot).collect());
         let seen = self.replica.seen();
         let durable = entries.iter().map(|entry| entry.version.dot).filter(|dot| seen.contains(*dot));
         self.pushes.owe(from, durable);

@@ -19,7 +19,7 @@ pub struct Settings {
     pub mode: Mode,
     /// The cluster's secret, empty for an open cluster; here it keys the summaries.
     pub cluster_secret: Vec<u8>,
-    /// Digest of the policies by prefix, which all members must share to exchange data.
+    /// Digest of the policies, the same on all nodes of a cluster.
     pub policies: u64,
     /// The timers.
     pub timing: Timing,

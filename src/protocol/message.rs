@@ -1,7 +1,10 @@
 //! What nodes say to each other. Any of it may be lost, late, repeated or out of order.
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::flight::Flight;
+use super::outline::{Outline, Part, Which};
 use crate::model::{Dot, DotSet, Entry, Key, Member, NodeId};
 
 /// One message from one node to another. The order of the variants is part of the wire format.
@@ -52,7 +55,7 @@ pub enum Message {
         /// Drawn by the puller; a new one ends the old stream.
         session: u64,
         /// What the puller has.
-        seen: DotSet,
+        seen: Outline,
         /// How many bytes of entries may be under way at once.
         credit: u32,
     },
@@ -106,6 +109,87 @@ pub enum Message {
         /// One of the pair; nothing from who does not remember.
         first: Option<Dot>,
     },
+    /// Opens a meeting, or tells that its number has changed.
+    Meet {
+        /// Which of its lives the sender is in.
+        life: u64,
+        /// How often it has drawn its number in this life.
+        draws: u32,
+        /// The sender's number now.
+        fence: u64,
+        /// Digest of the ids of all members, as the sender knows them.
+        roster: u64,
+        /// Digest of the sender's policies.
+        policies: u64,
+        /// What it has covered.
+        seen: Outline,
+        /// The join of the cuts it ever collected at.
+        collected: Outline,
+        /// Whether the receiver should tell the same of itself.
+        answer: bool,
+    },
+    /// Asks for the ranges of one of the receiver's sets that differ from these.
+    AskDots {
+        /// The receiver's number.
+        fence: u64,
+        /// Which set.
+        which: Which,
+        /// Digests of the asker's own set, range by range.
+        digests: Vec<u64>,
+        /// The first range that is wanted.
+        first: u8,
+    },
+    /// Answers that.
+    Dots {
+        /// The sender's number.
+        fence: u64,
+        /// Which set.
+        which: Which,
+        /// What was asked for, as far as one message goes.
+        part: Part,
+    },
+    /// Data. It is read only if the meeting it was sent in still stands.
+    Within {
+        /// The meeting's number.
+        meeting: u64,
+        /// What it says; never another `Within`.
+        data: Box<Message>,
+    },
+    /// Opens a sync session: do you hold just what I hold?
+    SyncOpen {
+        /// Drawn by the opener.
+        session: u32,
+        /// The print of all that the sender holds.
+        print: u64,
+        /// Unless it is about everything.
+        scope: Option<Box<Scope>>,
+    },
+    /// Just the same.
+    SyncSame {
+        /// From the opening.
+        session: u32,
+    },
+    /// One turn of a session that found a difference.
+    SyncFlight(Box<Flight>),
+    /// What do you hold under this key?
+    ReadAsk {
+        /// Drawn by the asker; comes back in the answer.
+        poll: u64,
+        /// Which key.
+        key: Key,
+    },
+    /// This.
+    ReadTell {
+        /// From the question.
+        poll: u64,
+        /// The versions under the key, if there are any.
+        entries: Vec<Entry>,
+    },
+    /// Versions that the receiver was found to lack.
+    Repair {
+        /// Which.
+        entries: Vec<Entry>,
+    },
     /// What changed lately among the members, told at once to a few.
     News {
         /// Member records, the sender's own first.
@@ -129,4 +213,46 @@ pub enum Message {
         /// Whether it said a word.
         answered: bool,
     },
+}
+
+/// What a sync session is about.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Scope {
+    /// Keys that begin with this.
+    pub prefix: Bytes,
+    /// Only count what differs.
+    pub dry_run: bool,
+}
+
+impl Message {
+    /// Whether this may be said only within a meeting.
+    pub fn needs_meeting(&self) -> bool {
+        match self {
+            Message::Push { .. }
+            | Message::Durable { .. }
+            | Message::Pull { .. }
+            | Message::Step { .. }
+            | Message::StepEnd { .. }
+            | Message::StepDone { .. }
+            | Message::SyncOpen { .. }
+            | Message::SyncSame { .. }
+            | Message::SyncFlight(_)
+            | Message::ReadAsk { .. }
+            | Message::ReadTell { .. }
+            | Message::Repair { .. } => true,
+            Message::Table { .. }
+            | Message::Ping { .. }
+            | Message::Pong { .. }
+            | Message::Refuse { .. }
+            | Message::Ask { .. }
+            | Message::Answer { .. }
+            | Message::Meet { .. }
+            | Message::AskDots { .. }
+            | Message::Dots { .. }
+            | Message::News { .. }
+            | Message::Reach { .. }
+            | Message::Reached { .. }
+            | Message::Within { .. } => false,
+        }
+    }
 }

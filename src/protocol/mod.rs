@@ -1,16 +1,25 @@
 //! The parts of the protocol, each a law or a machine of its own: pure, and ignorant of the world outside.
 
+pub mod chunks;
 pub mod confirm;
+pub mod history;
+pub mod flight;
 pub mod hlc;
+pub mod meeting;
 pub mod membership;
 pub mod message;
 pub mod order;
 pub mod outbox;
+pub mod outline;
 pub mod pull;
 pub mod push;
+pub mod reads;
 pub mod replica;
 pub mod serve;
+pub mod sessions;
+pub mod span;
 pub mod summary;
+pub mod talk;
 pub mod timing;
 pub mod vote;
 pub mod wire;

@@ -47,12 +47,30 @@ pub enum Action {
 pub struct Outbox {
     actions: Vec<Action>,
     counters: BTreeMap<&'static str, u64>,
+    /// The numbers of the meetings that stand.
+    meetings: BTreeMap<NodeId, u64>,
 }
 
 impl Outbox {
-    /// Says something to a member.
+    /// Says something to a member. Data goes under the number of the meeting that stands now, and nowhere if
+    /// none does: once it stands again the peer asks for what it lacks.
     pub fn send(&mut self, to: &NodeId, message: Message) {
-        self.actions.push(Action::Send(to.clone(), message));
+        if !message.needs_meeting() {
+            self.actions.push(Action::Send(to.clone(), message));
+        } else if let Some(meeting) = self.meetings.get(to) {
+            let message = Message::Within { meeting: *meeting, data: Box::new(message) };
+            self.actions.push(Action::Send(to.clone(), message));
+        } else {
+            self.count("messages_without_meeting", 1);
+        }
+    }
+
+    /// A meeting stands from now on under this number, or no longer.
+    pub fn set_meeting(&mut self, with: &NodeId, number: Option<u64>) {
+        match number {
+            Some(number) => drop(self.meetings.insert(with.clone(), number)),
+            None => drop(self.meetings.remove(with)),
+        }
     }
 
     /// Says something to whoever listens at an address.

@@ -9,9 +9,11 @@ use std::time::Duration;
 
 use rand::{Rng, RngExt};
 
+use super::meeting::Meetings;
 use super::membership::Membership;
 use super::message::Message;
 use super::outbox::{Level, Outbox};
+use super::outline::Outline;
 use super::replica::{Merged, Replica};
 use super::timing::Timing;
 use crate::model::{DotSet, Entry, Instant, NodeId, Now, Origin};
@@ -148,6 +150,13 @@ impl Pulls {
         let next_sync = Some(now.mono + timing.sync_interval);
         let next_catchup = Some(now.mono + timing.catchup_interval);
         Pulls { timing, credit, by_peer: BTreeMap::new(), next_sync, next_catchup }
+    }
+
+    /// The meeting with a peer is over: so is the stream from it.
+    pub fn on_parted(&mut self, peer: &NodeId) {
+        if let Some(pull) = self.by_peer.get_mut(peer).filter(|pull| pull.is_running()) {
+            pull.state = StreamState::Error;
+        }
     }
 
     /// A peer came (back): looks at once what it has.
@@ -294,12 +303,13 @@ impl Pulls {
     pub fn on_tick(
         &mut self,
         now: Now,
-        replica: &mut Replica,
-        members: &Membership,
+        (replica, members, meetings): (&mut Replica, &Membership, &Meetings),
         dice: &mut impl Rng,
         out: &mut Outbox,
     ) {
-        let reachable = members.data_peers();
+        let reachable: Vec<NodeId> =
+            members.data_peers().into_iter().filter(|peer| meetings.is_open(peer)).collect();
+        let open_origins = members.open_origins();
         let silent = |pull: &Pull| pull.is_running() && pull.silent_at <= now.mono;
         let failed: Vec<NodeId> =
             self.by_peer.iter().filter(|(_, pull)| silent(pull)).map(|(peer, _)| peer.clone()).collect();
@@ -307,7 +317,7 @@ impl Pulls {
             self.fail(now, &peer, dice, out);
         }
         self.plan_checks(now, &reachable, dice);
-        self.start_due(now, replica, &reachable, dice, out);
+        self.start_due(now, replica, (&reachable, &open_origins), dice, out);
     }
 
     /// When the next thing is due.
@@ -381,7 +391,7 @@ impl Pulls {
         &mut self,
         now: Now,
         replica: &mut Replica,
-        reachable: &[NodeId],
+        (reachable, open_origins): (&[NodeId], &BTreeSet<Origin>),
         dice: &mut impl Rng,
         out: &mut Outbox,
     ) {
@@ -411,8 +421,8 @@ impl Pulls {
             // What this one brings may be all that the others were wanted for.
             room_at = None;
             pull.start(now, dice, self.timing.silence_max);
-            let message =
-                Message::Pull { session: pull.session, seen: replica.seen().clone(), credit: self.credit };
+            let seen = Outline::of(replica.seen(), open_origins);
+            let message = Message::Pull { session: pull.session, seen, credit: self.credit };
             out.send(peer, message);
             out.count("pulls", 1);
         }

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::meeting::Meetings;
 use super::membership::Membership;
 use super::message::Message;
 use super::outbox::Outbox;
@@ -45,12 +46,13 @@ impl Pushes {
         self.fresh.push(entry);
     }
 
-    /// Sends the turn's writes to every reachable member.
-    pub fn send_fresh(&mut self, now: Instant, members: &Membership, out: &mut Outbox) {
+    /// Sends the turn's writes to every reachable member that a meeting stands with.
+    pub fn send_fresh(&mut self, now: Instant, members: &Membership, meetings: &Meetings, out: &mut Outbox) {
         if self.fresh.is_empty() {
             return;
         }
-        let peers = members.data_peers();
+        let peers: Vec<NodeId> =
+            members.data_peers().into_iter().filter(|peer| meetings.is_open(peer)).collect();
         for batch in batches(std::mem::take(&mut self.fresh)) {
             for peer in &peers {
                 if self.windows.entry(peer.clone()).or_default().admit(now, &batch) {

@@ -140,9 +140,19 @@ pub fn kind(message: &Message) -> u8 {
         Message::Refuse { .. } => 10,
         Message::Ask { .. } => 11,
         Message::Answer { .. } => 12,
-        Message::News { .. } => 13,
-        Message::Reach { .. } => 14,
-        Message::Reached { .. } => 15,
+        Message::Meet { .. } => 13,
+        Message::AskDots { .. } => 14,
+        Message::Dots { .. } => 15,
+        Message::Within { data, .. } => kind(data),
+        Message::SyncOpen { .. } => 16,
+        Message::SyncSame { .. } => 17,
+        Message::SyncFlight(_) => 18,
+        Message::ReadAsk { .. } => 19,
+        Message::ReadTell { .. } => 20,
+        Message::Repair { .. } => 21,
+        Message::News { .. } => 22,
+        Message::Reach { .. } => 23,
+        Message::Reached { .. } => 24,
     }
 }
 
@@ -161,6 +171,16 @@ pub fn name(message: &Message) -> &'static str {
         Message::Refuse { .. } => "refuse",
         Message::Ask { .. } => "ask",
         Message::Answer { .. } => "answer",
+        Message::Meet { .. } => "meet",
+        Message::AskDots { .. } => "ask-dots",
+        Message::Dots { .. } => "dots",
+        Message::Within { data, .. } => name(data),
+        Message::SyncOpen { .. } => "sync-open",
+        Message::SyncSame { .. } => "sync-same",
+        Message::SyncFlight(_) => "sync-flight",
+        Message::ReadAsk { .. } => "read-ask",
+        Message::ReadTell { .. } => "read-tell",
+        Message::Repair { .. } => "repair",
         Message::News { .. } => "news",
         Message::Reach { .. } => "reach",
         Message::Reached { .. } => "reached",
@@ -169,7 +189,7 @@ pub fn name(message: &Message) -> &'static str {
 
 /// Whether a frame carries data rather than control; control goes first where both wait.
 pub fn is_data(frame: &[u8]) -> bool {
-    matches!(frame.get(HASH_AT - 1), Some(4 | 7))
+    matches!(frame.get(HASH_AT - 1), Some(4 | 7 | 18 | 21))
 }
 
 /// Whether bytes look like a frame; only [`Assembler::push`] knows whether they are one.
@@ -261,7 +281,15 @@ fn open(frame: Bytes) -> Result<(u8, u8, Bytes), WireError> {
     Ok((flags, kind, frame.slice(HEADER_BYTES..)))
 }
 
+/// The encoding's number of [`Message::Within`], and where that of the message in it stands.
+const WITHIN: [u8; 4] = 15_u32.to_le_bytes();
+const DATA_AT: std::ops::Range<usize> = 12..16;
+
 fn decode(kind_byte: u8, payload: &[u8]) -> Result<Message, WireError> {
+    if payload.starts_with(&WITHIN) && payload.get(DATA_AT) == Some(&WITHIN) {
+        // Nested without end it would use up the stack.
+        return Err(WireError::Payload("data within data".into()));
+    }
     let (message, used) = bincode::serde::decode_from_slice::<Message, _>(payload, config())
         .map_err(|error| WireError::Payload(error.to_string()))?;
     if used != payload.len() {

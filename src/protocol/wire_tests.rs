@@ -8,10 +8,12 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 
 use super::*;
+use crate::model::DotSet;
 use crate::model::{
     Address, Dot, Entry, Key, Member, MemberState, Mode, NodeId, Origin, Stamp, Version, WallTime,
 };
-use crate::protocol::DotSet;
+use crate::protocol::flight::Flight;
+use crate::protocol::outline::{Outline, Part, Which};
 use crate::testing::arbitrary;
 
 /// Bytes in the shape of a frame, with a checksum that fits.
@@ -47,7 +49,10 @@ proptest! {
         let frames = encode(&message, number).unwrap();
 
         prop_assert_eq!(frames.len(), 1);
-        prop_assert_eq!(is_data(&frames[0]), matches!(message, Message::Push { .. } | Message::Step { .. }));
+        prop_assert_eq!(is_data(&frames[0]), matches!(
+            message,
+            Message::Push { .. } | Message::Step { .. } | Message::SyncFlight(_) | Message::Repair { .. }
+        ));
         prop_assert_eq!(open_alone(frames[0].clone()), Ok(Some(message)));
     }
 
@@ -300,7 +305,7 @@ fn golden() -> Vec<Message> {
         Message::Pong { nonce: 1, seen: 2, table: 3, rumours: Vec::new() },
         Message::Push { entries: vec![golden_entry()] },
         Message::Durable { dots: dots.clone() },
-        Message::Pull { session: 4, seen: dots.clone(), credit: 5 },
+        Message::Pull { session: 4, seen: Outline::Whole(dots.clone()), credit: 5 },
         Message::Step { session: 4, step: 6, part: 7, entries: vec![tombstone] },
         Message::StepEnd { session: 4, step: 6, parts: 8, cover: Some(dots) },
         Message::StepDone { session: 4, step: 6 },
@@ -311,10 +316,51 @@ fn golden() -> Vec<Message> {
             pair: [golden_entry().version.dot, Dot { origin: Origin(0xb1), seq: 2 }],
         },
         Message::Answer { poll: 7, first: Some(Dot { origin: Origin(0xb1), seq: 2 }) },
+        Message::Meet {
+            life: 1,
+            draws: 2,
+            fence: 3,
+            roster: 4,
+            policies: 5,
+            seen: Outline::Whole(DotSet::default()),
+            collected: Outline::Parted { open: DotSet::default(), closed: 6 },
+            answer: true,
+        },
+        Message::AskDots { fence: 3, which: Which::Seen, digests: vec![7], first: 8 },
+        Message::Dots {
+            fence: 3,
+            which: Which::Collected,
+            part: Part { first: 8, last: 9, differing: vec![9], dots: DotSet::default() },
+        },
+        Message::Within { meeting: 10, data: Box::new(Message::StepDone { session: 4, step: 6 }) },
+        Message::SyncOpen { session: 11, print: 12, scope: None },
+        Message::SyncSame { session: 11 },
+        Message::SyncFlight(Box::new(Flight {
+            session: 11,
+            step: 12,
+            credit: 13,
+            more: true,
+            parts: Bytes::from_static(b"p"),
+            entries: Vec::new(),
+        })),
+        Message::ReadAsk { poll: 14, key: golden_entry().key },
+        Message::ReadTell { poll: 14, entries: Vec::new() },
+        Message::Repair { entries: Vec::new() },
         Message::News { rumours: Vec::new(), unreached: vec![NodeId::new("b").unwrap()] },
         Message::Reach { nonce: 1, target: NodeId::new("b").unwrap() },
         Message::Reached { nonce: 1, target: NodeId::new("b").unwrap(), answered: true },
     ]
+}
+
+#[test]
+fn data_within_data_is_refused_before_it_is_read() {
+    let inner = Message::Within { meeting: 1, data: Box::new(Message::StepDone { session: 4, step: 6 }) };
+    let nested = Message::Within { meeting: 1, data: Box::new(inner.clone()) };
+
+    let read = |message: &Message| open_alone(encode(message, 1).unwrap().remove(0));
+
+    assert_eq!(read(&inner), Ok(Some(inner.clone())));
+    assert!(matches!(read(&nested), Err(WireError::Payload(_))));
 }
 
 /// The wire format is these bytes. A change here is a new protocol version.
@@ -357,9 +403,9 @@ fn the_bytes_of_every_message_are_these() {
           0000000000020000000000000001000000000000000300000000000000050000
           00000000000500000000000000
         pull
-          524b4e5401000100060ac833ff3d45043f050000000400000000000000010000
-          0000000000a10000000000000002000000000000000100000000000000030000
-          00000000000500000000000000050000000000000005000000
+          524b4e540100010006063dcbeef0c976c6050000000400000000000000000000
+          000100000000000000a100000000000000020000000000000001000000000000
+          0003000000000000000500000000000000050000000000000005000000
         step
           524b4e5401000100075339c4c9b76a6e44060000000400000000000000060000
           00070001000000000000000900000000000000686f6d652f726f6f6d06050403
@@ -381,6 +427,35 @@ fn the_bytes_of_every_message_are_these() {
         answer
           524b4e54010001000cc4a488208452ad230b000000070000000000000001b100
           0000000000000200000000000000
+        meet
+          524b4e54010001000ddd35059f46decc370c0000000100000000000000020000
+          0003000000000000000400000000000000050000000000000000000000000000
+          0000000000010000000000000000000000060000000000000001
+        ask-dots
+          524b4e54010001000e8597590a29e37f990d0000000300000000000000000000
+          000100000000000000070000000000000008
+        dots
+          524b4e54010001000f2c274f25741b2a490e0000000300000000000000010000
+          0008090100000000000000090000000000000000
+        step-done
+          524b4e5401000100090db51aa23a5c5e1a0f0000000a00000000000000080000
+          00040000000000000006000000
+        sync-open
+          524b4e540100010010520b4f7c4e27352d100000000b0000000c000000000000
+          0000
+        sync-same
+          524b4e540100010011a3eabe4c3288e50d110000000b000000
+        sync-flight
+          524b4e5401000100126621b9ed6505ae69120000000b0000000c0000000d0000
+          00010100000000000000700000000000000000
+        read-ask
+          524b4e5401000100134b7ef6f21fc7f8b6130000000e00000000000000090000
+          0000000000686f6d652f726f6f6d
+        read-tell
+          524b4e540100010014c11c76ef62ba8e5c140000000e00000000000000000000
+          0000000000
+        repair
+          524b4e540100010015048d104fc2dcae55150000000000000000000000
         news
           524b4e54010001000def6346db308d780a0c0000000000000000000000010000
           0000000000010000000000000062

@@ -299,8 +299,8 @@ impl View {
             }
             opened => opened.map_err(broken),
         };
-        let [records, dots, seen, members, meta] = Table::ALL.map(open);
-        Ok(View { tables: [records?, dots?, seen?, members?, meta?] })
+        let tables: Result<Vec<_>, StorageError> = Table::ALL.into_iter().map(open).collect();
+        Ok(View { tables: tables?.try_into().expect("one for each table") })
     }
 
     fn table(&self, table: Table) -> &ReadOnlyTable<Bytes, Bytes> {
@@ -355,6 +355,12 @@ fn definition(table: Table) -> TableDefinition<'static, Bytes, Bytes> {
         Table::Seen => "seen",
         Table::Members => "members",
         Table::Meta => "meta",
+        Table::Tombs => "tombs",
+        Table::Collected => "collected",
+        Table::Horizon => "horizon",
+        Table::Aside => "aside",
+        Table::Chunks => "chunks",
+        Table::Quarantine => "quarantine",
     })
 }
 

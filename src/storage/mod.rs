@@ -24,11 +24,35 @@ pub enum Table {
     Members,
     /// Name → value: identity and clock.
     Meta,
+    /// Dot → key, of tombstones and of versions with a deadline: what may be collected one day.
+    Tombs,
+    /// Origin → the runs of its numbers in the join of all cuts that this node ever collected at.
+    Collected,
+    /// Chunk → the greatest stamp of a version collected in it.
+    Horizon,
+    /// Dot → an entry that came back too old to be told from deleted data.
+    Aside,
+    /// First key of a chunk (empty for the first one) → what its versions come down to.
+    Chunks,
+    /// Key → the bytes of a record that failed its checksum.
+    Quarantine,
 }
 
 impl Table {
     /// Every table.
-    pub const ALL: [Table; 5] = [Table::Records, Table::Dots, Table::Seen, Table::Members, Table::Meta];
+    pub const ALL: [Table; 11] = [
+        Table::Records,
+        Table::Dots,
+        Table::Seen,
+        Table::Members,
+        Table::Meta,
+        Table::Tombs,
+        Table::Collected,
+        Table::Horizon,
+        Table::Aside,
+        Table::Chunks,
+        Table::Quarantine,
+    ];
 }
 
 /// A broken disk. It ends the node value that met it; a restart reads what survived.

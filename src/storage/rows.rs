@@ -11,8 +11,8 @@ use xxhash_rust::xxh3::Xxh3Default;
 
 use super::{Batch, Read, StorageError, Table};
 use crate::model::{
-    Address, Dot, Key, Member, MemberState, Mode, NodeId, Origin, ProtocolRange, Row, Stamp, Version,
-    WallTime,
+    Address, Dot, DotSet, Entry, Key, Member, MemberState, Mode, NodeId, Origin, ProtocolRange, Row, Stamp,
+    Summary, Sums, Version, WallTime,
 };
 
 /// What is stored under a key.
@@ -35,6 +35,11 @@ impl Record {
         }
     }
 
+    /// Whether what is there can be trusted; nothing can.
+    pub fn is_sound(&self) -> bool {
+        !matches!(self, Record::Rotten)
+    }
+
     /// The versions that can be trusted, in dot order.
     pub fn versions(&self) -> &[Version] {
         match self {
@@ -51,6 +56,9 @@ const FORMAT_ROW: u8 = 2;
 /// Format and checksum.
 const HEAD_BYTES: usize = 9;
 
+/// Where a record of one version names its dot: after the flags and the stamp.
+const DOT_AT: usize = HEAD_BYTES + 1 + 10;
+
 const FLAG_TOMBSTONE: u8 = 1;
 const FLAG_CONFIRMS: u8 = 2;
 const FLAG_EXPIRES: u8 = 4;
@@ -60,8 +68,12 @@ const FLAG_EXPIRES: u8 = 4;
 /// # Errors
 /// Only when the disk is broken.
 pub fn record(store: &(impl Read + ?Sized), key: &Key) -> Result<Record, StorageError> {
-    let bytes = store.get(Table::Records, key.as_bytes())?;
-    Ok(bytes.map_or(Record::Absent, |bytes| decode_record(key, bytes.into())))
+    if let Some(bytes) = store.get(Table::Records, key.as_bytes())? {
+        return Ok(decode_record(key, bytes.into()));
+    }
+    // A record in quarantine is no data, and no absence either.
+    let is_quarantined = store.get(Table::Quarantine, key.as_bytes())?.is_some();
+    Ok(if is_quarantined { Record::Rotten } else { Record::Absent })
 }
 
 /// At most `limit` records with keys in `range`, in key order or in reverse.
@@ -84,15 +96,30 @@ pub fn records(
         .collect()
 }
 
-/// Adds to `batch` what makes `row` the record of `key` in place of `before`.
+/// Adds to `batch` what makes `row` the record of `key` in place of `before`; an empty row removes it.
 pub fn put_row(batch: &mut Batch, key: &Key, row: &Row, before: &[Version]) {
     for old in before.iter().filter(|old| row.version(old.dot).is_none()) {
         batch.remove(Table::Dots, encode_dot(old.dot));
+        if is_collected_one_day(old) {
+            batch.remove(Table::Tombs, encode_dot(old.dot));
+        }
     }
-    batch.put(Table::Records, key.as_bytes(), encode_row(key, row));
-    for dot in row.dots() {
-        batch.put(Table::Dots, encode_dot(dot), key.as_bytes());
+    if row.versions.is_empty() && row.context.is_empty() {
+        batch.remove(Table::Records, key.as_bytes());
+    } else {
+        batch.put(Table::Records, key.as_bytes(), encode_row(key, row));
     }
+    for version in &row.versions {
+        batch.put(Table::Dots, encode_dot(version.dot), key.as_bytes());
+        if is_collected_one_day(version) {
+            batch.put(Table::Tombs, encode_dot(version.dot), key.as_bytes());
+        }
+    }
+}
+
+/// Whether a version is of the kind that is collected: a tombstone, or one with a deadline.
+fn is_collected_one_day(version: &Version) -> bool {
+    version.tombstone || version.expires_at.is_some()
 }
 
 /// A record's bytes. One version with nothing beside it is laid out as [`encode_record`] does.
@@ -135,7 +162,9 @@ fn seal(format: u8, key: &Key, mut record: Vec<u8>) -> Vec<u8> {
     record
 }
 
-fn encode_version(out: &mut Vec<u8>, version: &Version) {
+/// Adds a version's header, media type and value to `out`: the same bytes for the same version, whatever lies
+/// beside it.
+pub fn encode_version(out: &mut Vec<u8>, version: &Version) {
     let mut flags = 0;
     if version.tombstone {
         flags |= FLAG_TOMBSTONE;
@@ -219,9 +248,13 @@ fn decode_version(bytes: &Bytes) -> Option<Version> {
 }
 
 fn checksum(key: &Key, rest: &[u8]) -> u64 {
+    checksum_of(key.as_bytes(), rest)
+}
+
+fn checksum_of(name: &[u8], rest: &[u8]) -> u64 {
     let mut hasher = Xxh3Default::new();
-    hasher.update(&(key.as_bytes().len() as u32).to_be_bytes());
-    hasher.update(key.as_bytes());
+    hasher.update(&(name.len() as u32).to_be_bytes());
+    hasher.update(name);
     hasher.update(rest);
     hasher.digest()
 }
@@ -252,7 +285,30 @@ pub fn dots(
 ) -> Result<Vec<(Dot, Key)>, StorageError> {
     let (first, last) = (encode_dot(first), encode_dot(last));
     let range = (Bound::Included(first.as_slice()), Bound::Included(last.as_slice()));
-    let rows = store.scan(Table::Dots, range, limit, false)?;
+    dots_in(store, Table::Dots, range, limit)
+}
+
+/// At most `limit` dots after `after` of versions that may be collected one day, in order, with their keys.
+///
+/// # Errors
+/// Only when the disk is broken, or holds what is no dot or no key.
+pub fn tombs(
+    store: &(impl Read + ?Sized),
+    after: Option<Dot>,
+    limit: usize,
+) -> Result<Vec<(Dot, Key)>, StorageError> {
+    let after = after.map(encode_dot);
+    let from = after.as_ref().map_or(Bound::Unbounded, |after| Bound::Excluded(after.as_slice()));
+    dots_in(store, Table::Tombs, (from, Bound::Unbounded), limit)
+}
+
+fn dots_in(
+    store: &(impl Read + ?Sized),
+    table: Table,
+    range: super::Range<'_>,
+    limit: usize,
+) -> Result<Vec<(Dot, Key)>, StorageError> {
+    let rows = store.scan(table, range, limit, false)?;
     rows.into_iter()
         .map(|(dot, key)| {
             let dot = decode_dot(&dot).ok_or_else(|| damaged("dot", "wrong length"))?;
@@ -262,28 +318,176 @@ pub fn dots(
         .collect()
 }
 
-/// Adds the covered numbers of one origin to `batch`: inclusive runs, ascending and apart.
-pub fn put_seen(batch: &mut Batch, origin: Origin, runs: &[(u64, u64)]) {
+/// Adds to `batch` what takes the bytes of a rotten record out of the way, and the rows of the log that lead to it.
+pub fn put_in_quarantine(batch: &mut Batch, key: &Key, record: Vec<u8>, dots: &[Dot]) {
+    batch.remove(Table::Records, key.as_bytes());
+    batch.put(Table::Quarantine, key.as_bytes(), record);
+    for dot in dots {
+        batch.remove(Table::Dots, encode_dot(*dot));
+        batch.remove(Table::Tombs, encode_dot(*dot));
+    }
+}
+
+/// At most `limit` keys in quarantine from `from` on.
+///
+/// # Errors
+/// Only when the disk is broken, or holds what is no key.
+pub fn quarantine(
+    store: &(impl Read + ?Sized),
+    from: Bound<&[u8]>,
+    limit: usize,
+) -> Result<Vec<Key>, StorageError> {
+    let rows = store.scan(Table::Quarantine, (from, Bound::Unbounded), limit, false)?;
+    let key = |(key, _)| Key::try_from(Bytes::from(key)).map_err(|error| damaged("key in quarantine", error));
+    rows.into_iter().map(key).collect()
+}
+
+/// The stamp that the record of `key` in quarantine seems to have. Its bytes are damaged somewhere, so it is good
+/// for nothing but to make a later stamp later still.
+///
+/// # Errors
+/// Only when the disk is broken.
+pub fn quarantined_stamp(store: &(impl Read + ?Sized), key: &Key) -> Result<Stamp, StorageError> {
+    let bytes = store.get(Table::Quarantine, key.as_bytes())?.unwrap_or_default();
+    let body = Bytes::from(bytes.get(HEAD_BYTES..).unwrap_or_default().to_vec());
+    Ok(decode_version(&body).map_or(Stamp::default(), |version| version.stamp))
+}
+
+/// The dots that lead to `key`. If the record itself still names one that the log confirms, that is all; else the
+/// whole log is searched.
+///
+/// # Errors
+/// Only when the disk is broken, or holds what is no dot or no key.
+pub fn dots_of(store: &(impl Read + ?Sized), key: &Key, record: &[u8]) -> Result<Vec<Dot>, StorageError> {
+    if record.first() == Some(&FORMAT_ONE_VERSION) {
+        let named = record.get(DOT_AT..DOT_AT + 16).and_then(decode_dot);
+        if let Some(dot) = named
+            && store.get(Table::Dots, &encode_dot(dot))?.as_deref() == Some(key.as_bytes())
+        {
+            return Ok(vec![dot]);
+        }
+    }
+    const PAGE: usize = 1024;
+    let mut found = Vec::new();
+    let mut first = Dot { origin: Origin(0), seq: 0 };
+    let last = Dot { origin: Origin(u64::MAX), seq: u64::MAX };
+    loop {
+        let page = dots(store, first, last, PAGE)?;
+        found.extend(page.iter().filter(|(_, of)| of == key).map(|(dot, _)| *dot));
+        match page.last() {
+            Some((dot, _)) if page.len() == PAGE => first = Dot { seq: dot.seq + 1, ..*dot },
+            _ => return Ok(found),
+        }
+    }
+}
+
+/// Adds the numbers of one origin in the table of a set of dots to `batch`: inclusive runs, ascending and apart.
+/// No runs remove the row.
+pub fn put_runs(batch: &mut Batch, table: Table, origin: Origin, runs: &[(u64, u64)]) {
+    if runs.is_empty() {
+        return batch.remove(table, origin.0.to_be_bytes());
+    }
     let mut value = Vec::with_capacity(runs.len() * 16);
     for (first, last) in runs {
         value.extend_from_slice(&first.to_be_bytes());
         value.extend_from_slice(&last.to_be_bytes());
     }
-    batch.put(Table::Seen, origin.0.to_be_bytes(), value);
+    batch.put(table, origin.0.to_be_bytes(), value);
 }
 
-/// One origin's covered numbers: inclusive runs, ascending and apart.
+/// One origin's numbers: inclusive runs, ascending and apart.
 pub type Runs = Vec<(u64, u64)>;
 
-/// Every origin's covered numbers.
+/// The set of dots that a table holds: [`Table::Seen`] or [`Table::Collected`].
 ///
 /// # Errors
 /// Only when the disk is broken, or holds what is no run list.
-pub fn seen(store: &(impl Read + ?Sized)) -> Result<Vec<(Origin, Runs)>, StorageError> {
-    let rows = store.scan(Table::Seen, (Bound::Unbounded, Bound::Unbounded), usize::MAX, false)?;
-    rows.iter()
-        .map(|(origin, runs)| decode_seen(origin, runs).ok_or_else(|| damaged("seen", "not a list of runs")))
-        .collect()
+pub fn dot_set(store: &(impl Read + ?Sized), table: Table) -> Result<DotSet, StorageError> {
+    let rows = store.scan(table, (Bound::Unbounded, Bound::Unbounded), usize::MAX, false)?;
+    let mut set = DotSet::default();
+    for (origin, runs) in rows {
+        let (origin, runs) =
+            decode_seen(&origin, &runs).ok_or_else(|| damaged("dots", "not a list of runs"))?;
+        for (first, last) in runs {
+            if first == 0 || last < first || last > Dot::SEQ_MAX {
+                return Err(damaged("dots", "not a run of numbers"));
+            }
+            set.insert_run(origin, first, last);
+        }
+    }
+    Ok(set)
+}
+
+/// The greatest stamp of a version collected in a chunk.
+///
+/// # Errors
+/// Only when the disk is broken, or holds what is no stamp.
+pub fn horizon(store: &(impl Read + ?Sized), chunk: u16) -> Result<Stamp, StorageError> {
+    let Some(value) = store.get(Table::Horizon, &chunk.to_be_bytes())? else { return Ok(Stamp::default()) };
+    decode_stamp(&value).ok_or_else(|| damaged("horizon", "not a stamp"))
+}
+
+/// The horizons of all chunks in which anything was collected.
+///
+/// # Errors
+/// Only when the disk is broken, or holds what is no chunk or no stamp.
+pub fn horizons(store: &(impl Read + ?Sized)) -> Result<Vec<(u16, Stamp)>, StorageError> {
+    let rows = store.scan(Table::Horizon, (Bound::Unbounded, Bound::Unbounded), usize::MAX, false)?;
+    let decode = |(chunk, stamp): &(Vec<u8>, Vec<u8>)| {
+        Some((u16::from_be_bytes(chunk.as_slice().try_into().ok()?), decode_stamp(stamp)?))
+    };
+    rows.iter().map(|row| decode(row).ok_or_else(|| damaged("horizon", "not a stamp of a chunk"))).collect()
+}
+
+/// Adds a chunk's horizon to `batch`.
+pub fn put_horizon(batch: &mut Batch, chunk: u16, stamp: Stamp) {
+    let mut value = stamp.millis.to_be_bytes().to_vec();
+    value.extend_from_slice(&stamp.counter.to_be_bytes());
+    batch.put(Table::Horizon, chunk.to_be_bytes(), value);
+}
+
+fn decode_stamp(bytes: &[u8]) -> Option<Stamp> {
+    let mut at = Cursor { bytes, at: 0 };
+    let stamp = Stamp { millis: at.u64()?, counter: at.u16()? };
+    at.is_done().then_some(stamp)
+}
+
+/// Adds an entry to `batch` that is set aside.
+pub fn put_aside(batch: &mut Batch, entry: &Entry) {
+    let key = entry.key.as_bytes();
+    let mut value = u32::try_from(key.len()).expect("keys are bounded").to_be_bytes().to_vec();
+    value.extend_from_slice(key);
+    value.extend_from_slice(&encode_record(&entry.key, &entry.version));
+    batch.put(Table::Aside, encode_dot(entry.version.dot), value);
+}
+
+/// At most `limit` entries after `after` that were set aside, in dot order. What fails its checksum is left out.
+///
+/// # Errors
+/// Only when the disk is broken, or holds what is no such row.
+pub fn aside(
+    store: &(impl Read + ?Sized),
+    after: Option<Dot>,
+    limit: usize,
+) -> Result<Vec<Entry>, StorageError> {
+    let after = after.map(encode_dot);
+    let from = after.as_ref().map_or(Bound::Unbounded, |after| Bound::Excluded(after.as_slice()));
+    let rows = store.scan(Table::Aside, (from, Bound::Unbounded), limit, false)?;
+    let mut entries = Vec::new();
+    for (_, value) in rows {
+        let mut at = Cursor { bytes: &value, at: 0 };
+        let key = at.take(4).and_then(|len| {
+            let len = u32::from_be_bytes(len.try_into().ok()?);
+            at.take(usize::try_from(len).ok()?)
+        });
+        let key = key.ok_or_else(|| damaged("set aside", "no key"))?;
+        let key = Key::try_from(Bytes::copy_from_slice(key)).map_err(|error| damaged("set aside", error))?;
+        let record = decode_record(&key, Bytes::copy_from_slice(&value[at.at..]));
+        entries.extend(
+            record.versions().iter().map(|version| Entry { key: key.clone(), version: version.clone() }),
+        );
+    }
+    Ok(entries)
 }
 
 fn decode_seen(origin: &[u8], runs: &[u8]) -> Option<(Origin, Runs)> {
@@ -393,6 +597,78 @@ fn decode_member(id: &[u8], value: &[u8]) -> Option<MemberRow> {
     Some(MemberRow { member, last_seen, away })
 }
 
+/// Begins the value of a chunk; sketches of the dots would be a format of their own.
+const FORMAT_CHUNK: u8 = 1;
+
+/// Adds what the versions of the chunk that begins at `start` come down to.
+pub fn put_chunk(batch: &mut Batch, start: &[u8], sums: &Sums) {
+    batch.put(Table::Chunks, start, encode_sums(start, sums));
+}
+
+/// A chunk's first key and its sums.
+pub type ChunkRow = (Vec<u8>, Option<Sums>);
+
+/// Every chunk's first key and sums; `None` for sums that cannot be read.
+///
+/// # Errors
+/// Only when the disk is broken.
+pub fn chunks(store: &(impl Read + ?Sized)) -> Result<Vec<ChunkRow>, StorageError> {
+    let rows = store.scan(Table::Chunks, (Bound::Unbounded, Bound::Unbounded), usize::MAX, false)?;
+    Ok(rows
+        .into_iter()
+        .map(|(start, value)| (decode_sums(&start, &value), start))
+        .map(|(sums, start)| (start, sums))
+        .collect())
+}
+
+const ROOT: &str = "root";
+
+/// Adds the sums of the whole store. `hashed_with` names the key of the hashes.
+pub fn put_root(batch: &mut Batch, hashed_with: u64, sums: &Sums) {
+    let mut value = hashed_with.to_be_bytes().to_vec();
+    value.extend_from_slice(&encode_sums(ROOT.as_bytes(), sums));
+    batch.put(Table::Meta, ROOT, value);
+}
+
+/// The sums of the whole store and the name of the key they were hashed with; `None` before the first write, or
+/// if the row cannot be read.
+///
+/// # Errors
+/// Only when the disk is broken.
+pub fn root(store: &(impl Read + ?Sized)) -> Result<Option<(u64, Sums)>, StorageError> {
+    let Some(value) = store.get(Table::Meta, ROOT.as_bytes())? else { return Ok(None) };
+    let Some((name, sums)) = value.split_first_chunk() else { return Ok(None) };
+    Ok(decode_sums(ROOT.as_bytes(), sums).map(|sums| (u64::from_be_bytes(*name), sums)))
+}
+
+fn encode_sums(name: &[u8], sums: &Sums) -> Vec<u8> {
+    let mut out = vec![0; HEAD_BYTES];
+    out.extend_from_slice(&sums.keys.to_be_bytes());
+    for part in [sums.live, sums.dead] {
+        out.extend_from_slice(&part.count.to_be_bytes());
+        out.extend_from_slice(&part.sum.to_be_bytes());
+    }
+    out.extend_from_slice(&sums.expiring.to_be_bytes());
+    out.extend_from_slice(&sums.earliest.map_or(u64::MAX, |earliest| earliest.0).to_be_bytes());
+    let sum = checksum_of(name, &out[HEAD_BYTES..]);
+    out[0] = FORMAT_CHUNK;
+    out[1..HEAD_BYTES].copy_from_slice(&sum.to_be_bytes());
+    out
+}
+
+fn decode_sums(name: &[u8], bytes: &[u8]) -> Option<Sums> {
+    let mut at = Cursor { bytes, at: 0 };
+    if at.u8()? != FORMAT_CHUNK || at.u64()? != checksum_of(name, &bytes[HEAD_BYTES..]) {
+        return None;
+    }
+    let keys = at.u64()?;
+    let live = Summary { count: at.u64()?, sum: at.u128()? };
+    let dead = Summary { count: at.u64()?, sum: at.u128()? };
+    let expiring = at.u64()?;
+    let earliest = Some(at.u64()?).filter(|millis| *millis != u64::MAX).map(WallTime);
+    at.is_done().then_some(Sums { keys, live, dead, expiring, earliest })
+}
+
 /// Who this disk belongs to and how far its clock has come.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
@@ -472,6 +748,10 @@ impl<'a> Cursor<'a> {
 
     fn u64(&mut self) -> Option<u64> {
         Some(u64::from_be_bytes(self.take(8)?.try_into().ok()?))
+    }
+
+    fn u128(&mut self) -> Option<u128> {
+        Some(u128::from_be_bytes(self.take(16)?.try_into().ok()?))
     }
 
     fn dot(&mut self) -> Option<Dot> {

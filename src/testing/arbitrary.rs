@@ -6,9 +6,12 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use crate::model::{
-    Address, Dot, Entry, Key, Member, MemberState, Mode, NodeId, Origin, Stamp, Version, WallTime,
+    Address, Dot, DotSet, Entry, Key, Member, MemberState, Mode, NodeId, Origin, Stamp, Version, WallTime,
 };
-use crate::protocol::{DotSet, Message};
+use crate::protocol::Message;
+use crate::protocol::flight::Flight;
+use crate::protocol::message::Scope;
+use crate::protocol::outline::{Outline, Part, Which};
 
 /// A few origins, so that dots collide.
 pub fn origin() -> impl Strategy<Value = Origin> {
@@ -150,8 +153,9 @@ pub fn message() -> impl Strategy<Value = Message> {
         }),
         entries().prop_map(|entries| Message::Push { entries }),
         dots().prop_map(|dots| Message::Durable { dots }),
-        (0_u64..3, dots(), select(vec![0, 1, 300, u32::MAX]))
-            .prop_map(|(session, seen, credit)| Message::Pull { session, seen, credit }),
+        (0_u64..3, dots(), select(vec![0, 1, 300, u32::MAX])).prop_map(|(session, seen, credit)| {
+            Message::Pull { session, seen: Outline::Whole(seen), credit }
+        }),
         (step(), 0_u16..3, entries()).prop_map(|((session, step), part, entries)| Message::Step {
             session,
             step,
@@ -176,5 +180,60 @@ pub fn message() -> impl Strategy<Value = Message> {
             target,
             answered
         }),
+        meet(),
+        (0_u64..3, which(), vec(any::<u64>(), 0..3), any::<u8>())
+            .prop_map(|(fence, which, digests, first)| Message::AskDots { fence, which, digests, first }),
+        (any::<u32>(), any::<u64>(), option::of(("[a-z]{0,4}", any::<bool>()))).prop_map(
+            |(session, print, scope)| {
+                let scope = scope.map(|(prefix, dry_run)| Box::new(Scope { prefix: prefix.into(), dry_run }));
+                Message::SyncOpen { session, print, scope }
+            }
+        ),
+        any::<u32>().prop_map(|session| Message::SyncSame { session }),
+        (any::<u32>(), 0_u32..4, any::<u32>(), any::<bool>(), vec(any::<u8>(), 0..20), entries()).prop_map(
+            |(session, step, credit, more, parts, entries)| {
+                let parts = parts.into();
+                Message::SyncFlight(Box::new(Flight { session, step, credit, more, parts, entries }))
+            }
+        ),
+        (0_u64..3, key()).prop_map(|(poll, key)| Message::ReadAsk { poll, key }),
+        (0_u64..3, entries()).prop_map(|(poll, entries)| Message::ReadTell { poll, entries }),
+        entries().prop_map(|entries| Message::Repair { entries }),
+        (0_u64..3, which(), part()).prop_map(|(fence, which, part)| Message::Dots { fence, which, part }),
     ]
+}
+
+fn outline() -> impl Strategy<Value = Outline> {
+    prop_oneof![
+        4 => dot_set().prop_map(Outline::Whole),
+        1 => (dot_set(), any::<u64>()).prop_map(|(open, closed)| Outline::Parted { open, closed }),
+    ]
+}
+
+fn which() -> impl Strategy<Value = Which> {
+    select(vec![Which::Seen, Which::Collected])
+}
+
+fn part() -> impl Strategy<Value = Part> {
+    let range = select(vec![0, 0, 1, 255]);
+    (range.clone(), range, vec(any::<u8>(), 0..3), dot_set())
+        .prop_map(|(first, last, differing, dots)| Part { first, last, differing, dots })
+}
+
+/// The opening of a meeting. Most are of a first life, so that the meeting stands for a while.
+fn meet() -> impl Strategy<Value = Message> {
+    let life = (select(vec![1, 1, 1, 2, u64::MAX]), 0_u32..2, 0_u64..2);
+    let collected = prop_oneof![3 => Just(Outline::Whole(DotSet::default())).boxed(), 1 => outline().boxed()];
+    (life, 0_u64..2, outline(), collected, any::<bool>()).prop_map(
+        |((life, draws, fence), policies, seen, collected, answer)| Message::Meet {
+            life,
+            draws,
+            fence,
+            roster: 0,
+            policies,
+            seen,
+            collected,
+            answer,
+        },
+    )
 }

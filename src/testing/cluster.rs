@@ -10,9 +10,9 @@ use crate::model::{
 };
 use crate::node::{Input, Node, Output, Settings};
 use crate::protocol::wire::{self, Assembler};
-use crate::storage::Table;
 use crate::storage::memory::{Memory, Tables};
 use crate::storage::rows::{self, Record};
+use crate::storage::{Batch, Storage, Table};
 
 /// The wall clock at the cluster's start.
 pub const START: WallTime = WallTime(1_000_000);
@@ -76,6 +76,7 @@ impl Cluster {
         settings.timing.probe_interval = Duration::from_millis(200);
         settings.timing.suspect_timeout = Duration::from_secs(1);
         settings.timing.gossip_interval_min = Duration::from_secs(1);
+        settings.timing.scrub_interval = Some(Duration::from_millis(200));
         settings.timing.gossip_interval_max = Duration::from_secs(2);
         let mut dice = [0; 32];
         dice[..8].copy_from_slice(&self.seed.to_le_bytes());
@@ -91,6 +92,14 @@ impl Cluster {
         let running = self.up.remove(&name).expect("the node is on");
         self.off.insert(name, running.node.into_store().power_loss());
         self.flying.retain(|(_, _, to, _)| *to != name);
+    }
+
+    /// Changes the disk of a node that is off, as rot and lost pages do.
+    pub fn damage(&mut self, name: char, batch: Batch) {
+        let mut disk = Memory::new(self.off.remove(&name).expect("the node is off"));
+        disk.apply(batch).expect("a memory disk does not break");
+        disk.persist().expect("a memory disk does not break");
+        self.off.insert(name, disk.power_loss());
     }
 
     /// Puts nodes on two or more sides (`"a | b c"`) that cannot hear each other.

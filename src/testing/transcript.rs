@@ -12,6 +12,7 @@
 //! b: table [answer] [member…]       its own record comes by itself, as b/1.0 unless named
 //! b: ping [ahead] [member…]         with the digest of a's own `seen`, or with another one
 //! b: pong [member…]
+//! b: meet [seen a1..3 b1] [collected a1..2]    opens its meeting with a; data goes within the one that stands
 //! b: push VERSION, VERSION          also: b: durable a1..3 b1
 //! b: pull [a1..3 b1] [credit 100]   what b has seen; then: b: step-done 0
 //! b: step 0 part 0 VERSION, VERSION
@@ -33,6 +34,7 @@ use crate::model::{Instant, Mode, Now, Reply, Request, RequestId, Stamp};
 use crate::node::settings::CollisionRule;
 use crate::node::{Input, Node, Output, Settings};
 use crate::protocol::Message;
+use crate::protocol::outline::Outline;
 use crate::storage::memory::{Memory, Tables};
 
 /// The millisecond at which a script starts.
@@ -87,9 +89,14 @@ struct Play {
     is_silent: bool,
 }
 
+/// A peer's number in its meetings.
+const FENCE: u64 = 7;
+
 /// What the script knows of a peer.
 #[derive(Default)]
 struct Peer {
+    /// The node's number, as it told this peer last.
+    fence: u64,
     /// Of a's last ping to it.
     nonce: u64,
     /// Of a's last question to it.
@@ -154,7 +161,7 @@ impl Play {
     fn meet(&mut self, peers: &[&str]) {
         self.is_silent = true;
         for peer in peers {
-            for said in ["table", "step-end 0 parts 0 cover"] {
+            for said in ["table", "meet", "step-end 0 parts 0 cover"] {
                 let message = self.message(peer, said);
                 self.hear(peer, message);
             }
@@ -173,7 +180,13 @@ impl Play {
     }
 
     fn hear(&mut self, peer: &str, message: Message) {
-        self.peers.entry(peer.into()).or_default().last = Some(message.clone());
+        let known = self.peers.entry(peer.into()).or_default();
+        known.last = Some(message.clone());
+        let message = if message.needs_meeting() {
+            Message::Within { meeting: known.fence.wrapping_add(FENCE), data: Box::new(message) }
+        } else {
+            message
+        };
         self.turn(Some(Input::Message { from: id(peer), message }));
     }
 
@@ -230,16 +243,34 @@ impl Play {
                 table: 0,
                 rumours: records(peer, members),
             },
+            ("meet", sets) => {
+                let collected_at = sets.iter().position(|word| *word == "collected").unwrap_or(sets.len());
+                let (seen, collected) = sets.split_at(collected_at);
+                let seen = self.origins.dots(seen.get(1..).unwrap_or_default());
+                let collected = self.origins.dots(collected.get(1..).unwrap_or_default());
+                Message::Meet {
+                    life: 1,
+                    draws: 0,
+                    fence: FENCE,
+                    roster: 0,
+                    policies: 0,
+                    seen: Outline::Whole(seen),
+                    collected: Outline::Whole(collected),
+                    answer: false,
+                }
+            }
             ("push", versions) => Message::Push { entries: self.origins.entries(versions) },
             ("durable", dots) => Message::Durable { dots: self.origins.dots(dots) },
             ("pull", [seen @ .., "credit", credit]) => {
                 known.taking += 1;
                 let session = known.taking;
-                Message::Pull { session, seen: self.origins.dots(seen), credit: number(credit) }
+                let seen = Outline::Whole(self.origins.dots(seen));
+                Message::Pull { session, seen, credit: number(credit) }
             }
             ("pull", seen) => {
                 known.taking += 1;
-                Message::Pull { session: known.taking, seen: self.origins.dots(seen), credit: 1 << 20 }
+                let seen = Outline::Whole(self.origins.dots(seen));
+                Message::Pull { session: known.taking, seen, credit: 1 << 20 }
             }
             ("step-done", [step]) => Message::StepDone { session: known.taking, step: number(step) },
             ("step", [step, "part", part, versions @ ..]) => {
@@ -287,6 +318,10 @@ impl Play {
     fn show(&mut self, output: Output) -> String {
         match output {
             Output::Send { to, message } => {
+                let message = match message {
+                    Message::Within { data, .. } => *data,
+                    message => message,
+                };
                 let to = to.as_str().split(':').next().expect("an address has a host").to_owned();
                 self.note(&to, &message);
                 format!("send {to}: {}", self.show_message(message))
@@ -304,6 +339,7 @@ impl Play {
             Message::Ping { nonce, .. } => peer.nonce = *nonce,
             Message::Pull { session, .. } => peer.giving = *session,
             Message::Ask { poll, .. } => peer.poll = *poll,
+            Message::Meet { fence, .. } => peer.fence = *fence,
             _ => {}
         }
     }
@@ -317,7 +353,23 @@ impl Play {
             Message::Pong { rumours, .. } => format!("pong {}", show_members(&rumours)),
             Message::Push { entries } => format!("push {}", self.origins.show_entries(&entries)),
             Message::Durable { dots } => format!("durable {}", self.origins.show_dots(&dots)),
-            Message::Pull { seen, .. } => format!("pull {}", self.origins.show_dots(&seen)),
+            Message::Pull { seen, .. } => format!("pull {}", self.origins.show_dots(seen.told())),
+            Message::Meet { seen, collected, .. } => {
+                let (seen, collected) =
+                    (self.show_set("seen", &seen), self.show_set("collected", &collected));
+                format!("meet{seen}{collected}")
+            }
+            Message::AskDots { .. } => "ask-dots".into(),
+            Message::Dots { .. } => "dots".into(),
+            Message::Within { .. } => unreachable!("it was unwrapped"),
+            Message::SyncOpen { .. } => "sync-open".into(),
+            Message::SyncSame { .. } => "sync-same".into(),
+            Message::SyncFlight(flight) => {
+                format!("sync-flight {}", self.origins.show_entries(&flight.entries))
+            }
+            Message::ReadAsk { .. } => "read-ask".into(),
+            Message::ReadTell { entries, .. } => format!("read-tell {}", self.origins.show_entries(&entries)),
+            Message::Repair { entries } => format!("repair {}", self.origins.show_entries(&entries)),
             Message::Step { step, part, entries, .. } => {
                 format!("step {step} part {part} {}", self.origins.show_entries(&entries))
             }
@@ -350,6 +402,11 @@ impl Play {
         text.trim_end().to_owned()
     }
 
+    fn show_set(&mut self, name: &str, set: &Outline) -> String {
+        let dots = self.origins.show_dots(set.told());
+        if dots.is_empty() { dots } else { format!(" {name} {dots}") }
+    }
+
     fn show_reply(&mut self, reply: Reply) -> String {
         match reply {
             Reply::Written { id, acked } => {
@@ -370,6 +427,9 @@ impl Play {
                 format!("{} clock {high}, {} dots{far}", show_members(&[status.me]), status.dots_seen)
             }
             Reply::Refused(refusal) => format!("refused: {refusal}"),
+            Reply::Synced(report) => {
+                format!("synced {}, sent {}, took {}", report.ended, report.sent, report.took)
+            }
             Reply::Members(_) | Reply::Done => "done".into(),
         }
     }

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use crate::server::{Server, eventually, free_port};
 
 /// The example's nodes in one folder, as three terminals in one directory would start them.
-fn three_nodes(folder: &TempDir) -> [Server; 3] {
+pub fn three_nodes(folder: &TempDir) -> [Server; 3] {
     let ports = [free_port(), free_port(), free_port()];
     let nodes = [1, 2, 3].map(|number| {
         let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");

@@ -7,6 +7,10 @@
 
 mod bad_input;
 mod cluster;
+mod conflict;
 mod kv;
 mod life;
+#[path = "../../examples/seed_conflict.rs"]
+#[allow(dead_code, reason = "its `main` is for people")]
+mod seed_conflict;
 mod server;

@@ -28,6 +28,7 @@ use reknit::model::{
     Ack, Condition, Dot, Entry, Key, Mode, Origin, Refusal, Reply, Request, Stamp, Version, WallTime,
 };
 use reknit::node::{Event, Level};
+use reknit::protocol::outline::Outline;
 use reknit::protocol::{DotSet, Message};
 
 use super::{Ghost, OpId};
@@ -121,7 +122,7 @@ impl Teller {
                 self.ghost.sent(self.at, words[0], &Message::Durable { dots: self.dots(&words[1..]) });
             }
             "pull" => {
-                let seen = self.dots(&words[1..]);
+                let seen = Outline::Whole(self.dots(&words[1..]));
                 self.ghost.sent(self.at, words[0], &Message::Pull { session: 1, seen, credit: 1 });
             }
             "clocks" => {

@@ -24,7 +24,7 @@ use rand::{Rng, RngExt};
 use super::message::Message;
 use super::outbox::Outbox;
 use super::timing::Timing;
-use crate::model::{Address, Instant, Member, MemberState, MemberView, NodeId, Now, WallTime};
+use crate::model::{Address, Instant, Member, MemberState, MemberView, NodeId, Now, Origin, WallTime};
 use crate::mutants;
 use crate::storage::Batch;
 use crate::storage::rows::{self, MemberRow};
@@ -174,6 +174,35 @@ impl Membership {
     /// Members that count: alive, suspect or down, self included.
     pub fn count(&self) -> usize {
         self.in_states(&[MemberState::Alive, MemberState::Suspect, MemberState::Down]).len() + 1
+    }
+
+    /// The other members that count: alive, suspect or down, in id order.
+    pub fn counted(&self) -> Vec<NodeId> {
+        self.in_states(&[MemberState::Alive, MemberState::Suspect, MemberState::Down])
+    }
+
+    /// Digest of the ids of all members that count, self included: equal where two nodes know the same members.
+    pub fn roster(&self) -> u64 {
+        let others = self.peers.values().filter(|peer| peer.member.state <= MemberState::Down);
+        let mut ids: Vec<&NodeId> = others.map(|peer| &peer.member.id).chain([&self.me.id]).collect();
+        ids.sort();
+        let mut hasher = xxhash_rust::xxh3::Xxh3Default::new();
+        for id in ids {
+            hasher.update(&(id.as_str().len() as u64).to_be_bytes());
+            hasher.update(id.as_str().as_bytes());
+        }
+        hasher.digest()
+    }
+
+    /// The life that a member is in, as far as this node knows.
+    pub fn life(&self, id: &NodeId) -> Option<u64> {
+        self.peers.get(id).map(|peer| peer.member.life)
+    }
+
+    /// The origins that are some member's present one; all others are closed.
+    pub fn open_origins(&self) -> BTreeSet<Origin> {
+        let others = self.peers.values().filter_map(|peer| peer.member.origin);
+        others.chain(self.me.origin).collect()
     }
 
     /// Members alive, self included.

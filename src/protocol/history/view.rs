@@ -1,0 +1,213 @@
+//! What a history shows: a pure function of its graph, chosen by the strategy.
+//!
+//! With the common part P, the older author's branch N (the network's updates) and the younger one's L (the local
+//! ones), the five views are P N, P L, P N L, P L N, and P alone with a conflict.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+
+use super::dag::{Dag, Hidden};
+use super::transaction::{Kind, Transaction};
+use crate::model::{Strategy, Version, WallTime};
+
+/// The value that a view ends with.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct State {
+    /// The bytes.
+    pub bytes: Bytes,
+    /// Their media type, from the last transaction that gave one.
+    pub content_type: String,
+    /// From the last full write.
+    pub expires_at: Option<WallTime>,
+}
+
+/// What a strategy makes of a graph.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct View {
+    /// The transactions of the view, in the order in which they take effect.
+    pub order: Vec<usize>,
+    /// Those of them that have no effect: patches of a generation that was deleted before them.
+    pub skipped: BTreeSet<usize>,
+    /// The value; `None` if it was deleted, or there never was one.
+    pub state: Option<State>,
+    /// The heads of the graph, the older author's first.
+    pub heads: Vec<usize>,
+    /// Whether somebody has to choose between the heads before the key is whole again.
+    pub conflict: bool,
+}
+
+/// What became of a transaction.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fate {
+    /// It is part of the view.
+    Kept,
+    /// It is in the graph and not in the view: nothing is lost silently.
+    Discarded,
+    /// An ancestor has not come yet.
+    Awaiting,
+    /// It cannot be told where it belongs.
+    Aside,
+}
+
+impl Fate {
+    /// The word for it in listings.
+    pub fn word(self) -> &'static str {
+        match self {
+            Fate::Kept => "kept",
+            Fate::Discarded => "discarded",
+            Fate::Awaiting => "awaiting",
+            Fate::Aside => "aside",
+        }
+    }
+}
+
+impl View {
+    /// The view of a graph.
+    pub fn of(dag: &Dag, strategy: Strategy) -> View {
+        let heads = dag.heads();
+        let conflict = strategy == Strategy::Fail && heads.len() > 1;
+        let order = match strategy {
+            Strategy::PreferNetwork => follow(dag, |children| children.first().copied()),
+            Strategy::PreferLocal => follow(dag, |children| children.last().copied()),
+            Strategy::LocalOverNetwork => all(dag, false),
+            Strategy::NetworkOverLocal => all(dag, true),
+            Strategy::Fail => common_part(dag),
+        };
+        let (state, skipped) = replay(dag, &order);
+        View { order, skipped, state, heads, conflict }
+    }
+
+    /// What became of the transaction at this place of the graph.
+    pub fn fate(&self, dag: &Dag, at: usize) -> Fate {
+        match dag.hidden(at) {
+            Some(Hidden::Awaiting) => Fate::Awaiting,
+            Some(Hidden::Aside) => Fate::Aside,
+            None if self.order.contains(&at) && !self.skipped.contains(&at) => Fate::Kept,
+            None => Fate::Discarded,
+        }
+    }
+
+    /// How many transactions of the graph the view leaves out.
+    pub fn discarded(&self, dag: &Dag) -> usize {
+        dag.shown().len() - self.order.len() + self.skipped.len()
+    }
+
+    /// The view as one version, as a read shows it: named after the last transaction that had an effect.
+    pub fn version(&self, dag: &Dag) -> Option<Version> {
+        let state = self.state.as_ref()?;
+        let last = self.order.iter().rev().find(|at| !self.skipped.contains(at))?;
+        let Transaction { dot, stamp, author_joined, .. } = *dag.transaction(*last);
+        Some(Version {
+            stamp,
+            dot,
+            author_joined,
+            ruling: 0,
+            confirms: None,
+            tombstone: false,
+            expires_at: state.expires_at,
+            content_type: state.content_type.clone(),
+            value: state.bytes.clone(),
+        })
+    }
+}
+
+/// The value right after the transaction at `at`: that of its ancestors and itself, the older author's branch first.
+pub fn state_at(dag: &Dag, at: usize) -> Option<State> {
+    replay(dag, &with_ancestors(dag, at)).0
+}
+
+/// From the beginning to a head, always to the child that `choose` takes.
+fn follow(dag: &Dag, choose: impl Fn(&[usize]) -> Option<usize>) -> Vec<usize> {
+    let first = choose(dag.roots());
+    std::iter::successors(first, |&at| choose(dag.children(at))).collect()
+}
+
+/// Every transaction once: after each its children by rank, each as soon as all its parents are out.
+fn all(dag: &Dag, is_reversed: bool) -> Vec<usize> {
+    let mut out = Vec::with_capacity(dag.shown().len());
+    let mut missing: Vec<usize> = (0..dag.transactions().len()).map(|at| dag.parents(at).len()).collect();
+    let mut todo: Vec<usize> = Vec::new();
+    // What is next lies on top.
+    let stack = |todo: &mut Vec<usize>, ready: Vec<usize>| match is_reversed {
+        true => todo.extend(ready),
+        false => todo.extend(ready.into_iter().rev()),
+    };
+    stack(&mut todo, dag.roots().to_vec());
+    while let Some(at) = todo.pop() {
+        out.push(at);
+        let mut ready = Vec::new();
+        for &child in dag.children(at) {
+            missing[child] -= 1;
+            if missing[child] == 0 {
+                ready.push(child);
+            }
+        }
+        stack(&mut todo, ready);
+    }
+    out
+}
+
+fn common_part(dag: &Dag) -> Vec<usize> {
+    dag.common().map_or_else(Vec::new, |at| with_ancestors(dag, at))
+}
+
+fn with_ancestors(dag: &Dag, at: usize) -> Vec<usize> {
+    let part = dag.ancestors([at]);
+    all(dag, false).into_iter().filter(|at| part.contains(at)).collect()
+}
+
+/// Applies transactions one after the other. A delete empties the value, and what follows is a new generation: a
+/// patch belongs to it only if its writer had seen the delete, or a full write that came after it.
+fn replay(dag: &Dag, order: &[usize]) -> (Option<State>, BTreeSet<usize>) {
+    let mut state: Option<State> = None;
+    let mut skipped = BTreeSet::new();
+    // The last delete and the full writes after it: who opened the generation that is being written.
+    let mut openers: Vec<usize> = Vec::new();
+    let mut was_deleted = false;
+    for &at in order {
+        let transaction = dag.transaction(at);
+        match transaction.kind {
+            Kind::Delete => {
+                state = None;
+                was_deleted = true;
+                openers = vec![at];
+            }
+            Kind::Full => {
+                state = Some(State {
+                    bytes: transaction.bytes.clone(),
+                    content_type: transaction.content_type.clone(),
+                    expires_at: transaction.expires_at,
+                });
+                openers.push(at);
+            }
+            Kind::Patch { offset } => {
+                let is_of_generation = || {
+                    let seen = dag.ancestors([at]);
+                    openers.iter().any(|opener| seen.contains(opener))
+                };
+                if was_deleted && !is_of_generation() && !crate::mutants::is_on("history-mixes-generations") {
+                    skipped.insert(at);
+                } else {
+                    state = Some(patched(state, offset, transaction));
+                }
+            }
+        }
+    }
+    (state, skipped)
+}
+
+fn patched(state: Option<State>, offset: u64, patch: &Transaction) -> State {
+    let (old, content_type, expires_at) = match state {
+        Some(State { bytes, content_type, expires_at }) => (bytes, content_type, expires_at),
+        None => (Bytes::new(), patch.content_type.clone(), patch.expires_at),
+    };
+    // Both ends are bounded where a patch is taken and where one is received.
+    let offset = usize::try_from(offset).expect("offsets are bounded at the door");
+    let mut bytes = old.to_vec();
+    if bytes.len() < offset + patch.bytes.len() {
+        bytes.resize(offset + patch.bytes.len(), 0);
+    }
+    bytes[offset..offset + patch.bytes.len()].copy_from_slice(&patch.bytes);
+    State { bytes: bytes.into(), content_type, expires_at }
+}
