@@ -15,6 +15,7 @@ pub mod pull;
 pub mod push;
 pub mod reads;
 pub mod replica;
+pub mod resolve;
 pub mod serve;
 pub mod sessions;
 pub mod span;

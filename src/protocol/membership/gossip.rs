@@ -143,7 +143,11 @@ impl Membership {
         rumours: Vec<Member>,
         out: &mut Outbox,
     ) {
-        if !self.on_rumours(now, from, rumours, own_seen, out) || table == 0 || table == self.digest() {
+        let is_ours = self.on_rumours(now, from, rumours, own_seen, out);
+        if mutants::is_on("pong-pongs") {
+            self.ping(from, 0, own_seen, out);
+        }
+        if !is_ours || table == 0 || table == self.digest() {
             return;
         }
         let is_quiet = self.gossip.next_news.is_none() && self.gossip.next_repair <= now.mono;

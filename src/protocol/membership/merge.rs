@@ -26,7 +26,10 @@ impl Membership {
             return;
         };
         let joined = record.joined.min(peer.member.joined);
-        let is_newer = match mutants::is_on("older-record-wins") {
+        let is_echo = mutants::is_on("leave-echoes")
+            && record.state == MemberState::Left
+            && peer.member.state < MemberState::Left;
+        let is_newer = match is_echo || mutants::is_on("older-record-wins") {
             true => record.state != peer.member.state,
             false => rank(&record) > rank(&peer.member),
         };
@@ -116,7 +119,8 @@ impl Membership {
             self.me.joined = record.joined;
             self.unsaved.insert(self.me.id.clone());
         }
-        if rank(record) <= rank(&self.me) || self.me.state == MemberState::Left {
+        let is_mutant = mutants::is_on("never-refutes");
+        if rank(record) <= rank(&self.me) || self.me.state == MemberState::Left || is_mutant {
             return;
         }
         if is_elsewhere && record.state <= MemberState::Suspect && self.yields_to(record) {
@@ -137,9 +141,6 @@ impl Membership {
 
     /// Makes this node's own record newer than one with this life and incarnation.
     pub(super) fn outdo(&mut self, now: Now, life: u64, incarnation: u32) {
-        if mutants::is_on("no-refutation") {
-            return;
-        }
         (self.me.life, self.me.incarnation) = match incarnation.checked_add(1) {
             Some(next) => (life, next),
             None => (life + 1, 0),
