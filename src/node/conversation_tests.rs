@@ -435,7 +435,7 @@ fn a_stream_is_served_in_steps_each_after_the_one_before_is_durable() {
         b: pull credit 1
         b: step-done 2197791870
         b: again
-        b: step-done 2333376236
+        b: step-done 2197791871
         ",
         expect![[r#"
             meet b
@@ -456,7 +456,7 @@ fn a_stream_is_served_in_steps_each_after_the_one_before_is_durable() {
               send b: step 2197791871 part 0 l=green @1000.3.a3
               send b: step-end 2197791871 parts 1 cover a1 a3
             b: again
-            b: step-done 2333376236
+            b: step-done 2197791871
         "#]],
     );
 }
