@@ -19,6 +19,10 @@ fn with_peers() -> Bed {
         clock: bed.clock.clone(),
         info: info(Vec::new()),
         limits: Default::default(),
+        pulse: Default::default(),
+        stop: Default::default(),
+        tokens: Default::default(),
+        spool_dir: std::env::temp_dir(),
     };
     bed.router = router_with_peers(app, peers);
     bed

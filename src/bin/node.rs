@@ -8,12 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
-use reknit::api::{self, App, Info, Limits, SharedReader};
+use reknit::api::{self, App, Info, Limits, SharedReader, Tokens};
 use reknit::config::{Config, ConfigError, KEYS, LogFormat, LogLevel};
 use reknit::driver::tokio_world::{
     LoopFailure, LoopThread, Peers, PeersSettings, SystemClock, TcpNetwork, spawn_loop,
 };
-use reknit::driver::{Clock, Mailbox, mailbox};
+use reknit::driver::{Clock, Mailbox, Pulse, mailbox};
 use reknit::model::Request;
 use reknit::node::Node;
 use reknit::storage::StorageError;
@@ -60,11 +60,29 @@ enum Failure {
 
 fn main() -> ExitCode {
     let arguments = command().get_matches();
+    if let Some(("token", asked)) = arguments.subcommand() {
+        return make_token(asked);
+    }
     match run(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("node: {failure}");
             ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+fn make_token(asked: &ArgMatches) -> ExitCode {
+    let text = |name: &str| asked.get_one::<String>(name).expect("required or with a default").as_str();
+    match api::new_token(text("NAME"), text("scopes"), text("prefix"), dice()) {
+        Ok((token, line)) => {
+            eprintln!("{token}");
+            say(&line);
+            ExitCode::SUCCESS
+        }
+        Err(why) => {
+            eprintln!("node: {why}");
+            ExitCode::from(2)
         }
     }
 }
@@ -82,9 +100,25 @@ fn command() -> Command {
         .version(env!("CARGO_PKG_VERSION"))
         .about("A node of a reknit cluster; without arguments a standalone one on 127.0.0.1:8080 with ./data")
         .after_help(HELP)
+        .subcommand_negates_reqs(true)
+        .args_conflicts_with_subcommands(true)
+        .subcommand(
+            Command::new("token")
+                .about("Make a bearer token: its line for tokens_file on standard output, the token on standard error")
+                .arg(Arg::new("NAME").required(true).help("Who uses it"))
+                .arg(Arg::new("scopes").long("scopes").default_value("read").help("Of read, write, admin"))
+                .arg(Arg::new("prefix").long("prefix").default_value("").help("Only keys that begin so")),
+        )
         .arg(Arg::new("CONFIG").value_parser(value_parser!(PathBuf)).help("Configuration file (YAML)"))
         .arg(switch("check-config", "Check the configuration and stop"))
         .arg(switch("print-config", "Print the configuration with where each value comes from, and stop"))
+        .arg(
+            Arg::new("restore")
+                .long("restore")
+                .value_name("FILE")
+                .value_parser(value_parser!(PathBuf))
+                .help("Fill an empty data_dir from a backup first; the node begins a new life of its own"),
+        )
         .args(KEYS.iter().map(setting))
 }
 
@@ -101,6 +135,12 @@ fn run(arguments: &ArgMatches) -> Result<(), Failure> {
     }
     start_log(&config);
     config.warnings().iter().for_each(|warning| tracing::warn!(event = "configuration", "{warning}"));
+    if let Some(backup) = arguments.get_one::<PathBuf>("restore") {
+        let what = || format!("restore {} into {}", backup.display(), config.data_dir.display());
+        let restored = Engine::restore(&config.data_dir, backup);
+        let counted = restored.map_err(|error| Failure::start(&what(), error))?;
+        tracing::info!(event = "restored", rows = counted.rows, bytes = counted.bytes, "{}", what());
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::start("start the I/O runtime", error))?;
     let result = runtime.block_on(live(config));
@@ -154,19 +194,36 @@ struct Parts {
 
 impl Parts {
     fn start(config: &Config, listener: TcpListener) -> Result<Parts, Failure> {
+        let tokens = match &config.tokens_file {
+            Some(path) => Tokens::read(path).map_err(|error| Failure::start("read the tokens", error))?,
+            None => Tokens::default(),
+        };
         let clock = SystemClock::start();
         let reader = SharedReader::default();
         let (peers, network) = start_peers(config);
         let (mailbox, letters) = mailbox();
+        let pulse = Pulse::default();
         let place = || format!("open the data in {}", config.data_dir.display());
         let node = open_node(config, &reader, &clock, 0).map_err(|error| Failure::start(&place(), error))?;
         let reopen = {
             let (config, reader) = (config.clone(), reader.clone());
             move || open_node(&config, &reader, &clock, LOCKED_RETRIES)
         };
-        let running = spawn_loop(node, clock, network, letters, reopen).map_err(Failure::Loop)?;
-        let router = api::router_with_peers(app(config, mailbox.clone(), reader, clock), peers.clone());
+        let running =
+            spawn_loop(node, clock, network, letters, pulse.clone(), reopen).map_err(Failure::Loop)?;
         let stop = CancellationToken::new();
+        let app = App {
+            mailbox: mailbox.clone(),
+            reader,
+            clock: Arc::new(clock),
+            info: info(config),
+            limits: Limits::default(),
+            pulse,
+            stop: stop.clone(),
+            tokens,
+            spool_dir: config.data_dir.clone(),
+        };
+        let router = api::router_with_peers(app, peers.clone());
         let serving = start_serving(listener, router, &stop);
         Ok(Parts { running, mailbox, peers, serving, stop })
     }
@@ -204,18 +261,12 @@ fn start_peers(config: &Config) -> (Peers, TcpNetwork) {
     })
 }
 
-fn app(config: &Config, mailbox: Mailbox, reader: SharedReader, clock: SystemClock) -> App {
-    App {
-        mailbox,
-        reader,
-        clock: Arc::new(clock),
-        info: Info {
-            id: config.node_id.clone(),
-            version: env!("CARGO_PKG_VERSION"),
-            cluster_secret: config.cluster_secret.clone().into_bytes(),
-            policies: config.policies.clone(),
-        },
-        limits: Limits::default(),
+fn info(config: &Config) -> Info {
+    Info {
+        id: config.node_id.clone(),
+        version: env!("CARGO_PKG_VERSION"),
+        cluster_secret: config.cluster_secret.clone().into_bytes(),
+        policies: config.policies.clone(),
     }
 }
 

@@ -111,6 +111,22 @@ pub const KEYS: &[Key] = &[
         show: |config| Some(config.insecure_peers.to_string()),
     },
     Key {
+        name: "tokens_file",
+        about: "File of bearer tokens that clients must show, one `name scopes hash [prefix]` a line",
+        list: false,
+        sets: &[],
+        set: |draft, given| given.one(values::path).map(|path| draft.config.tokens_file = Some(path)),
+        show: |config| config.tokens_file.as_ref().and_then(|path| quoted(path.display())),
+    },
+    Key {
+        name: "insecure_clients",
+        about: "Listen beyond this host without tokens [default: false]",
+        list: false,
+        sets: &[],
+        set: |draft, given| given.one(values::boolean).map(|yes| draft.config.insecure_clients = yes),
+        show: |config| Some(config.insecure_clients.to_string()),
+    },
+    Key {
         name: "read_only",
         about: "Refuse clients' writes, take replication [default: false]",
         list: false,

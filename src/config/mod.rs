@@ -30,6 +30,8 @@ pub struct Config {
     pub seed_nodes: Vec<Address>,
     pub cluster_secret: String,
     pub insecure_peers: bool,
+    pub tokens_file: Option<PathBuf>,
+    pub insecure_clients: bool,
     pub read_only: bool,
     pub log_level: LogLevel,
     pub log_format: LogFormat,
@@ -238,6 +240,12 @@ impl Config {
                 self.bind_address, self.advertise_address
             ));
         }
+        if self.insecure_clients && self.tokens_file.is_none() && !self.bind_address.is_loopback() {
+            warnings.push(
+                "insecure_clients is set: whoever reaches this port can read, write and delete everything"
+                    .into(),
+            );
+        }
         if self.insecure_peers {
             warnings.push(
                 "insecure_peers is set: whoever reaches this port can join the cluster without a secret"
@@ -265,6 +273,8 @@ impl Draft {
             seed_nodes: Vec::new(),
             cluster_secret: String::new(),
             insecure_peers: false,
+            tokens_file: None,
+            insecure_clients: false,
             read_only: false,
             log_level: LogLevel::Info,
             log_format: LogFormat::Text,
@@ -348,6 +358,14 @@ fn check(config: &Config) -> Result<(), ConfigError> {
         config.gossip_interval_max,
     )?;
     not_after(config, "probe_interval", config.probe_interval)("suspect_timeout", config.suspect_timeout)?;
+    if !config.bind_address.is_loopback() && config.tokens_file.is_none() && !config.insecure_clients {
+        return Err(ConfigError::Together(format!(
+            "bind_address is {} ({}), where other machines reach it: set tokens_file, \
+             or insecure_clients: true where everybody on the network may read and write everything",
+            config.bind_address,
+            config.origin("bind_address")
+        )));
+    }
     let remote = config.seed_nodes.iter().find(|seed| !may_be_this_machine(seed));
     if let Some(seed) = remote
         && config.cluster_secret.is_empty()

@@ -4,11 +4,11 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use crate::model::{
-    Ack, Condition, Entry, Instant, Key, MemberState, Mode, Now, PeerStatus, Policy, Refusal, Reply, Request,
-    RequestId, Status, Strategy, Version,
+    Ack, Condition, Entry, Imported, Instant, Key, MemberState, Mode, Now, PeerStatus, Policy, Refusal,
+    Reply, Request, RequestId, Status, Strategy, Version,
 };
 use crate::protocol::history::{self, TRANSACTIONS_MAX};
-use crate::protocol::replica::Change;
+use crate::protocol::replica::{Change, Merged};
 use crate::protocol::resolve;
 use crate::storage::rows::{self, Record};
 use crate::storage::{Storage, StorageError};
@@ -17,6 +17,9 @@ use super::{Level, Node};
 
 /// How long a leaving node waits for somebody to hold all that it holds.
 pub const LEAVE_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Most keys in quarantine that `/status` names.
+const QUARANTINED_NAMED_MAX: usize = 100;
 
 /// A goodbye under way.
 #[derive(Debug)]
@@ -67,7 +70,7 @@ impl<S: Storage> Node<S> {
             }
             Request::Members => self.out.reply(id, Reply::Members(self.membership.view(now))),
             Request::Status => {
-                let status = self.status();
+                let status = self.status(now)?;
                 self.out.reply(id, Reply::Status(Box::new(status)));
             }
             Request::Join { address } => {
@@ -94,7 +97,30 @@ impl<S: Storage> Node<S> {
                 self.out.event(Level::Info, "draining", "taking no more writes".into());
                 self.out.reply(id, Reply::Done);
             }
+            Request::Import { entries } => self.on_import(now, id, &entries)?,
         }
+        Ok(())
+    }
+
+    /// Takes versions as a peer's push would bring them; other members fetch what they lack.
+    fn on_import(&mut self, now: Now, id: RequestId, entries: &[Entry]) -> Result<(), StorageError> {
+        let mode = self.membership.me().mode;
+        if mode != Mode::Normal {
+            self.out.reply(id, Reply::Refused(Refusal::Mode(mode)));
+            return Ok(());
+        }
+        let mut imported = Imported::default();
+        for entry in entries {
+            let count = match self.replica.merge(now, &mut self.store, entry)? {
+                Merged::Won => &mut imported.taken,
+                Merged::Lost => &mut imported.beaten,
+                Merged::Known => &mut imported.known,
+                Merged::Malformed => &mut imported.malformed,
+            };
+            *count += 1;
+        }
+        self.out.count("entries_imported", imported.taken);
+        self.out.reply(id, Reply::Imported(imported));
         Ok(())
     }
 
@@ -235,16 +261,25 @@ impl<S: Storage> Node<S> {
         resolve::shown(policy, versions, self.replica.clock().read_millis(now))
     }
 
-    fn status(&mut self) -> Status {
+    fn status(&mut self, now: Now) -> Result<Status, StorageError> {
         let view = self.membership.view(Now::default());
         let others = view.iter().map(|view| &view.member).filter(|member| member.id != self.settings.id);
         let peers = others.filter(|member| member.state <= MemberState::Down).map(|member| {
             let (stream, in_step) = self.pulls.status(&member.id);
-            PeerStatus { id: member.id.clone(), stream, in_step }
+            let (in_session, last) = self.sessions.status(&member.id);
+            PeerStatus {
+                id: member.id.clone(),
+                stream,
+                in_step,
+                divergent_ms: millis(self.pulls.divergent_for(now, &member.id)),
+                in_session,
+                last_session: last.map(|ended| (millis(now.mono.since(ended.at)), ended.report.clone())),
+            }
         });
         let peers = peers.collect();
         let seen = self.replica.seen();
-        Status {
+        Ok(Status {
+            quarantined: rows::quarantine(&self.store, std::ops::Bound::Unbounded, QUARANTINED_NAMED_MAX)?,
             me: self.membership.me().clone(),
             member_count: self.membership.count(),
             alive_count: self.membership.alive_count(),
@@ -254,8 +289,12 @@ impl<S: Storage> Node<S> {
             peers,
             counters: self.out.counters(),
             seen_hash: self.replica.seen_digest(),
-        }
+        })
     }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Why a key's policy does not take a change, if there is a reason.

@@ -3,6 +3,7 @@
 //! `flush` is the only exit: it makes the turn's writes durable and only then hands its outputs over, so that
 //! nothing leaves a node which a crash could take back.
 
+mod bootstrap;
 mod clients;
 mod peers;
 pub mod settings;
@@ -111,6 +112,13 @@ pub struct Node<S> {
     /// The first key of the chunk that the scrub looks at next.
     scrub_at: Vec<u8>,
     next_scrub: Option<Instant>,
+    /// Whether this node has held anything, or has begun to take it.
+    has_been_filled: bool,
+    /// While it takes what the others hold: when it gives up, if nothing comes.
+    bootstrap_ends_at: Option<Instant>,
+    bootstrap_moved: u64,
+    /// Streams that had come to their end when it began.
+    bootstrap_closed: u64,
     leaving: Option<clients::Leaving>,
     out: Outbox,
 }
@@ -150,6 +158,7 @@ impl<S: Storage> Node<S> {
         let membership = Membership::load(me, known, settings.seeds.clone(), timing.clone(), now, &mut dice);
         let meetings = Meetings::new(timing.clone(), settings.policies.digest(), &mut dice);
         let sessions = Sessions::new(timing.clone(), settings.stream_credit, now);
+        let has_been_filled = !replica.seen().is_empty();
         Ok(Node {
             store,
             dice,
@@ -164,6 +173,10 @@ impl<S: Storage> Node<S> {
             meetings,
             sessions,
             reads: Reads::default(),
+            has_been_filled,
+            bootstrap_ends_at: None,
+            bootstrap_moved: 0,
+            bootstrap_closed: 0,
             scrub_at: Vec::new(),
             next_scrub: settings.timing.scrub_interval.map(|interval| now.mono + interval),
             leaving: None,
@@ -215,6 +228,7 @@ impl<S: Storage> Node<S> {
             Some(self.sessions.next_wakeup()),
             self.reads.next_wakeup(),
             self.next_scrub,
+            self.bootstrap_ends_at,
             self.confirmations.next_wakeup(),
             self.votes.next_wakeup(),
             self.leaving.as_ref().map(|leaving| leaving.at_latest),
@@ -291,6 +305,7 @@ impl<S: Storage> Node<S> {
             self.pulls.on_tick(now, around, &mut self.dice, &mut self.out);
         }
         self.mend(now)?;
+        self.end_bootstrap_if_done(now);
         for collision in self.replica.take_collisions() {
             let own = self.replica.origin();
             self.votes.on_collision(now.mono, own, collision, &mut self.dice, &mut self.out);

@@ -159,6 +159,8 @@ impl<S: Storage> Node<S> {
                 "the record of {key} fails its checksum; it is set apart, and peers are asked for it"
             );
             self.out.event(Level::Warn, "record-rotten", text);
+            // Its chunk was counted anew, so whatever else is missing there shows in a comparison, and only there.
+            self.sessions.hurry();
         }
         Ok(())
     }
@@ -181,14 +183,18 @@ impl<S: Storage> Node<S> {
                 let own = Own { replica: &self.replica, members: &self.membership };
                 self.meetings.is_equal(from, own);
             }
+            if own != digest {
+                self.begin_bootstrap(now);
+            }
             self.pulls.on_digest(now, from, digest, own);
         }
     }
 
     fn on_push(&mut self, now: Now, from: &NodeId, entries: &[Entry]) -> Result<(), StorageError> {
         let mut origins: BTreeSet<Origin> = BTreeSet::new();
-        for entry in entries {
-            match self.replica.merge(now, &mut self.store, entry)? {
+        let merged = self.replica.merge_all(now, &mut self.store, entries)?;
+        for (entry, merged) in entries.iter().zip(merged) {
+            match merged {
                 Merged::Won | Merged::Lost => {
                     origins.insert(entry.version.dot.origin);
                     self.replica.count_far(now, entry, &mut self.out);

@@ -792,6 +792,11 @@ pub struct Identity {
 const IDENTITY: &str = "identity";
 const FORMAT_IDENTITY: u8 = 1;
 
+/// Whether a row is the one that says who the disk belongs to.
+pub(super) fn is_identity(table: Table, key: &[u8]) -> bool {
+    table == Table::Meta && key == IDENTITY.as_bytes()
+}
+
 /// Adds the identity to `batch`.
 pub fn put_identity(batch: &mut Batch, identity: &Identity) {
     let mut value = vec![FORMAT_IDENTITY];

@@ -431,6 +431,7 @@ impl Play {
                 format!("synced {}, sent {}, took {}", report.ended, report.sent, report.took)
             }
             Reply::Members(_) | Reply::Done => "done".into(),
+            Reply::Imported(imported) => format!("{imported:?}"),
         }
     }
 }

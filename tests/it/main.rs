@@ -14,3 +14,4 @@ mod life;
 #[allow(dead_code, reason = "its `main` is for people")]
 mod seed_conflict;
 mod server;
+mod surface;

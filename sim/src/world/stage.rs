@@ -14,6 +14,7 @@ use reknit::node::{Output, Settings};
 use reknit::protocol::wire;
 
 use super::asks::{self, Expected};
+use super::observe::Observer;
 use super::{Ending, Order, settings};
 use crate::check::clock::ClockBounds;
 use crate::check::{Dump, Site, Violation};
@@ -22,7 +23,7 @@ use crate::ghost::{Ghost, OpId};
 use crate::links::{Arrival, Links};
 use crate::random::{self, Moment, nanos};
 use crate::scenario::{Boundary, Draw, OnCrash, Scenario, Step};
-use crate::trace::{Event, Trace, level_word};
+use crate::trace::{Event, Fact, Trace, level_word};
 use phases::{Look, Part};
 
 /// How long after the one before each node starts.
@@ -63,6 +64,8 @@ pub struct Stage {
     frame_bytes: u64,
     data_frames: u64,
     is_broken: bool,
+    /// Somebody wants to know more than what happens.
+    pub(super) observer: Option<Observer>,
 }
 
 /// One machine, as far as the stage must know.
@@ -130,6 +133,7 @@ impl Stage {
             MachineClock::new(model, seed, name)
         };
         let clocks: Vec<MachineClock> = names.iter().map(clock).collect();
+        let observer = trace.is_looked_at_closely().then(|| Observer::new(names.len()));
         let mut ghost = Ghost::new();
         ghost.set_clock_bounds(clock_bounds(scenario, &settings));
         ghost.set_policies(scenario.config.policies.clone());
@@ -156,6 +160,7 @@ impl Stage {
             frame_bytes: 0,
             data_frames: 0,
             is_broken: false,
+            observer,
             scenario: scenario.clone(),
             names,
             settings,
@@ -233,10 +238,14 @@ impl Stage {
         self.frame_bytes += frame.len() as u64;
         self.data_frames += u64::from(wire::is_data(&frame));
         let (bytes, kind, sum) = (frame.len(), frame_kind(&frame), frame_sum(&frame));
+        let looked_at = self.observer.as_ref().map(|_| frame.clone());
         let arrivals = self.links.fate(at, from, to, frame);
         let when = |arrival: &Option<Arrival>| arrival.as_ref().map(|arrival| nanos(arrival.at));
         let arrives = (when(&arrivals[0]), when(&arrivals[1]));
         self.trace.record(at, Some(from), &Event::Send { to, kind, bytes, sum, arrives });
+        if let Some(frame) = looked_at {
+            self.look_into(at, (from, to), frame, &arrivals[0]);
+        }
         Some((to, arrivals))
     }
 
@@ -268,6 +277,9 @@ impl Stage {
         let dot = name.map(|(_, dot)| (dot.origin.0, dot.seq));
         let status = asks::status(reply);
         self.trace.record(at, Some(asked.node), &Event::Answer { id, status, stamp, dot });
+        if self.observer.is_some() {
+            self.trace.tell(at, Some(asked.node), &Fact::Says { id, text: &asks::shown(reply) });
+        }
         if let Some(removed) = asked.removes.filter(|_| *reply == Reply::Done) {
             self.machines[removed].is_removed = true;
         }
@@ -299,6 +311,7 @@ impl Stage {
         (machine.is_paused, machine.is_armed) = (false, false);
         self.trace.record(at, Some(node), &Event::Crash { boundary: boundary_word(boundary) });
         self.lose_asks(at, node);
+        self.holds(at, node, left);
         self.ghost.dumped(at, &self.names[node], left);
     }
 
@@ -311,6 +324,7 @@ impl Stage {
 
     /// A disk now holds `records`; `others` are all other disks by node.
     pub fn disk_replaced(&mut self, at: Duration, node: usize, records: &Dump, others: Vec<(usize, Dump)>) {
+        self.holds(at, node, records);
         let names = &self.names;
         let others: Vec<(&str, Dump)> =
             others.into_iter().map(|(other, dump)| (names[other].as_str(), dump)).collect();
@@ -492,6 +506,7 @@ fn name_of(reply: &Reply) -> Option<(Stamp, Dot)> {
         Reply::Value(None)
         | Reply::Members(_)
         | Reply::Status(_)
+        | Reply::Imported(_)
         | Reply::Synced(_)
         | Reply::Done
         | Reply::Refused(_) => None,
