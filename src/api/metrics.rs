@@ -176,6 +176,10 @@ fn of_node(node: Option<(Status, Vec<MemberView>)>) -> Registry {
     let behind = status.peers.iter().filter(|peer| !peer.in_step).count();
     gauge("peers_out_of_step", "Peers that were last heard to have covered other versions", behind as u64);
 
+    let divergent = status.peers.iter().map(|peer| peer.divergent_ms).max().unwrap_or(0);
+    let text = "Milliseconds since the peer that is longest out of step was in step";
+    gauge("divergence_age_ms", text, divergent);
+
     let in_state: Family<InState, Gauge> = Family::default();
     for state in ["alive", "suspect", "down", "left", "forgotten"] {
         in_state.get_or_create(&InState { state }).set(0);

@@ -15,6 +15,7 @@ mod body;
 mod changes;
 mod cluster;
 mod health;
+mod history;
 mod kv;
 mod list;
 mod media;
@@ -25,6 +26,7 @@ mod patient;
 mod peer;
 mod problem;
 mod reads;
+mod sync;
 mod serve;
 mod shown;
 mod tags;
@@ -54,7 +56,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::driver::tokio_world::Peers;
 use crate::driver::{Clock, Mailbox, Pulse};
-use crate::model::{NodeId, Reply, Request, Status, Version, WallTime};
+use crate::model::{NodeId, Policies, Reply, Request, Status, Version, WallTime};
 use auth::Grant;
 pub use auth::{Tokens, TokensError, new_token};
 use metrics::{Metrics, Route};
@@ -107,6 +109,8 @@ pub struct Info {
     pub version: &'static str,
     /// Keys the summaries; lets other hosts change the members. Empty for an open cluster.
     pub cluster_secret: Vec<u8>,
+    /// How the versions under a key are resolved.
+    pub policies: Policies,
 }
 
 /// The bounds that are a matter of taste.
@@ -174,6 +178,7 @@ fn routes() -> Router<Arc<Shared>> {
         .route("/members/leave", post(cluster::leave))
         .route("/members/remove", post(cluster::remove))
         .route("/merkle_tree/root", get(merkle::root))
+        .route("/sync", post(sync::sync))
         .route("/health", get(health::health))
         .route("/livez", get(health::livez))
         .route("/readyz", get(health::readyz))
@@ -339,6 +344,7 @@ impl Shared {
             | Reply::Members(_)
             | Reply::Status(_)
             | Reply::Imported(_)
+            | Reply::Synced(_)
             | Reply::Done => Ok(reply),
         }
     }

@@ -56,10 +56,14 @@ pub enum Code {
     ReadOnly,
     /// This node is on its way out.
     Draining,
+    /// The node is new and still takes the data.
+    Syncing,
     /// `ack` asks for more nodes than there are.
     AckAboveMembers,
     /// Stored here, but not confirmed in time.
     AckTimeout,
+    /// Not enough nodes answered a read in time.
+    ReadTimeout,
     /// Too many writes wait for confirmations.
     TooManyPending,
     /// Too many requests wait for the node.
@@ -78,6 +82,12 @@ pub enum Code {
     MemberRefused,
     /// The framework refused the request.
     BadRequest,
+    /// A history forks, and under `fail` somebody has to choose.
+    HistoryHeads,
+    /// A history is as long as it may be.
+    HistoryFull,
+    /// The key's policy knows no such thing.
+    PolicyRefused,
     /// A bug.
     Internal,
 }
@@ -115,12 +125,16 @@ impl Code {
             Code::Unauthorized => ("unauthorized", S::UNAUTHORIZED, false, "A token is needed"),
             Code::Forbidden => ("forbidden", S::FORBIDDEN, false, "Not allowed"),
             Code::ReadOnly => ("read-only", S::SERVICE_UNAVAILABLE, true, "This node takes no writes"),
+            Code::Syncing => ("syncing", S::SERVICE_UNAVAILABLE, true, "This node is still taking the data"),
             Code::Draining => ("draining", S::SERVICE_UNAVAILABLE, true, "This node is on its way out"),
             Code::AckAboveMembers => {
                 ("ack-above-members", S::BAD_REQUEST, false, "More nodes asked for than there are")
             }
             Code::AckTimeout => {
                 ("ack-timeout", S::GATEWAY_TIMEOUT, true, "Stored here, not confirmed in time")
+            }
+            Code::ReadTimeout => {
+                ("read-timeout", S::GATEWAY_TIMEOUT, true, "Not enough nodes answered in time")
             }
             Code::TooManyPending => {
                 ("too-many-pending", S::SERVICE_UNAVAILABLE, true, "Too many writes wait for confirmations")
@@ -147,6 +161,11 @@ impl Code {
             ),
             Code::MemberRefused => ("member-refused", S::CONFLICT, false, "The member table says no"),
             Code::BadRequest => ("bad-request", S::BAD_REQUEST, false, "The request makes no sense"),
+            Code::HistoryHeads => ("history-heads", S::CONFLICT, false, "The history has several heads"),
+            Code::HistoryFull => ("history-full", S::CONFLICT, false, "The history is as long as it may be"),
+            Code::PolicyRefused => {
+                ("policy-refused", S::BAD_REQUEST, false, "The key's policy knows no such thing")
+            }
             Code::Internal => ("internal", S::INTERNAL_SERVER_ERROR, false, "A bug"),
         }
     }
@@ -169,7 +188,7 @@ impl Code {
     /// Seconds after which another attempt makes sense, for those that say so.
     fn retry_after(self) -> Option<u32> {
         match self {
-            Code::Busy | Code::TooManyPending | Code::Stopped => Some(1),
+            Code::Busy | Code::TooManyPending | Code::Stopped | Code::Syncing => Some(1),
             Code::ReadOnly | Code::Draining => Some(5),
             _ => None,
         }
@@ -194,6 +213,7 @@ pub struct Problem {
     detail: String,
     limit: Option<u64>,
     written: Option<Box<Written>>,
+    heads: Vec<Written>,
     foreign: Option<Box<Foreign>>,
 }
 
@@ -208,7 +228,7 @@ struct Foreign {
 impl Problem {
     /// A problem and its facts, in words.
     pub fn new(code: Code, detail: impl Into<String>) -> Problem {
-        Problem { code, detail: detail.into(), limit: None, written: None, foreign: None }
+        Problem { code, detail: detail.into(), limit: None, written: None, heads: Vec::new(), foreign: None }
     }
 
     /// Names the limit that was passed.
@@ -277,6 +297,9 @@ struct Document<'a> {
     request_id: &'a str,
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     written: Option<&'a Written>,
+    /// What an `If-Match` that resolves the fork has to list.
+    #[serde(skip_serializing_if = "<[Written]>::is_empty")]
+    heads: &'a [Written],
 }
 
 /// Writes the body of an error response, whoever made the response. Other responses pass unchanged.
@@ -301,6 +324,7 @@ pub fn render(mut response: Response, request_id: &str, is_head: bool) -> Respon
         retryable: retryable || status == StatusCode::SERVICE_UNAVAILABLE,
         request_id,
         written: problem.written.as_deref(),
+        heads: &problem.heads,
     };
     let bytes = serde_json::to_vec(&document).expect("a flat struct of text and numbers is JSON");
     let headers = response.headers_mut();
@@ -334,6 +358,10 @@ impl From<Refusal> for Problem {
             Refusal::Mode(Mode::Draining) => {
                 Problem::new(Code::Draining, "this node is on its way out; write at another one")
             }
+            Refusal::Mode(Mode::Syncing) => Problem::new(
+                Code::Syncing,
+                "this node is new and still taking what the others have; try again soon",
+            ),
             Refusal::Mode(Mode::Normal) => Problem::new(Code::Internal, detail),
             Refusal::Condition { found: None } => {
                 Problem::new(Code::ConditionFailed, "this node has no live value under the key")
@@ -350,10 +378,19 @@ impl From<Refusal> for Problem {
                 let written = Written::of(id).confirmed(acked, asked);
                 Problem { written: Some(Box::new(written)), ..Problem::new(Code::AckTimeout, detail) }
             }
+            Refusal::ReadTimeout { .. } => Problem::new(Code::ReadTimeout, detail),
             Refusal::Corrupt => Problem::new(Code::CorruptRecord, detail),
             Refusal::TooManyPending { limit } => {
                 Problem::new(Code::TooManyPending, detail).with_limit(limit as u64)
             }
+            Refusal::Heads { heads } => {
+                let heads = heads.into_iter().map(Written::of).collect();
+                Problem { heads, ..Problem::new(Code::HistoryHeads, detail) }
+            }
+            Refusal::HistoryFull { limit, .. } => {
+                Problem::new(Code::HistoryFull, detail).with_limit(limit as u64)
+            }
+            Refusal::Policy(what) => Problem::new(Code::PolicyRefused, what),
             Refusal::Member(reason) => Problem::new(Code::MemberRefused, reason),
         }
     }

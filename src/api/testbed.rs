@@ -19,7 +19,7 @@ use tower::ServiceExt;
 
 use super::{App, Info, Limits, Shared, SharedReader, Tokens};
 use crate::driver::{self, Clock, Mailbox, Network, Observer, Pulse};
-use crate::model::{Address, Instant, Key, Member, MemberState, Mode, NodeId, Now, WallTime};
+use crate::model::{Address, Instant, Key, Member, MemberState, Mode, NodeId, Now, Policies, WallTime};
 use crate::node::{Node, Output, Settings};
 use crate::storage::engine::Engine;
 use crate::storage::{Batch, Storage, Table, rows};
@@ -138,6 +138,7 @@ impl Setup {
     pub fn start(self) -> Bed {
         let clock = Arc::new(TestClock { start: TokioInstant::now(), ahead: AtomicU64::new(0) });
         let reader = SharedReader::new(self.engine.reader());
+        let policies = self.settings.policies.clone();
         let mut node = Node::open(self.engine, self.settings, [7; 32], clock.now()).unwrap();
         let (mailbox, mut letters) = driver::mailbox();
         let ticking = Arc::clone(&clock);
@@ -147,13 +148,15 @@ impl Setup {
             let (clock, network) = (ticking.as_ref(), &mut NoNetwork);
             driver::run_observed(&mut node, clock, network, &mut letters, &mut watch).await.unwrap();
         });
-        Bed::of(mailbox, reader, clock, info(self.secret), self.limits, pulse, self.tokens)
+        let info = Info { policies, ..info(self.secret) };
+        Bed::of(mailbox, reader, clock, info, self.limits, pulse, self.tokens)
     }
 }
 
 /// Who the node under test is.
 pub fn info(cluster_secret: Vec<u8>) -> Info {
-    Info { id: NodeId::new("node1").unwrap(), version: "1.2.3", cluster_secret }
+    let (id, policies) = (NodeId::new("node1").unwrap(), Policies::default());
+    Info { id, version: "1.2.3", cluster_secret, policies }
 }
 
 /// A router under test.

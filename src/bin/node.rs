@@ -266,6 +266,7 @@ fn info(config: &Config) -> Info {
         id: config.node_id.clone(),
         version: env!("CARGO_PKG_VERSION"),
         cluster_secret: config.cluster_secret.clone().into_bytes(),
+        policies: config.policies.clone(),
     }
 }
 

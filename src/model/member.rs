@@ -127,6 +127,8 @@ pub enum Mode {
     ReadOnly,
     /// On its way out: finishes what it has, takes no new writes.
     Draining,
+    /// New and still taking what the others have: refuses clients' writes for a moment, takes replication.
+    Syncing,
 }
 
 /// A node as others know it.

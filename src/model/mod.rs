@@ -16,7 +16,7 @@ pub use key::{Key, KeyError};
 pub use member::{Address, Member, MemberState, Mode, NodeId};
 pub use policy::{Policies, Policy, Strategy};
 pub use request::{
-    Ack, Condition, Imported, MemberView, PeerStatus, Refusal, Reply, Request, RequestId, Status,
+    Ack, Condition, Imported, MemberView, PeerStatus, Refusal, Reply, Request, RequestId, Status, SyncReport,
 };
 pub use row::Row;
 pub use sums::{Summary, Sums};

@@ -68,6 +68,23 @@ pub enum Request {
         /// How long to wait for `ack`.
         timeout: Duration,
     },
+    /// Write bytes from an offset on; only under policy `history`.
+    Patch {
+        /// Where.
+        key: Key,
+        /// In bytes.
+        offset: u64,
+        /// The bytes.
+        value: Bytes,
+        /// Their media type, if nothing lies under the key.
+        content_type: String,
+        /// Only if this holds here.
+        condition: Condition,
+        /// How durable before the answer.
+        ack: Ack,
+        /// How long to wait for `ack`.
+        timeout: Duration,
+    },
     /// Write a tombstone.
     Delete {
         /// Where.
@@ -83,6 +100,15 @@ pub enum Request {
     Get {
         /// Where.
         key: Key,
+    },
+    /// Ask several nodes, answer with the winner, and repair every stale copy.
+    Read {
+        /// Where.
+        key: Key,
+        /// How many nodes have to answer, this one included.
+        asked: Ack,
+        /// How long to wait for them.
+        timeout: Duration,
     },
     /// The member table.
     Members,
@@ -102,6 +128,15 @@ pub enum Request {
     },
     /// Stop taking writes; part of a graceful stop.
     Drain,
+    /// Compare with a peer now, and repair what differs.
+    Sync {
+        /// With whom.
+        peer: NodeId,
+        /// Only keys that begin with this.
+        prefix: Bytes,
+        /// Only count.
+        dry_run: bool,
+    },
     /// Take versions as they were written, here or elsewhere, as if a peer had sent them.
     Import {
         /// Which.
@@ -140,6 +175,8 @@ pub enum Reply {
     Status(Box<Status>),
     /// What became of an import.
     Imported(Imported),
+    /// A comparison is over.
+    Synced(SyncReport),
     /// Done; nothing to tell.
     Done,
     /// Not done, or done with less than was asked for.
@@ -176,6 +213,14 @@ pub enum Refusal {
         /// What was asked.
         asked: u16,
     },
+    /// Not enough nodes answered a read in time. Safe to retry.
+    #[error("{answered} of {asked} nodes answered within the timeout")]
+    ReadTimeout {
+        /// Answered in time, self included.
+        answered: u16,
+        /// What was asked.
+        asked: u16,
+    },
     /// The row's bytes on disk fail their checksum. Nothing was stored.
     #[error("the stored record fails its checksum")]
     Corrupt,
@@ -185,6 +230,24 @@ pub enum Refusal {
         /// The bound.
         limit: usize,
     },
+    /// Under policy `history` with strategy `fail`: the history forks, and somebody has to choose. A write that
+    /// replaces the whole value, under the condition that names all heads, closes the fork.
+    #[error("the history has {} heads; a full write whose If-Match names all of them resolves it", heads.len())]
+    Heads {
+        /// The older author's first.
+        heads: Vec<VersionId>,
+    },
+    /// The key's history is as long as it may be. Nothing was stored.
+    #[error("the history is full: {what}, the limit is {limit}")]
+    HistoryFull {
+        /// What there is too much of.
+        what: &'static str,
+        /// The bound.
+        limit: usize,
+    },
+    /// The key's policy knows no such thing. Nothing was stored.
+    #[error("{0}")]
+    Policy(&'static str),
     /// No such member, or not one that can be removed.
     #[error("{0}")]
     Member(String),
@@ -216,10 +279,31 @@ pub struct Status {
     pub seen_hash: u64,
     /// The hybrid clock's durable high-water mark.
     pub high_water: super::version::Stamp,
+    /// The first of the keys whose record fails its checksum and was set apart.
+    pub quarantined: Vec<Key>,
     /// One row per peer.
     pub peers: Vec<PeerStatus>,
     /// Everything counted since the start, by name.
     pub counters: Vec<(&'static str, u64)>,
+}
+
+/// What a sync session did.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct SyncReport {
+    /// How it ended: `equal`, `repaired`, or why it broke off.
+    pub ended: &'static str,
+    /// Rows that the peer was found to lack, or to have in another version.
+    pub ahead: u64,
+    /// Rows that this node was found to lack, or to have in another version.
+    pub behind: u64,
+    /// Entries sent.
+    pub sent: u64,
+    /// Entries taken that won over what was here.
+    pub took: u64,
+    /// Bytes of statements and entries, both ways.
+    pub bytes: u64,
+    /// Flights, both ways.
+    pub flights: u32,
 }
 
 /// Replication with one peer.
@@ -231,4 +315,10 @@ pub struct PeerStatus {
     pub stream: &'static str,
     /// Whether the last digest heard from it equals our own.
     pub in_step: bool,
+    /// For how many milliseconds it has not been known to hold just what this node holds.
+    pub divergent_ms: u64,
+    /// Whether a sync session is under way.
+    pub in_session: bool,
+    /// How many milliseconds ago the last one ended, and how.
+    pub last_session: Option<(u64, SyncReport)>,
 }

@@ -289,6 +289,7 @@ fn a_pull_takes_two_steps_and_is_told_what_was_overwritten_by_the_closing_cover(
             meet b
             b: ping ahead
               send b: pong a/1.0
+              event bootstrap-begins: taking what the peers hold
               send b: pull
             b: step 0 part 1 l=blue @900.3.b3
             b: step 0 part 0 k=red @900.1.b1
@@ -296,12 +297,13 @@ fn a_pull_takes_two_steps_and_is_told_what_was_overwritten_by_the_closing_cover(
               send b: step-done 0
             b: step 1 part 0 m=green @900.5.b5
             status
-              reply #0: a/1.0 clock 900.5, 3 dots
+              reply #0: a/1.1 clock 900.5, 3 dots
             b: step-end 1 parts 1 cover b1..5
               send b: step-done 1
               event caught-up: took 3 entries from b
             status
-              reply #1: a/1.0 clock 900.5, 5 dots
+              event bootstrap-ends: took 3 entries; writes are welcome
+              reply #1: a/1.2 clock 900.5, 5 dots
             get l
               reply #2: blue @900.3.b3
         "#]],
@@ -324,6 +326,7 @@ fn a_step_is_complete_once_each_of_its_parts_is_there() {
             meet b
             b: ping ahead
               send b: pong a/1.0
+              event bootstrap-begins: taking what the peers hold
               send b: pull
             b: step 0 part 0 k=red @900.1.b1
             b: again
@@ -350,11 +353,12 @@ fn two_answers_to_one_pull_are_not_taken_for_one() {
             meet b
             b: ping ahead
               send b: pong a/1.0
+              event bootstrap-begins: taking what the peers hold
               send b: pull
             b: step 7 part 0 k=red @900.1.b1
             b: step-end 90 parts 1 cover b1..3
             status
-              reply #0: a/1.0 clock 900.1, 1 dots
+              reply #0: a/1.1 clock 900.1, 1 dots
             b: step-end 7 parts 1
               send b: step-done 7
         "#]],
@@ -376,12 +380,13 @@ fn a_stream_with_an_entry_that_nobody_can_have_made_covers_nothing_and_fails() {
             meet b
             b: ping ahead
               send b: pong a/1.0
+              event bootstrap-begins: taking what the peers hold
               send b: pull
             b: step 0 part 0 k=red @900.1.b1, l=blue @900.2.b0
               event entry-malformed: b streams an entry that no node can have made: l
             b: step-end 0 parts 1 cover b1..5
             status
-              reply #0: a/1.0 clock 900.1, 1 dots
+              reply #0: a/1.1 clock 900.1, 1 dots
             after 1s
               1210 send b: pull b1
         "#]],
@@ -405,11 +410,12 @@ fn a_stream_that_falls_silent_fails_and_is_tried_again_after_a_growing_wait() {
             meet b
             b: ping ahead
               send b: pong a/1.0
+              event bootstrap-begins: taking what the peers hold
               send b: pull
             after 4s
               3210 send b: pull
             b: ping ahead
-              send b: pong a/1.0
+              send b: pong a/1.1
             after 5s
               5684 send b: pull
               8419 send b: pull
@@ -418,6 +424,7 @@ fn a_stream_that_falls_silent_fails_and_is_tried_again_after_a_growing_wait() {
               send b: step-done 0
               event caught-up: took 1 entries from b
             after 60s
+              11000 event bootstrap-ends: took 1 entries; writes are welcome
         "#]],
     );
 }
@@ -477,6 +484,7 @@ fn a_stranger_has_to_show_its_record_before_its_data_counts() {
               event member-joined: b at b:7000
               send b: table answer a/1.0 b/1.0
               send b: pong a/1.0
+              event bootstrap-begins: taking what the peers hold
               send b: meet
             b: meet
               send b: pull

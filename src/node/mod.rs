@@ -3,9 +3,11 @@
 //! `flush` is the only exit: it makes the turn's writes durable and only then hands its outputs over, so that
 //! nothing leaves a node which a crash could take back.
 
+mod bootstrap;
 mod clients;
 mod peers;
 pub mod settings;
+mod sync;
 
 use std::time::Duration;
 
@@ -24,8 +26,10 @@ use crate::protocol::outbox::{Action, Outbox};
 pub use crate::protocol::outbox::{Event, Level};
 use crate::protocol::pull::Pulls;
 use crate::protocol::push::Pushes;
+use crate::protocol::reads::Reads;
 use crate::protocol::replica::Replica;
 use crate::protocol::serve::Serves;
+use crate::protocol::sessions::Sessions;
 use crate::protocol::summary::SummaryKey;
 use crate::protocol::vote::Votes;
 use crate::storage::rows::{self, Identity};
@@ -102,6 +106,18 @@ pub struct Node<S> {
     pulls: Pulls,
     votes: Votes,
     meetings: Meetings,
+    sessions: Sessions,
+    reads: Reads,
+    /// The first key of the chunk that the scrub looks at next.
+    scrub_at: Vec<u8>,
+    next_scrub: Option<Instant>,
+    /// Whether this node has held anything, or has begun to take it.
+    has_been_filled: bool,
+    /// While it takes what the others hold: when it gives up, if nothing comes.
+    bootstrap_ends_at: Option<Instant>,
+    bootstrap_moved: u64,
+    /// Streams that had come to their end when it began.
+    bootstrap_closed: u64,
     leaving: Option<clients::Leaving>,
     out: Outbox,
 }
@@ -117,7 +133,8 @@ impl<S: Storage> Node<S> {
         let mut out = Outbox::default();
         let identity = begin_life(&mut store, &settings, now, &mut out)?;
         let key = SummaryKey::new(&settings.cluster_secret);
-        let mut replica = Replica::load(&store, &identity, key, settings.clock_drift_max, now)?;
+        let replica = Replica::load(&store, &identity, key, settings.clock_drift_max, now)?;
+        let mut replica = replica.with_policies(settings.policies.clone());
         let mut batch = Batch::default();
         replica.save(&mut batch);
         store.apply(batch)?;
@@ -136,7 +153,9 @@ impl<S: Storage> Node<S> {
         let timing = settings.timing.clone();
         let votes = Votes::new(settings.collision, timing.vote_max);
         let membership = Membership::load(me, known, settings.seeds.clone(), timing.clone(), now, &mut dice);
-        let meetings = Meetings::new(timing.clone(), settings.policies, &mut dice);
+        let meetings = Meetings::new(timing.clone(), settings.policies.digest(), &mut dice);
+        let sessions = Sessions::new(timing.clone(), settings.stream_credit, now);
+        let has_been_filled = !replica.seen().is_empty();
         Ok(Node {
             store,
             dice,
@@ -149,6 +168,14 @@ impl<S: Storage> Node<S> {
             pulls: Pulls::new(timing, settings.stream_credit, now),
             votes,
             meetings,
+            sessions,
+            reads: Reads::default(),
+            has_been_filled,
+            bootstrap_ends_at: None,
+            bootstrap_moved: 0,
+            bootstrap_closed: 0,
+            scrub_at: Vec::new(),
+            next_scrub: settings.timing.scrub_interval.map(|interval| now.mono + interval),
             leaving: None,
             out,
             settings,
@@ -160,6 +187,10 @@ impl<S: Storage> Node<S> {
     /// # Errors
     /// The disk is broken; drop the node and open it again.
     pub fn handle(&mut self, now: Now, input: Input) -> Result<(), StorageError> {
+        #[cfg(feature = "mutants")]
+        if mutants::is_on("tie-by-view") {
+            self.replica.is_partial = self.membership.alive_count() < self.membership.count();
+        }
         match input {
             Input::Request { id, request } => self.on_request(now, id, request)?,
             Input::Message { from, message } => self.on_message(now, &from, message)?,
@@ -191,6 +222,10 @@ impl<S: Storage> Node<S> {
             self.membership.next_wakeup(),
             self.pulls.next_wakeup(),
             self.meetings.next_wakeup(),
+            Some(self.sessions.next_wakeup()),
+            self.reads.next_wakeup(),
+            self.next_scrub,
+            self.bootstrap_ends_at,
             self.confirmations.next_wakeup(),
             self.votes.next_wakeup(),
             self.leaving.as_ref().map(|leaving| leaving.at_latest),
@@ -251,6 +286,7 @@ impl<S: Storage> Node<S> {
         for (peer, is_open) in self.meetings.take_changed() {
             self.serves.end(&peer);
             self.pulls.on_parted(&peer);
+            self.sessions.on_parted(now, &peer, &mut self.out);
             if is_open {
                 self.pulls.on_met(now, &peer);
             }
@@ -259,6 +295,8 @@ impl<S: Storage> Node<S> {
             let around = (&mut self.replica, &self.membership, &self.meetings);
             self.pulls.on_tick(now, around, &mut self.dice, &mut self.out);
         }
+        self.mend(now)?;
+        self.end_bootstrap_if_done(now);
         for collision in self.replica.take_collisions() {
             let own = self.replica.origin();
             self.votes.on_collision(now.mono, own, collision, &mut self.dice, &mut self.out);
@@ -358,7 +396,11 @@ fn begin_life(
 #[cfg(test)]
 mod conversation_tests;
 #[cfg(test)]
+mod history_tests;
+#[cfg(test)]
 mod hostile_tests;
+#[cfg(test)]
+mod sync_tests;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]

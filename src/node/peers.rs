@@ -5,12 +5,13 @@ use std::collections::BTreeSet;
 use rand::Rng;
 
 use super::Node;
-use crate::model::{Entry, Key, NodeId, Now, Origin};
-use crate::protocol::Message;
+use crate::model::{Entry, Key, NodeId, Now, Origin, Row};
+use crate::mutants;
 use crate::protocol::meeting::{Own, Told};
 use crate::protocol::outbox::Level;
 use crate::protocol::replica::Merged;
-use crate::storage::{Storage, StorageError};
+use crate::protocol::{DotSet, Message};
+use crate::storage::{Storage, StorageError, rows};
 
 impl<S: Storage> Node<S> {
     pub(super) fn on_message(
@@ -74,6 +75,9 @@ impl<S: Storage> Node<S> {
                 };
                 // What the peer has covered it has durably, however it came by it.
                 self.confirmations.on_durable(from, &seen, &mut self.out);
+                if mutants::is_on("absence-deletes") {
+                    self.remove_what_lacks(&seen)?;
+                }
                 let (store, own) = (&self.store, self.replica.seen());
                 let place = (from, session, self.dice.next_u32());
                 self.serves.on_pull(store, own, place, seen, credit, &mut self.out)?;
@@ -114,6 +118,14 @@ impl<S: Storage> Node<S> {
                 self.meetings.on_answer(from, (fence, which), &part, own, &mut self.out);
             }
             Message::Within { .. } => self.out.count("messages_malformed", 1),
+            Message::SyncOpen { session, print, scope } => {
+                self.on_sync_open(now, from, (session, print, scope.map(|scope| *scope)))?;
+            }
+            Message::SyncSame { session } => self.sessions.on_same(now, from, session, &mut self.out),
+            Message::SyncFlight(flight) => self.on_flight(now, from, *flight)?,
+            Message::ReadAsk { poll, key } => self.on_read_ask(from, poll, key)?,
+            Message::ReadTell { poll, entries } => self.on_read_tell(now, from, (poll, entries))?,
+            Message::Repair { entries } => self.on_repair(now, &entries)?,
         }
         for key in self.serves.take_rotten() {
             self.set_apart(&key)?;
@@ -128,6 +140,19 @@ impl<S: Storage> Node<S> {
                 "the record of {key} fails its checksum; it is set apart, and peers are asked for it"
             );
             self.out.event(Level::Warn, "record-rotten", text);
+            // Its chunk was counted anew, so whatever else is missing there shows in a comparison, and only there.
+            self.sessions.hurry();
+        }
+        Ok(())
+    }
+
+    /// For `absence-deletes`.
+    fn remove_what_lacks(&mut self, seen: &DotSet) -> Result<(), StorageError> {
+        let all = (std::ops::Bound::Unbounded, std::ops::Bound::Unbounded);
+        for (key, record) in rows::records(&self.store, all, usize::MAX, false)? {
+            if record.versions().iter().any(|version| !seen.contains(version.dot)) {
+                self.replica.set_row(&mut self.store, &key, &Row::default(), record.versions())?;
+            }
         }
         Ok(())
     }
@@ -139,14 +164,18 @@ impl<S: Storage> Node<S> {
                 let own = Own { replica: &self.replica, members: &self.membership };
                 self.meetings.is_equal(from, own);
             }
+            if own != digest {
+                self.begin_bootstrap(now);
+            }
             self.pulls.on_digest(now, from, digest, own);
         }
     }
 
     fn on_push(&mut self, now: Now, from: &NodeId, entries: &[Entry]) -> Result<(), StorageError> {
         let mut origins: BTreeSet<Origin> = BTreeSet::new();
-        for entry in entries {
-            match self.replica.merge(now, &mut self.store, entry)? {
+        let merged = self.replica.merge_all(now, &mut self.store, entries)?;
+        for (entry, merged) in entries.iter().zip(merged) {
+            match merged {
                 Merged::Won | Merged::Lost => {
                     origins.insert(entry.version.dot.origin);
                     self.replica.count_far(now, entry, &mut self.out);
@@ -154,6 +183,13 @@ impl<S: Storage> Node<S> {
                 Merged::Known => self.out.count("entries_known", 1),
                 Merged::Malformed => self.out.count("entries_malformed", 1),
             }
+        }
+        if mutants::is_on("push-jumps") {
+            let mut jumped = DotSet::default();
+            entries
+                .iter()
+                .for_each(|entry| jumped.insert_run(entry.version.dot.origin, 1, entry.version.dot.seq));
+            self.replica.cover(&jumped);
         }
         self.meetings.covers(from, &entries.iter().map(|entry| entry.version.dot).collect());
         let seen = self.replica.seen();

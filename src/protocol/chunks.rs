@@ -37,6 +37,17 @@ pub struct Count {
     pub rotten: Vec<Key>,
 }
 
+/// What the scrub found in one chunk.
+#[derive(Debug)]
+pub struct Scrubbed {
+    /// Keys whose record fails its checksum.
+    pub rotten: Vec<Key>,
+    /// Whether rows were missing, or there that should not be.
+    pub is_wrong: bool,
+    /// Where the next chunk begins.
+    pub next: Vec<u8>,
+}
+
 impl Chunks {
     /// Reads the chunks of a store; counts everything anew if a row of them is missing, damaged, or hashed with
     /// another key.
@@ -146,6 +157,22 @@ impl Chunks {
         Ok(rotten)
     }
 
+    /// Looks at the rows of the chunk of `start`, and counts it anew if they are not what they are said to be.
+    ///
+    /// # Errors
+    /// The disk is broken.
+    pub fn scrub(&mut self, store: &(impl Read + ?Sized), start: &[u8]) -> Result<Scrubbed, StorageError> {
+        let start = self.start_of(start).to_vec();
+        let next = self.next(&start).to_vec();
+        let found = count(store, &self.key, &self.span_of(&start))?;
+        // While records are rotten nothing can be said about the rest; they are taken out of the way first.
+        let is_wrong = found.rotten.is_empty() && !found.sums.agrees(&self.by_start[&start]);
+        if is_wrong {
+            self.recount(store, &start)?;
+        }
+        Ok(Scrubbed { rotten: found.rotten, is_wrong, next })
+    }
+
     /// Adds the rows that changed since the last call to `batch`.
     pub fn save(&mut self, batch: &mut Batch) {
         if self.unsaved.is_empty() {
@@ -197,24 +224,74 @@ impl Chunks {
         self.by_start.get(start)
     }
 
-    /// The whole chunks and the pieces of chunks that make up a span, in key order: each with its sums, or `None`
-    /// where only a look at the rows can tell.
-    pub fn pieces(&self, span: &Span) -> Vec<(Span, Option<Sums>)> {
-        let mut out = Vec::new();
-        let mut start = self.start_of(&span.from);
-        loop {
-            let chunk = self.span_of(start);
-            let piece = chunk.cut(span);
-            let sums = (piece == chunk).then(|| self.by_start[start]);
-            if !piece.is_empty() {
-                out.push((piece, sums));
-            }
-            let next = self.next(start);
-            if next.is_empty() || span.to.as_deref().is_some_and(|to| next >= to) {
-                return out;
-            }
-            start = next;
+    /// Where chunks begin inside a span, after its own beginning.
+    pub fn cuts(&self, span: &Span) -> Vec<&[u8]> {
+        let inside = self.by_start.range::<[u8], _>((Bound::Excluded(span.from.as_slice()), span.upper()));
+        inside.map(|(start, _)| start.as_slice()).collect()
+    }
+
+    /// What a span comes down to. Only of the chunks that it cuts are rows read: how many is added to `read`.
+    ///
+    /// # Errors
+    /// The disk is broken.
+    pub fn sum(
+        &self,
+        store: &(impl Read + ?Sized),
+        span: &Span,
+        read: &mut usize,
+    ) -> Result<Sums, StorageError> {
+        let mut sums = Sums::default();
+        if span.is_empty() {
+            return Ok(sums);
         }
+        if *span == Span::all() {
+            return Ok(self.total);
+        }
+        let first = self.start_of(&span.from);
+        let mut chunks = self.by_start.range::<[u8], _>((Bound::Included(first), span.upper())).peekable();
+        while let Some((start, whole)) = chunks.next() {
+            let to = match chunks.peek() {
+                Some((next, _)) => Some((*next).clone()),
+                None => self.span_of(start).to,
+            };
+            let chunk = Span { from: start.clone(), to };
+            let piece = chunk.cut(span);
+            if piece == chunk {
+                sums.join(whole);
+            } else {
+                sums.join(&self.sum_of_piece(store, (&chunk, whole), &piece, read)?);
+            }
+        }
+        Ok(sums)
+    }
+
+    /// Counts the piece of a chunk, or what it leaves out where that is next to nothing: a bound that a peer chose
+    /// lies mostly between the rows where this node cuts as well.
+    fn sum_of_piece(
+        &self,
+        store: &(impl Read + ?Sized),
+        (chunk, whole): (&Span, &Sums),
+        piece: &Span,
+        read: &mut usize,
+    ) -> Result<Sums, StorageError> {
+        const FEW: usize = 8;
+        let head = Span { from: chunk.from.clone(), to: Some(piece.from.clone()) };
+        let mut left_out = rows::records(store, head.bounds(), FEW, false)?;
+        if let (Some(to), true) = (&piece.to, left_out.len() < FEW) {
+            let tail = Span { from: to.clone(), to: chunk.to.clone() };
+            left_out.extend(rows::records(store, tail.bounds(), FEW, false)?);
+        }
+        *read += left_out.len();
+        if left_out.len() < FEW {
+            let mut sums = *whole;
+            for (key, record) in &left_out {
+                sums.part(&self.key.sums(key, record.versions()));
+            }
+            return Ok(sums);
+        }
+        let counted = count(store, &self.key, piece)?;
+        *read += counted.sums.count() as usize;
+        Ok(counted.sums)
     }
 
     /// The first chunk among `starts` whose row is not what a recount gives.

@@ -16,9 +16,9 @@ use super::outbox::{Level, Outbox};
 use super::outline::Outline;
 use super::replica::{Merged, Replica};
 use super::timing::Timing;
-use crate::model::{DotSet, Entry, Instant, NodeId, Now, Origin};
+use crate::model::{DotSet, Entry, Instant, NodeId, Now, Origin, Row};
 use crate::mutants;
-use crate::storage::{Storage, StorageError};
+use crate::storage::{Batch, Storage, StorageError, rows};
 
 /// Most streams that a node takes at once. More would only bring the same entries several times.
 pub const PULLS_MAX: usize = 2;
@@ -84,6 +84,9 @@ pub struct Pulls {
     by_peer: BTreeMap<NodeId, Pull>,
     next_sync: Option<Instant>,
     next_catchup: Option<Instant>,
+    /// Entries taken, and streams that came to their end.
+    moved: u64,
+    closed: u64,
 }
 
 #[derive(Debug)]
@@ -93,6 +96,8 @@ struct Pull {
     digest: Option<u64>,
     /// Whether that digest was our own.
     in_step: bool,
+    /// When it was last known to be, or when the peer was first heard of.
+    in_step_at: Instant,
     /// When to look whether a stream is needed.
     look_at: Option<Instant>,
     /// An origin of which a push left a hole; the look is only for that hole if nothing else asked for it.
@@ -119,6 +124,7 @@ impl Pull {
             state: StreamState::Waiting,
             digest: None,
             in_step: false,
+            in_step_at: Instant::default(),
             look_at: None,
             hole: None,
             session: 0,
@@ -149,7 +155,7 @@ impl Pulls {
     pub fn new(timing: Timing, credit: u32, now: Now) -> Pulls {
         let next_sync = Some(now.mono + timing.sync_interval);
         let next_catchup = Some(now.mono + timing.catchup_interval);
-        Pulls { timing, credit, by_peer: BTreeMap::new(), next_sync, next_catchup }
+        Pulls { timing, credit, by_peer: BTreeMap::new(), next_sync, next_catchup, moved: 0, closed: 0 }
     }
 
     /// The meeting with a peer is over: so is the stream from it.
@@ -165,7 +171,9 @@ impl Pulls {
         pull.digest = None;
         pull.in_step = false;
         pull.hole = None;
-        pull.failures = 0;
+        if !mutants::is_on("gives-up") {
+            pull.failures = 0;
+        }
         pull.retry_at = None;
         if pull.is_running() {
             // The other end of this stream is another life of the peer, which does not know of it.
@@ -184,6 +192,9 @@ impl Pulls {
         let pull = self.by_peer.entry(peer.clone()).or_insert_with(Pull::new);
         pull.digest = Some(digest);
         pull.in_step = digest == own;
+        if pull.in_step || pull.in_step_at == Instant::default() {
+            pull.in_step_at = now.mono;
+        }
         if !pull.in_step && !pull.is_running() {
             pull.hole = None;
             pull.look_at = Some(pull.look_at.map_or(now.mono, |at| at.min(now.mono)));
@@ -218,8 +229,16 @@ impl Pulls {
             return Ok(());
         };
         pull.heard(now, silence_max);
-        for entry in entries {
-            match replica.merge(now, store, entry)? {
+        let moved_before = pull.moved;
+        if mutants::is_on("step-overwrites") {
+            for entry in entries {
+                let mut batch = Batch::default();
+                rows::put_row(&mut batch, &entry.key, &Row::one(entry.version.clone()), &[]);
+                store.apply(batch)?;
+            }
+        }
+        for (entry, merged) in entries.iter().zip(replica.merge_all(now, store, entries)?) {
+            match merged {
                 Merged::Won | Merged::Lost => {
                     pull.moved += 1;
                     replica.count_far(now, entry, out);
@@ -237,7 +256,9 @@ impl Pulls {
             }
         }
         pull.parts.insert(part);
+        let moved = pull.moved - moved_before;
         pull.complete(replica);
+        self.moved += moved;
         Ok(())
     }
 
@@ -277,6 +298,7 @@ impl Pulls {
             pull.become_state(StreamState::Acknowledging);
             out.send(peer, Message::StepDone { session: pull.session, step: pull.step });
             if pull.closes {
+                self.closed += 1;
                 pull.become_state(StreamState::Waiting);
                 pull.failures = 0;
                 if pull.moved > 0 {
@@ -336,6 +358,21 @@ impl Pulls {
     /// The state of the stream from `peer`, and whether the last digest heard from it was ours.
     pub fn status(&self, peer: &NodeId) -> (&'static str, bool) {
         self.by_peer.get(peer).map_or(("waiting", false), |pull| (pull.state.word(), pull.in_step))
+    }
+
+    /// How many entries came by streams, how many streams came to their end, and whether a peer is in step.
+    pub fn progress(&self) -> (u64, u64, bool) {
+        (self.moved, self.closed, self.by_peer.values().any(|pull| pull.in_step))
+    }
+
+    /// For how long `peer` has not been known to hold just what this node holds.
+    pub fn divergent_for(&self, now: Now, peer: &NodeId) -> Duration {
+        match self.by_peer.get(peer) {
+            Some(pull) if !pull.in_step && pull.in_step_at != Instant::default() => {
+                now.mono.since(pull.in_step_at)
+            }
+            _ => Duration::ZERO,
+        }
     }
 
     /// Whether the last digest heard from `peer` is this one.
@@ -409,7 +446,8 @@ impl Pulls {
             }
             let hole = pull.hole.take();
             let is_filled = hole.is_some_and(|origin| !replica.seen().has_hole(origin));
-            if is_filled || pull.digest == Some(own) || mutants::is_on("no-pull") {
+            let is_mutant = mutants::is_on("no-pull") || mutants::is_on("gives-up") && pull.failures > 0;
+            if is_filled || pull.digest == Some(own) || is_mutant {
                 pull.look_at = None;
                 pull.retry_at = None;
                 continue;

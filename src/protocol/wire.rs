@@ -15,6 +15,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use xxhash_rust::xxh3::Xxh3Default;
 
 use super::message::Message;
+use crate::mutants;
 
 /// Largest frame, header included.
 pub const FRAME_BYTES_MAX: usize = 64 * 1024;
@@ -141,6 +142,12 @@ pub fn kind(message: &Message) -> u8 {
         Message::AskDots { .. } => 14,
         Message::Dots { .. } => 15,
         Message::Within { data, .. } => kind(data),
+        Message::SyncOpen { .. } => 16,
+        Message::SyncSame { .. } => 17,
+        Message::SyncFlight(_) => 18,
+        Message::ReadAsk { .. } => 19,
+        Message::ReadTell { .. } => 20,
+        Message::Repair { .. } => 21,
     }
 }
 
@@ -163,12 +170,18 @@ pub fn name(message: &Message) -> &'static str {
         Message::AskDots { .. } => "ask-dots",
         Message::Dots { .. } => "dots",
         Message::Within { data, .. } => name(data),
+        Message::SyncOpen { .. } => "sync-open",
+        Message::SyncSame { .. } => "sync-same",
+        Message::SyncFlight(_) => "sync-flight",
+        Message::ReadAsk { .. } => "read-ask",
+        Message::ReadTell { .. } => "read-tell",
+        Message::Repair { .. } => "repair",
     }
 }
 
 /// Whether a frame carries data rather than control; control goes first where both wait.
 pub fn is_data(frame: &[u8]) -> bool {
-    matches!(frame.get(HASH_AT - 1), Some(4 | 7))
+    matches!(frame.get(HASH_AT - 1), Some(4 | 7 | 18 | 21))
 }
 
 /// Whether bytes look like a frame; only [`Assembler::push`] knows whether they are one.
@@ -250,7 +263,7 @@ fn open(frame: Bytes) -> Result<(u8, u8, Bytes), WireError> {
         return Err(WireError::Version(version));
     }
     let sum = u64::from_le_bytes(frame[HASH_AT..HEADER_BYTES].try_into().expect("eight bytes"));
-    if sum != checksum(&frame) {
+    if sum != checksum(&frame) && !mutants::is_on("checksum-off") {
         return Err(WireError::Checksum);
     }
     let (codec, flags, kind) = (frame[6], frame[7], frame[8]);
@@ -271,6 +284,8 @@ fn decode(kind_byte: u8, payload: &[u8]) -> Result<Message, WireError> {
     }
     let (message, used) = bincode::serde::decode_from_slice::<Message, _>(payload, config())
         .map_err(|error| WireError::Payload(error.to_string()))?;
+    #[cfg(feature = "mutants")]
+    let message = without_authors(message);
     if used != payload.len() {
         return Err(WireError::Payload(format!("{} bytes left over", payload.len() - used)));
     }
@@ -278,6 +293,17 @@ fn decode(kind_byte: u8, payload: &[u8]) -> Result<Message, WireError> {
         return Err(WireError::Payload("the kind byte names another message".into()));
     }
     Ok(message)
+}
+
+/// For `wire-drops`.
+#[cfg(feature = "mutants")]
+fn without_authors(mut message: Message) -> Message {
+    if let Message::Push { entries } | Message::Step { entries, .. } = &mut message
+        && mutants::is_on("wire-drops")
+    {
+        entries.iter_mut().for_each(|entry| entry.version.author_joined.0 = 0);
+    }
+    message
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use crate::model::DotSet;
 use crate::model::{
     Address, Dot, Entry, Key, Member, MemberState, Mode, NodeId, Origin, Stamp, Version, WallTime,
 };
+use crate::protocol::flight::Flight;
 use crate::protocol::outline::{Outline, Part, Which};
 use crate::testing::arbitrary;
 
@@ -48,7 +49,10 @@ proptest! {
         let frames = encode(&message, number).unwrap();
 
         prop_assert_eq!(frames.len(), 1);
-        prop_assert_eq!(is_data(&frames[0]), matches!(message, Message::Push { .. } | Message::Step { .. }));
+        prop_assert_eq!(is_data(&frames[0]), matches!(
+            message,
+            Message::Push { .. } | Message::Step { .. } | Message::SyncFlight(_) | Message::Repair { .. }
+        ));
         prop_assert_eq!(open_alone(frames[0].clone()), Ok(Some(message)));
     }
 
@@ -327,6 +331,19 @@ fn golden() -> Vec<Message> {
             part: Part { first: 8, last: 9, differing: vec![9], dots: DotSet::default() },
         },
         Message::Within { meeting: 10, data: Box::new(Message::StepDone { session: 4, step: 6 }) },
+        Message::SyncOpen { session: 11, print: 12, scope: None },
+        Message::SyncSame { session: 11 },
+        Message::SyncFlight(Box::new(Flight {
+            session: 11,
+            step: 12,
+            credit: 13,
+            more: true,
+            parts: Bytes::from_static(b"p"),
+            entries: Vec::new(),
+        })),
+        Message::ReadAsk { poll: 14, key: golden_entry().key },
+        Message::ReadTell { poll: 14, entries: Vec::new() },
+        Message::Repair { entries: Vec::new() },
     ]
 }
 
@@ -417,6 +434,22 @@ fn the_bytes_of_every_message_are_these() {
         step-done
           524b4e5401000100090db51aa23a5c5e1a0f0000000a00000000000000080000
           00040000000000000006000000
+        sync-open
+          524b4e540100010010520b4f7c4e27352d100000000b0000000c000000000000
+          0000
+        sync-same
+          524b4e540100010011a3eabe4c3288e50d110000000b000000
+        sync-flight
+          524b4e5401000100126621b9ed6505ae69120000000b0000000c0000000d0000
+          00010100000000000000700000000000000000
+        read-ask
+          524b4e5401000100134b7ef6f21fc7f8b6130000000e00000000000000090000
+          0000000000686f6d652f726f6f6d
+        read-tell
+          524b4e540100010014c11c76ef62ba8e5c140000000e00000000000000000000
+          0000000000
+        repair
+          524b4e540100010015048d104fc2dcae55150000000000000000000000
     "#]];
     expected.assert_eq(&text);
 }

@@ -9,6 +9,8 @@ use crate::model::{
     Address, Dot, DotSet, Entry, Key, Member, MemberState, Mode, NodeId, Origin, Stamp, Version, WallTime,
 };
 use crate::protocol::Message;
+use crate::protocol::flight::Flight;
+use crate::protocol::message::Scope;
 use crate::protocol::outline::{Outline, Part, Which};
 
 /// A few origins, so that dots collide.
@@ -107,7 +109,7 @@ pub fn member() -> impl Strategy<Value = Member> {
         MemberState::Left,
         MemberState::Forgotten,
     ]);
-    let mode = select(vec![Mode::Normal, Mode::ReadOnly, Mode::Draining]);
+    let mode = select(vec![Mode::Normal, Mode::ReadOnly, Mode::Draining, Mode::Syncing]);
     let life = select(vec![0, 1, 1, 2, 3, u64::MAX / 2, u64::MAX]);
     let incarnation = select(vec![0, 0, 1, 2, u32::MAX - 1, u32::MAX]);
     let joined = select(vec![0, 1_000_000, u64::MAX]);
@@ -169,6 +171,22 @@ pub fn message() -> impl Strategy<Value = Message> {
         meet(),
         (0_u64..3, which(), vec(any::<u64>(), 0..3), any::<u8>())
             .prop_map(|(fence, which, digests, first)| Message::AskDots { fence, which, digests, first }),
+        (any::<u32>(), any::<u64>(), option::of(("[a-z]{0,4}", any::<bool>()))).prop_map(
+            |(session, print, scope)| {
+                let scope = scope.map(|(prefix, dry_run)| Box::new(Scope { prefix: prefix.into(), dry_run }));
+                Message::SyncOpen { session, print, scope }
+            }
+        ),
+        any::<u32>().prop_map(|session| Message::SyncSame { session }),
+        (any::<u32>(), 0_u32..4, any::<u32>(), any::<bool>(), vec(any::<u8>(), 0..20), entries()).prop_map(
+            |(session, step, credit, more, parts, entries)| {
+                let parts = parts.into();
+                Message::SyncFlight(Box::new(Flight { session, step, credit, more, parts, entries }))
+            }
+        ),
+        (0_u64..3, key()).prop_map(|(poll, key)| Message::ReadAsk { poll, key }),
+        (0_u64..3, entries()).prop_map(|(poll, entries)| Message::ReadTell { poll, entries }),
+        entries().prop_map(|entries| Message::Repair { entries }),
         (0_u64..3, which(), part()).prop_map(|(fence, which, part)| Message::Dots { fence, which, part }),
     ]
 }

@@ -6,13 +6,14 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::model::{
-    Ack, Address, Condition, Instant, Key, NodeId, Now, Reply, Request, RequestId, Version, WallTime,
+    Ack, Address, Condition, Instant, Key, NodeId, Now, Policies, Reply, Request, RequestId, Version,
+    WallTime,
 };
 use crate::node::{Input, Node, Output, Settings};
 use crate::protocol::wire::{self, Assembler};
-use crate::storage::Table;
 use crate::storage::memory::{Memory, Tables};
 use crate::storage::rows::{self, Record};
+use crate::storage::{Batch, Storage, Table};
 
 /// The wall clock at the cluster's start.
 pub const START: WallTime = WallTime(1_000_000);
@@ -24,6 +25,7 @@ const SETTLE: Duration = Duration::from_secs(20);
 /// Some nodes, their disks and the messages between them.
 pub struct Cluster {
     seed: u64,
+    policies: Policies,
     starts: u64,
     now: Instant,
     up: BTreeMap<char, Running>,
@@ -45,9 +47,15 @@ struct Running {
 impl Cluster {
     /// Starts the named nodes (`"a b c"`), each with all others as seeds, and lets them meet.
     pub fn new(names: &str, seed: u64) -> Cluster {
+        Cluster::with_policies(names, seed, Policies::default())
+    }
+
+    /// The same with a table of policies.
+    pub fn with_policies(names: &str, seed: u64, policies: Policies) -> Cluster {
         let names: Vec<char> = names.split(' ').map(only_letter).collect();
         let mut cluster = Cluster {
             seed,
+            policies,
             starts: 0,
             now: Instant::default(),
             up: BTreeMap::new(),
@@ -73,9 +81,11 @@ impl Cluster {
         let tables = self.off.remove(&name).expect("the node is off");
         let seeds = self.names.iter().map(|name| address(*name)).collect();
         let mut settings = Settings::new(id(name), address(name), seeds);
+        settings.policies = self.policies.clone();
         settings.timing.probe_interval = Duration::from_millis(200);
         settings.timing.suspect_timeout = Duration::from_secs(1);
         settings.timing.gossip_interval_min = Duration::from_secs(1);
+        settings.timing.scrub_interval = Some(Duration::from_millis(200));
         settings.timing.gossip_interval_max = Duration::from_secs(2);
         let mut dice = [0; 32];
         dice[..8].copy_from_slice(&self.seed.to_le_bytes());
@@ -91,6 +101,14 @@ impl Cluster {
         let running = self.up.remove(&name).expect("the node is on");
         self.off.insert(name, running.node.into_store().power_loss());
         self.flying.retain(|(_, _, to, _)| *to != name);
+    }
+
+    /// Changes the disk of a node that is off, as rot and lost pages do.
+    pub fn damage(&mut self, name: char, batch: Batch) {
+        let mut disk = Memory::new(self.off.remove(&name).expect("the node is off"));
+        disk.apply(batch).expect("a memory disk does not break");
+        disk.persist().expect("a memory disk does not break");
+        self.off.insert(name, disk.power_loss());
     }
 
     /// Puts nodes on two or more sides (`"a | b c"`) that cannot hear each other.

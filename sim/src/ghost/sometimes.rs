@@ -32,10 +32,11 @@ pub enum Sometimes {
     DeletesMeetPuts,
     Asked,
     Rulings,
+    Transactions,
 }
 
 /// All of them, in the order of the variants.
-const NAMES: [&str; 22] = [
+const NAMES: [&str; 23] = [
     "acked_puts",
     "acked_deletes",
     "acked_by_many",
@@ -58,6 +59,7 @@ const NAMES: [&str; 22] = [
     "deletes_meet_puts",
     "asked_about_collisions",
     "rulings",
+    "transactions",
 ];
 
 /// The counts.

@@ -6,10 +6,12 @@ use reknit::protocol::message::Message;
 /// The keys of the rows that a message carries, in its order.
 pub fn keys(message: &Message) -> Vec<&Key> {
     match message {
-        Message::Push { entries } | Message::Step { entries, .. } => {
-            entries.iter().map(|entry| &entry.key).collect()
-        }
-        Message::Ask { key, .. } => vec![key],
+        Message::Push { entries }
+        | Message::Step { entries, .. }
+        | Message::ReadTell { entries, .. }
+        | Message::Repair { entries } => entries.iter().map(|entry| &entry.key).collect(),
+        Message::SyncFlight(flight) => flight.entries.iter().map(|entry| &entry.key).collect(),
+        Message::Ask { key, .. } | Message::ReadAsk { key, .. } => vec![key],
         Message::Within { data, .. } => keys(data),
         Message::Table { .. }
         | Message::Ping { .. }
@@ -20,6 +22,8 @@ pub fn keys(message: &Message) -> Vec<&Key> {
         | Message::StepDone { .. }
         | Message::Refuse { .. }
         | Message::Answer { .. }
+        | Message::SyncOpen { .. }
+        | Message::SyncSame { .. }
         | Message::Meet { .. }
         | Message::AskDots { .. }
         | Message::Dots { .. } => Vec::new(),

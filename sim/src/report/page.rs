@@ -39,12 +39,10 @@ struct Data<'a> {
     keys: Vec<String>,
     /// Stamp, dot, value, whether it is a delete.
     versions: Vec<(String, String, &'a str, u8)>,
-    /// At, from, to, kind, bytes, arrival of the first and of the second copy or -1, fate, keys.
-    messages: Vec<(u64, usize, usize, usize, usize, i64, i64, usize, &'a [usize])>,
+    messages: Vec<Arrow<'a>>,
     /// At, node or -1, what, text, key or -1.
     events: Vec<(u64, i64, &'static str, &'a str, i64)>,
-    /// At, node, verb, key or -1, value, answered at or -1, status or 0, answer.
-    asks: Vec<(u64, usize, &'a str, i64, &'a str, i64, u16, &'a str)>,
+    asks: Vec<Question<'a>>,
     /// At, node, key, versions.
     holds: Vec<(u64, usize, usize, &'a [usize])>,
     roots: Vec<(u64, usize, u32)>,
@@ -54,6 +52,12 @@ struct Data<'a> {
     cuts: Vec<(u64, Vec<usize>)>,
     left_out: u64,
 }
+
+/// At, from, to, kind, bytes, arrival of the first and of the second copy or -1, fate, keys.
+type Arrow<'a> = (u64, usize, usize, usize, usize, i64, i64, usize, &'a [usize]);
+
+/// At, node, verb, key or -1, value, answered at or -1, status or 0, answer.
+type Question<'a> = (u64, usize, &'a str, i64, &'a str, i64, u16, &'a str);
 
 #[derive(Serialize)]
 struct Broken<'a> {
@@ -162,8 +166,8 @@ fn versions(recording: &Recording) -> Vec<(String, String, &str, u8)> {
 fn events<'a>(outcome: &Outcome, recording: &'a Recording) -> Vec<(u64, i64, &'static str, &'a str, i64)> {
     // What was broken is about a key, which its text need not name.
     let key = |at, text: &str| {
-        let broken = outcome.violations.iter();
-        let broken = broken.filter(|violation| violation.at == at && text.ends_with(&violation.text)).next();
+        let mut broken = outcome.violations.iter();
+        let broken = broken.find(|violation| violation.at == at && text.ends_with(&violation.text));
         place(broken.and_then(|violation| recording.key_place(violation.key.as_ref()?)))
     };
     let happenings = recording.happenings.iter().take(OTHERS_MAX);
@@ -177,7 +181,7 @@ fn events<'a>(outcome: &Outcome, recording: &'a Recording) -> Vec<(u64, i64, &'s
     events
 }
 
-fn asks(recording: &Recording) -> Vec<(u64, usize, &str, i64, &str, i64, u16, &str)> {
+fn asks(recording: &Recording) -> Vec<Question<'_>> {
     let asks = recording.asks.iter().take(OTHERS_MAX).map(|asked| {
         let (answered, status) = asked.answered.map_or((-1, 0), |(at, status)| (micros(at) as i64, status));
         let (verb, value, answer) = (asked.verb.as_str(), asked.value.as_str(), asked.answer.as_str());

@@ -24,6 +24,7 @@ pub fn settings(scenario: &Scenario) -> Vec<Settings> {
         if let Some(credit) = scenario.config.stream_credit {
             settings.stream_credit = credit;
         }
+        settings.policies = scenario.config.policies.clone();
         settings.collision = scenario.config.collision.unwrap_or(settings.collision);
         if let Some(drift) = scenario.config.max_clock_drift {
             settings.clock_drift_max = drift;
@@ -53,6 +54,9 @@ fn timing(config: &NodeConfig) -> Timing {
         retry_max: Duration::from_secs(2),
         silence_max: Duration::from_secs(1),
         vote_max: Duration::from_secs(1),
+        throttle_delay: Duration::from_millis(5),
+        fetch_delay: Duration::from_millis(2),
+        scrub_interval: Some(Duration::from_millis(500)),
     }
 }
 

@@ -136,6 +136,7 @@ impl Stage {
         let observer = trace.is_looked_at_closely().then(|| Observer::new(names.len()));
         let mut ghost = Ghost::new();
         ghost.set_clock_bounds(clock_bounds(scenario, &settings));
+        ghost.set_policies(scenario.config.policies.clone());
         Stage {
             links: Links::new(&scenario.network, &names, seed),
             clocks,
@@ -501,6 +502,7 @@ fn name_of(reply: &Reply) -> Option<(Stamp, Dot)> {
         | Reply::Members(_)
         | Reply::Status(_)
         | Reply::Imported(_)
+        | Reply::Synced(_)
         | Reply::Done
         | Reply::Refused(_) => None,
     }
