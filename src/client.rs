@@ -157,7 +157,9 @@ impl Client {
             let pem = pem.map_err(|error| ClientError::Authority(error.to_string()))?;
             let tls = TlsConfig::builder()
                 .provider(TlsProvider::Rustls)
-                .unversioned_rustls_crypto_provider(std::sync::Arc::new(rustls::crypto::ring::default_provider()))
+                .unversioned_rustls_crypto_provider(std::sync::Arc::new(
+                    rustls::crypto::ring::default_provider(),
+                ))
                 .root_certs(RootCerts::new_with_certs(&[pem]))
                 .build();
             config = config.tls_config(tls);
@@ -172,7 +174,8 @@ impl Client {
     /// [`ClientError::Endpoint`].
     pub fn at(&self, address: &str) -> Result<Client, ClientError> {
         let scheme = self.endpoints[0].split_once("://").map_or("http", |(scheme, _)| scheme);
-        let address = if address.contains("://") { address.to_owned() } else { format!("{scheme}://{address}") };
+        let address =
+            if address.contains("://") { address.to_owned() } else { format!("{scheme}://{address}") };
         Ok(Client {
             endpoints: vec![endpoint(&address)?],
             agent: self.agent.clone(),
@@ -246,7 +249,12 @@ impl Client {
     ///
     /// # Errors
     /// The node refuses, or nobody answers; without an answer it may have been done.
-    pub fn post(&self, path: &str, parameters: &[(&str, Vec<u8>)], body: &[u8]) -> Result<Vec<u8>, ClientError> {
+    pub fn post(
+        &self,
+        path: &str,
+        parameters: &[(&str, Vec<u8>)],
+        body: &[u8],
+    ) -> Result<Vec<u8>, ClientError> {
         let headers = [("Content-Type".to_owned(), "application/json".to_owned())];
         let path = format!("{path}{}", query(parameters));
         bytes_of(self.call(&Call { method: Method::Post, path, headers: &headers, body })?)
@@ -316,7 +324,9 @@ impl Client {
             Method::Get => self.authorized(with_headers(self.agent.get(&url), call.headers)).call(),
             Method::Delete => self.authorized(with_headers(self.agent.delete(&url), call.headers)).call(),
             Method::Put => self.authorized(with_headers(self.agent.put(&url), call.headers)).send(call.body),
-            Method::Post => self.authorized(with_headers(self.agent.post(&url), call.headers)).send(call.body),
+            Method::Post => {
+                self.authorized(with_headers(self.agent.post(&url), call.headers)).send(call.body)
+            }
         }
     }
 }

@@ -3,6 +3,8 @@
 //! A closed loop: each connection asks again as soon as it is answered. Refusals (503) are counted apart and are no
 //! goodput; with many connections the figures show what a node does beyond what it can.
 
+#![allow(clippy::disallowed_methods, reason = "durations of real requests are what it measures")]
+
 use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
@@ -71,7 +73,9 @@ impl Bench {
             };
             let threads: Result<Vec<_>, _> = (0..self.connections).map(ask).collect();
             let threads = threads.map_err(|error| Failure::Io("a thread".into(), error))?;
-            Ok::<_, Failure>(threads.into_iter().map(|thread| thread.join().expect("it does not panic")).collect())
+            Ok::<_, Failure>(
+                threads.into_iter().map(|thread| thread.join().expect("it does not panic")).collect(),
+            )
         })?;
         let figures = self.figures(&seen, began.elapsed());
         match output {
@@ -93,7 +97,8 @@ impl Bench {
         let mut turn = u64::from(number).wrapping_mul(0x9e37_79b9);
         while Instant::now() < until {
             turn = turn.wrapping_add(1);
-            let key = Key::from_path(&format!("bench/{:08}", turn % u64::from(self.keys))).expect("a plain key");
+            let key =
+                Key::from_path(&format!("bench/{:08}", turn % u64::from(self.keys))).expect("a plain key");
             let is_put = match self.op {
                 Op::Put => true,
                 Op::Get => false,

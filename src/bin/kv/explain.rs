@@ -44,16 +44,12 @@ fn held(client: &Client, member: &Json, key: &Key) -> Vec<Json> {
 fn versions_at(client: &Client, key: &Key) -> Result<Vec<Json>, Failure> {
     let wanted = key.to_string();
     let lines = BufReader::new(client.open("/export", &[("prefix", key.as_bytes().to_vec())])?);
-    for line in lines.lines() {
-        let line = line.map_err(|error| Failure::Io("the export".into(), error))?;
-        let line: Json = serde_json::from_str(&line).map_err(not_understood)?;
-        // The key itself is the first that begins with it.
-        if text(&line, "key") == wanted {
-            return Ok(line.get("versions").and_then(Json::as_array).cloned().unwrap_or_default());
-        }
-        break;
-    }
-    Ok(Vec::new())
+    // The key itself is the first that begins with it.
+    let Some(line) = lines.lines().next() else { return Ok(Vec::new()) };
+    let line = line.map_err(|error| Failure::Io("the export".into(), error))?;
+    let line: Json = serde_json::from_str(&line).map_err(not_understood)?;
+    let versions = line.get("versions").filter(|_| text(&line, "key") == wanted);
+    Ok(versions.and_then(Json::as_array).cloned().unwrap_or_default())
 }
 
 /// The order of versions as the documentation has it: later wins, whatever node asks.

@@ -91,4 +91,3 @@ struct Page {
 fn name(row: &Json) -> String {
     if row.get("prefix").is_some() { text(row, "prefix") } else { text(row, "key") }
 }
-

@@ -78,7 +78,11 @@ pub fn time_text(millis: Option<&Json>) -> String {
 }
 
 /// Aligned columns without borders.
-pub fn print_table(head: &[&str], rows: &[Json], cells: impl Fn(&Json) -> Vec<String>) -> Result<(), Failure> {
+pub fn print_table(
+    head: &[&str],
+    rows: &[Json],
+    cells: impl Fn(&Json) -> Vec<String>,
+) -> Result<(), Failure> {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(head);
     for row in rows {
@@ -100,4 +104,3 @@ pub fn print(bytes: &[u8]) -> Result<(), Failure> {
         .and_then(|()| out.flush())
         .map_err(|error| Failure::Io("standard output".to_owned(), error))
 }
-

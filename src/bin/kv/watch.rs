@@ -81,7 +81,12 @@ fn line(output: Output, change: &Json, next: &str) -> String {
     match output {
         Output::Table => {
             let time = time_text(change.get("timestamp"));
-            format!("{time:<24} {:<9} {} {}\n", text(change, "type"), text(change, "key"), text(change, "uuid"))
+            format!(
+                "{time:<24} {:<9} {} {}\n",
+                text(change, "type"),
+                text(change, "key"),
+                text(change, "uuid")
+            )
         }
         Output::Raw => format!("{change}\n"),
         Output::Json => format!("{}\n", json!({ "change": change, "next": next })),

@@ -21,7 +21,8 @@ pub fn write_dev(directory: &Path, nodes: &[String], hosts: &[String]) -> io::Re
     let authority = authority().map_err(io::Error::other)?;
     File::create_new(directory.join("ca.pem"))?.write_all(authority.pem().as_bytes())?;
     for node in nodes {
-        let names = LOCAL.iter().map(|&name| name.to_owned()).chain([node.clone()]).chain(hosts.iter().cloned());
+        let names =
+            LOCAL.iter().map(|&name| name.to_owned()).chain([node.clone()]).chain(hosts.iter().cloned());
         let (certificate, key) = signed(node, names.collect(), &authority).map_err(io::Error::other)?;
         File::create_new(directory.join(format!("{node}.pem")))?.write_all(certificate.as_bytes())?;
         let secret = OpenOptions::new().write(true).create_new(true).mode(0o600).clone();
@@ -47,7 +48,8 @@ fn signed(
     params.distinguished_name.push(DnType::CommonName, node);
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     // Each node is a server to some of its peers and a client to others.
-    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+    params.extended_key_usages =
+        vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
     params.use_authority_key_identifier_extension = true;
     let key = KeyPair::generate()?;
     let certificate = params.signed_by(&key, authority)?;

@@ -19,5 +19,5 @@ pub use clock::SystemClock;
 pub use handshake::Refused;
 pub use network::TcpNetwork;
 pub use peers::{Peers, PeersSettings};
-pub use tls::Tls;
 pub use thread::{LoopFailure, LoopThread, REOPEN_INTERVAL, spawn_loop};
+pub use tls::Tls;

@@ -93,7 +93,9 @@ impl Peers {
             address: settings.address,
             instance: draw_u128(&mut dice),
             key: Key::of(&settings.secret),
-            talks_to_other_hosts: settings.insecure_peers || !settings.secret.is_empty(),
+            talks_to_other_hosts: settings.insecure_peers
+                || !settings.secret.is_empty()
+                || settings.tls.is_some(),
         };
         let (inbound, frames) = mpsc::channel(INBOUND_FRAMES_MAX);
         let shared = Shared {
@@ -140,7 +142,9 @@ impl Peers {
         let shared = &self.shared;
         let shown = request.extensions().get::<Certified>().is_some_and(|certified| certified.0);
         if shared.tls.is_some() && !shown {
-            return Err(Why::NeedsCertificate.refuse("peers must show a certificate of the cluster's authority"));
+            return Err(
+                Why::NeedsCertificate.refuse("peers must show a certificate of the cluster's authority")
+            );
         }
         let (method, headers) = (request.method(), request.headers());
         let theirs = shared.me.check_request(method, headers, remote.map(|remote| remote.ip()))?;
