@@ -74,10 +74,13 @@ pub struct World {
     machines: Vec<Machine>,
     timing: Timing,
     seed: u64,
-    flying: BinaryHeap<Reverse<(Duration, u64, usize, usize, Bytes)>>,
+    flying: BinaryHeap<Reverse<Flying>>,
     wakeups: BTreeSet<(Duration, usize)>,
     numbers: u64,
 }
+
+/// A frame on its way: when it arrives, its number, from and to whom, its bytes.
+type Flying = (Duration, u64, usize, usize, Bytes);
 
 /// A fact on its way.
 #[derive(Clone, Debug)]

@@ -70,7 +70,7 @@ impl Membership {
             .filter(|(id, peer)| peer.tell > 0 && *id != target)
             .map(|(_, p)| p)
             .collect();
-        fresh.sort_by(|a, b| b.tell.cmp(&a.tell));
+        fresh.sort_by_key(|peer| std::cmp::Reverse(peer.tell));
         for peer in fresh.into_iter().take(most.saturating_sub(out.len())) {
             peer.tell -= 1;
             out.push(peer.member.clone());
