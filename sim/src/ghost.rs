@@ -230,7 +230,10 @@ impl Ghost {
             | Message::Pong { .. }
             | Message::StepDone { .. }
             | Message::Refuse { .. }
-            | Message::Answer { .. } => {}
+            | Message::Answer { .. }
+            | Message::News { .. }
+            | Message::Reach { .. }
+            | Message::Reached { .. } => {}
             Message::Ask { .. } => self.tally.add(Sometimes::Asked),
         }
     }
