@@ -13,7 +13,7 @@ pub fn shown(policy: Policy, versions: &[Version], millis: u64) -> Option<Cow<'_
             let (dag, view) = history::read(versions, strategy);
             view.version(&dag).filter(|version| version.is_live_at(millis)).map(Cow::Owned)
         }
-        Policy::Siblings => live(versions, millis).max_by(|a, b| order::compare(a, b)).map(Cow::Owned),
+        Policy::Siblings => live(versions, millis).max_by(order::compare).map(Cow::Owned),
         Policy::Lww => {
             order::greatest(versions).filter(|version| version.is_live_at(millis)).map(Cow::Borrowed)
         }

@@ -50,13 +50,13 @@ const B: &str = "000000000000000b:1";
 fn a_sibling_may_go_only_for_one_that_replaces_it() {
     let (a, b) = (version(dot(10, 1), &[]), version(dot(11, 1), &[]));
     let mut known = known();
-    assert!(known.dumped("x", &dump(&[a.clone()])).is_empty());
+    assert!(known.dumped("x", &dump(std::slice::from_ref(&a))).is_empty());
 
     let lost = known.dumped("x", &dump(&[b]));
     assert_eq!(texts(lost), [format!("SIB lost sibling {A}, which nothing replaced")]);
 
     let heir = version(dot(12, 1), &[dot(10, 1), dot(11, 1)]);
-    assert!(known.dumped("x", &dump(&[heir.clone()])).is_empty());
+    assert!(known.dumped("x", &dump(std::slice::from_ref(&heir))).is_empty());
     let back = known.dumped("x", &dump(&[a, heir]));
     assert_eq!(texts(back), [format!("SIB has {A} although it had a write that saw and replaced it")]);
 }
@@ -94,7 +94,7 @@ fn in_the_end_everybody_has_all_that_nothing_replaced_and_nothing_else() {
 
     let all = |x: &Dump, y: &Dump| BTreeMap::from([("x".to_owned(), x.clone()), ("y".to_owned(), y.clone())]);
     assert!(known.judge(&all(&both, &both)).is_empty());
-    let broken = known.judge(&all(&both, &dump(&[b.clone()])));
+    let broken = known.judge(&all(&both, &dump(std::slice::from_ref(&b))));
     assert_eq!(texts(broken), [format!("SIB y does not have sibling {A}")]);
 
     let heir = version(dot(12, 1), &[dot(10, 1)]);
