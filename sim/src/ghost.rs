@@ -115,6 +115,7 @@ impl Ghost {
             | Request::Remove { .. }
             | Request::Sync { .. }
             | Request::Drain
+            | Request::Explain { .. }
             | Request::Import { .. } => return,
         };
         if self.histories.has(key) || self.siblings.has(key) {
@@ -394,6 +395,7 @@ impl Ghost {
             | Reply::Status(_)
             | Reply::Imported(_)
             | Reply::Synced(_)
+            | Reply::Explained(_)
             | Reply::Done => {
                 self.report("REPLY", sight, Some(op.key), |_| {
                     "an answer of another kind of request".to_owned()

@@ -118,9 +118,9 @@ pub async fn delete(State(shared): State<Arc<Shared>>, request: HttpRequest) -> 
 }
 
 /// What a read can ask: of a history, or how many nodes.
-const READ_PARAMETERS: [&str; 6] = {
+const READ_PARAMETERS: [&str; 7] = {
     let [heads, versions, limit, at] = history::PARAMETERS;
-    [heads, versions, limit, at, "read", "timeout"]
+    [heads, versions, limit, at, "explain", "read", "timeout"]
 };
 
 /// `GET /kv/{key}`, and `HEAD`
@@ -128,7 +128,14 @@ pub async fn read(State(shared): State<Arc<Shared>>, request: HttpRequest) -> Re
     let (parts, _) = request.into_parts();
     let key = key(&parts)?;
     let params = Params::parse(parts.uri.query(), &READ_PARAMETERS)?;
-    if let Some(question) = history::Question::read(&params)? {
+    let question = history::Question::read(&params)?;
+    if params.switch("explain")? {
+        if question.is_some() {
+            return Err(params::bad("explain, heads, versions and at are four questions; ask one".into()));
+        }
+        return shared.explain(&key).await;
+    }
+    if let Some(question) = question {
         return shared.answer(&key, question);
     }
     let wanted = super::sync::wanted(&params)?;

@@ -24,7 +24,7 @@ use crate::model::{MemberState, MemberView, Status};
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// The routes as labels: a fixed list, so that no client can make up new ones.
-pub const ROUTES: [&str; 23] = [
+pub const ROUTES: [&str; 24] = [
     "/kv",
     "/kv/",
     "/kv/{*key}",
@@ -32,6 +32,7 @@ pub const ROUTES: [&str; 23] = [
     "/ui",
     "/batch",
     "/changes",
+    "/conflicts",
     "/export",
     "/import",
     "/backup",

@@ -14,7 +14,9 @@ mod batch;
 mod body;
 mod changes;
 mod cluster;
+mod conflicts;
 mod context;
+mod explain;
 mod health;
 mod history;
 mod kv;
@@ -172,6 +174,7 @@ fn routes() -> Router<Arc<Shared>> {
         .route("/ui", get(ui::page))
         .route("/batch", post(batch::batch))
         .route("/changes", get(changes::changes))
+        .route("/conflicts", get(conflicts::conflicts))
         .route("/export", get(transfer::export))
         .route("/import", post(transfer::import))
         .route("/backup", get(backup::backup))
@@ -350,6 +353,7 @@ impl Shared {
             | Reply::Status(_)
             | Reply::Imported(_)
             | Reply::Synced(_)
+            | Reply::Explained(_)
             | Reply::Done => Ok(reply),
         }
     }

@@ -152,11 +152,27 @@ pub enum Request {
         /// Only count.
         dry_run: bool,
     },
+    /// How this node decided between versions of a key that met here.
+    Explain {
+        /// Which key.
+        key: Key,
+    },
     /// Take versions as they were written, here or elsewhere, as if a peer had sent them.
     Import {
         /// Which.
         entries: Vec<Entry>,
     },
+}
+
+/// Two versions of a key met, and one stayed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Decision {
+    /// It stayed; its value is left out.
+    pub winner: Version,
+    /// It went; its value is left out.
+    pub loser: Version,
+    /// The first thing in the order of versions in which they differ.
+    pub rule: &'static str,
 }
 
 /// What became of versions that were imported.
@@ -197,6 +213,8 @@ pub enum Reply {
     Status(Box<Status>),
     /// What became of an import.
     Imported(Imported),
+    /// What is remembered of a key's decisions, the latest first.
+    Explained(Vec<Decision>),
     /// A comparison is over.
     Synced(SyncReport),
     /// Done; nothing to tell.

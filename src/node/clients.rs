@@ -98,6 +98,10 @@ impl<S: Storage> Node<S> {
                 self.out.event(Level::Info, "draining", "taking no more writes".into());
                 self.out.reply(id, Reply::Done);
             }
+            Request::Explain { key } => {
+                let decisions = self.replica.decisions(&key);
+                self.out.reply(id, Reply::Explained(decisions));
+            }
             Request::Import { entries } => self.on_import(now, id, &entries)?,
         }
         Ok(())

@@ -318,6 +318,9 @@ impl<S: Storage> Node<S> {
         }
         self.mend(now)?;
         self.end_bootstrap_if_done(now);
+        for (name, text) in self.replica.take_notices() {
+            self.out.event(Level::Info, name, text);
+        }
         for collision in self.replica.take_collisions() {
             let own = self.replica.origin();
             self.votes.on_collision(now.mono, own, collision, &mut self.dice, &mut self.out);

@@ -4,6 +4,7 @@ pub mod changes;
 pub mod chunks;
 pub mod confirm;
 pub mod history;
+pub mod decisions;
 pub mod flight;
 pub mod hlc;
 pub mod meeting;

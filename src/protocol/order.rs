@@ -36,6 +36,18 @@ pub fn collide(a: &Version, b: &Version) -> bool {
     a.stamp == b.stamp && a.dot != b.dot && is_client_value(a) && is_client_value(b)
 }
 
+/// What decided that `winner` takes the place of `loser`: the first thing in which they differ.
+pub fn rule(winner: &Version, loser: &Version) -> &'static str {
+    match () {
+        () if winner.stamp != loser.stamp => "stamp",
+        () if winner.tombstone != loser.tombstone => "tombstone",
+        () if winner.ruling != loser.ruling => "ruling",
+        () if winner.author_joined != loser.author_joined => "older author",
+        () if winner.dot != loser.dot => "dot",
+        () => "content",
+    }
+}
+
 fn content_hash(version: &Version) -> [u8; 32] {
     let mut hasher = blake3::Hasher::new_derive_key("reknit 2026-11 order of two contents under one dot");
     hasher.update(&[u8::from(version.confirms.is_some())]);
@@ -54,3 +66,6 @@ fn content_hash(version: &Version) -> [u8; 32] {
 #[cfg(test)]
 #[path = "order_tests.rs"]
 mod tests;
+#[cfg(test)]
+#[path = "order_model_tests.rs"]
+mod model_tests;

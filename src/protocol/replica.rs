@@ -11,6 +11,7 @@ use bytes::Bytes;
 use rand::Rng;
 
 use super::chunks::{Chunks, Scrubbed};
+use super::decisions::Decisions;
 use super::history;
 use super::hlc::Hlc;
 use super::order;
@@ -19,7 +20,9 @@ use super::outline::Which;
 use super::siblings::{self, Known, Saw};
 use super::summary::SummaryKey;
 use super::vote::{Collision, Verdict};
-use crate::model::{Dot, DotSet, Entry, Key, Now, Origin, Policies, Policy, Row, Stamp, Version, WallTime};
+use crate::model::{
+    Decision, Dot, DotSet, Entry, Key, Now, Origin, Policies, Policy, Row, Stamp, Version, WallTime,
+};
 use crate::mutants;
 use crate::storage::rows::{self, Identity, Record};
 use crate::storage::{Batch, Read, Storage, StorageError, Table};
@@ -101,6 +104,9 @@ pub struct Replica {
     has_quarantine: bool,
     /// Timestamp collisions of this turn.
     collisions: Vec<Collision>,
+    /// Concurrent values and forks that this turn's merges found, by the names of their events.
+    notices: Vec<(&'static str, String)>,
+    decisions: Decisions,
 }
 
 impl Replica {
@@ -143,6 +149,8 @@ impl Replica {
             is_gathering: false,
             has_quarantine: !rows::quarantine(store, Bound::Unbounded, 1)?.is_empty(),
             collisions: Vec::new(),
+            notices: Vec::new(),
+            decisions: Decisions::default(),
         })
     }
 
@@ -303,6 +311,7 @@ impl Replica {
         }
         if let Policy::History(_) = self.policy(&entry.key) {
             self.add_transaction(store, entry, current.versions())?;
+            self.note_fork(entry, current.versions());
             return Ok(Merged::Won);
         }
         if self.policy(&entry.key) == Policy::Siblings {
@@ -315,6 +324,10 @@ impl Replica {
             self.collisions.push(Collision { key, held: held.clone(), came });
         }
         let wins = held.is_none_or(|current| self.beats(&entry.version, current));
+        if let Some(held) = held {
+            let (winner, loser) = if wins { (&entry.version, held) } else { (held, &entry.version) };
+            self.decisions.note(&entry.key, winner, loser);
+        }
         if !wins {
             return Ok(Merged::Lost);
         }
@@ -341,6 +354,29 @@ impl Replica {
         Ok(())
     }
 
+    /// Notes if the history of a key has more ends than it had.
+    fn note_fork(&mut self, entry: &Entry, held: &[Version]) {
+        let before = history::ends(held);
+        let after = history::ends(&history::merge(held, std::slice::from_ref(&entry.version)));
+        if after > before.max(1) {
+            let text = format!(
+                "{}: {} and others were written without knowing of each other; {after} heads",
+                entry.key, entry.version.dot
+            );
+            self.notices.push(("history-forked", text));
+        }
+    }
+
+    /// Concurrent values and forks that merges found since the last call.
+    pub fn take_notices(&mut self) -> Vec<(&'static str, String)> {
+        std::mem::take(&mut self.notices)
+    }
+
+    /// How versions of a key that met here were decided between, the latest first.
+    pub fn decisions(&self, key: &Key) -> Vec<Decision> {
+        self.decisions.of(key)
+    }
+
     /// Adds a sibling beside those of its key, without those that it replaces.
     fn add_sibling(
         &mut self,
@@ -352,6 +388,11 @@ impl Replica {
         self.mark(entry.version.dot);
         if versions == held {
             return Ok(Merged::Lost);
+        }
+        let values = |versions: &[Version]| versions.iter().filter(|version| !version.tombstone).count();
+        if values(&versions) > values(held).max(1) {
+            let text = format!("{}: {} concurrent values", entry.key, values(&versions));
+            self.notices.push(("siblings-concurrent", text));
         }
         let row = Row { versions, context: DotSet::default() };
         self.set_row(store, &entry.key, &row, held)?;

@@ -422,6 +422,7 @@ impl Play {
                 format!("{value} {}", self.origins.show_stamp(version.stamp, version.dot))
             }
             Reply::Siblings { live, token } => self.origins.show_siblings(&live, &token),
+            Reply::Explained(decisions) => format!("explained by {} decisions", decisions.len()),
             Reply::Status(status) => {
                 let high = Stamp {
                     millis: status.high_water.millis.saturating_sub(WALL_AT_ZERO.0),

@@ -36,10 +36,11 @@ pub enum Sometimes {
     Siblings,
     WritesWithToken,
     ReadsOfSiblings,
+    Flaps,
 }
 
 /// All of them, in the order of the variants.
-const NAMES: [&str; 26] = [
+const NAMES: [&str; 27] = [
     "acked_puts",
     "acked_deletes",
     "acked_by_many",
@@ -66,6 +67,7 @@ const NAMES: [&str; 26] = [
     "siblings_added",
     "writes_with_token",
     "reads_of_siblings",
+    "flaps",
 ];
 
 /// The counts.
@@ -93,6 +95,7 @@ impl Tally {
         let known = facts.version(new);
         if known.rank.ruling > 0 {
             self.add(Sometimes::Rulings);
+            self.add_many(Sometimes::Flaps, usize::from(overrules(facts, new)));
         }
         for &other in &facts.key(known.key).versions {
             let older = facts.version(other);
@@ -116,4 +119,17 @@ impl Tally {
             });
         }
     }
+}
+
+/// Whether a ruling confirms another write than an earlier one of its stamp does: then its key's value may change once
+/// more.
+fn overrules(facts: &Facts, new: VersionNo) -> bool {
+    let ruling = facts.version(new);
+    let confirmed = |whole: &Option<reknit::model::Version>| whole.as_ref().and_then(|whole| whole.confirms);
+    facts.key(ruling.key).versions.iter().map(|&other| facts.version(other)).any(|other| {
+        other.rank.ruling > 0
+            && other.rank.stamp == ruling.rank.stamp
+            && confirmed(&other.whole).is_some()
+            && confirmed(&other.whole) != confirmed(&ruling.whole)
+    })
 }

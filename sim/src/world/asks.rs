@@ -46,6 +46,7 @@ pub fn status(reply: &Reply) -> u16 {
         | Reply::Status(_)
         | Reply::Imported(_)
         | Reply::Synced(_)
+        | Reply::Explained(_)
         | Reply::Done => 200,
         Reply::Value(Some(_)) => 200,
         Reply::Value(None) => 404,

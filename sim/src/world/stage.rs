@@ -515,6 +515,7 @@ fn name_of(reply: &Reply) -> Option<(Stamp, Dot)> {
         | Reply::Status(_)
         | Reply::Imported(_)
         | Reply::Synced(_)
+        | Reply::Explained(_)
         | Reply::Done
         | Reply::Refused(_) => None,
     }

@@ -60,6 +60,13 @@ pub fn is_well_formed(version: &Version) -> bool {
     end.is_some_and(|end| end <= Version::VALUE_BYTES_MAX as u64)
 }
 
+/// How many of these transactions nothing was made on top of.
+pub fn ends(versions: &[Version]) -> usize {
+    let named: std::collections::BTreeSet<crate::model::Dot> =
+        versions.iter().flat_map(transaction::parents).map(|parent| parent.dot).collect();
+    versions.iter().filter(|version| !named.contains(&version.dot)).count()
+}
+
 /// Both sides' transactions. Two contents under one dot are a disk's lie; they still have one winner everywhere.
 pub fn merge(ours: &[Version], theirs: &[Version]) -> Vec<Version> {
     let mut merged: std::collections::BTreeMap<_, Version> =

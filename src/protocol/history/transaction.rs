@@ -135,6 +135,11 @@ pub fn value(kind: Kind, parents: &[Parent], bytes: &Bytes) -> Bytes {
     out.freeze()
 }
 
+/// What a version names as its parents.
+pub fn parents(version: &Version) -> Vec<Parent> {
+    read_head(&version.value).map_or_else(Vec::new, |(_, parents, _)| parents)
+}
+
 /// Kind, parents, and where the client's bytes begin; `None` for what no transaction begins like.
 fn read_head(value: &[u8]) -> Option<(Kind, Vec<Parent>, usize)> {
     let (&[format, number], rest) = value.split_first_chunk::<2>()?;
