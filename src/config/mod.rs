@@ -186,6 +186,16 @@ impl Config {
         draft.finish()
     }
 
+    /// A configuration from the text of a file alone; `path` is what it is called in errors.
+    ///
+    /// # Errors
+    /// The first thing that is wrong.
+    pub fn from_text(path: &Path, text: &str) -> Result<Config, ConfigError> {
+        let mut draft = Draft::new();
+        draft.apply(yaml::parse(path, text)?)?;
+        draft.finish()
+    }
+
     /// Where to listen.
     pub fn listen(&self) -> SocketAddr {
         SocketAddr::new(self.bind_address, self.port)
