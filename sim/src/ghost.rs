@@ -112,6 +112,8 @@ impl Ghost {
             | Request::Remove { .. }
             | Request::Sync { .. }
             | Request::Drain
+            | Request::SetMode { .. }
+            | Request::Retime { .. }
             | Request::Import { .. } => return,
         };
         if self.histories.has(key) {
