@@ -24,7 +24,7 @@ use crate::model::{MemberState, MemberView, Status};
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// The routes as labels: a fixed list, so that no client can make up new ones.
-pub const ROUTES: [&str; 23] = [
+pub const ROUTES: [&str; 25] = [
     "/kv",
     "/kv/",
     "/kv/{*key}",
@@ -40,6 +40,8 @@ pub const ROUTES: [&str; 23] = [
     "/members/join",
     "/members/leave",
     "/members/remove",
+    "/members/mode",
+    "/events",
     "/merkle_tree/root",
     "/health",
     "/livez",

@@ -58,6 +58,8 @@ pub enum Code {
     Draining,
     /// The node is new and still takes the data.
     Syncing,
+    /// So many runs have written that no further one may begin to.
+    TooManyOrigins,
     /// `ack` asks for more nodes than there are.
     AckAboveMembers,
     /// Stored here, but not confirmed in time.
@@ -133,6 +135,9 @@ impl Code {
             Code::ReadOnly => ("read-only", S::SERVICE_UNAVAILABLE, true, "This node takes no writes"),
             Code::Syncing => ("syncing", S::SERVICE_UNAVAILABLE, true, "This node is still taking the data"),
             Code::Draining => ("draining", S::SERVICE_UNAVAILABLE, true, "This node is on its way out"),
+            Code::TooManyOrigins => {
+                ("too-many-origins", S::SERVICE_UNAVAILABLE, false, "Too many runs of nodes have written")
+            }
             Code::AckAboveMembers => {
                 ("ack-above-members", S::BAD_REQUEST, false, "More nodes asked for than there are")
             }
@@ -384,6 +389,9 @@ impl From<Refusal> for Problem {
                 "this node is new and still taking what the others have; try again soon",
             ),
             Refusal::Mode(Mode::Normal) => Problem::new(Code::Internal, detail),
+            Refusal::TooManyOrigins { limit } => {
+                Problem::new(Code::TooManyOrigins, detail).with_limit(limit as u64)
+            }
             Refusal::Condition { found: None } => {
                 Problem::new(Code::ConditionFailed, "this node has no live value under the key")
             }
