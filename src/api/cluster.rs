@@ -9,6 +9,7 @@ use axum::http::header::ORIGIN;
 use axum::http::request::Parts;
 use axum::http::{HeaderName, StatusCode};
 use axum::response::{IntoResponse, Response};
+use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -24,13 +25,18 @@ const LEAVING: Duration = Duration::from_secs(10);
 
 const SECRET: HeaderName = HeaderName::from_static("x-cluster-secret");
 
-#[derive(Serialize)]
-struct Shown {
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "MemberShown")]
+pub struct Shown {
+    #[schemars(with = "String")]
     id: NodeId,
+    #[schemars(with = "String")]
     address: Address,
     last_seen: u64,
     joined_timestamp: u64,
+    #[schemars(with = "String")]
     state: MemberState,
+    #[schemars(with = "String")]
     mode: Mode,
     life: u64,
     incarnation: u32,
@@ -66,25 +72,27 @@ fn show(MemberView { member, last_seen }: MemberView) -> Shown {
     }
 }
 
-#[derive(Deserialize)]
+#[derive(JsonSchema, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Join {
+pub struct Join {
+    #[schemars(with = "String")]
     address: Address,
 }
 
-#[derive(Deserialize)]
+#[derive(JsonSchema, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Remove {
+pub struct Remove {
+    #[schemars(with = "String")]
     id: NodeId,
 }
 
-#[derive(Deserialize)]
+#[derive(JsonSchema, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Leave {}
+pub struct Leave {}
 
 /// What was begun or done.
-#[derive(Serialize)]
-struct Done {
+#[derive(JsonSchema, Serialize)]
+pub struct Done {
     status: &'static str,
 }
 

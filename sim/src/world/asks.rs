@@ -45,7 +45,7 @@ pub fn status(reply: &Reply) -> u16 {
         Reply::Value(Some(_)) => 200,
         Reply::Value(None) => 404,
         Reply::Refused(refusal) => match refusal {
-            Refusal::Mode(_) | Refusal::TooManyPending { .. } => 503,
+            Refusal::Mode(_) | Refusal::DiskFull | Refusal::TooManyPending { .. } => 503,
             Refusal::Condition { .. } => 412,
             Refusal::AckAboveMembers { .. } => 400,
             Refusal::AckTimeout { .. } | Refusal::ReadTimeout { .. } => 504,
