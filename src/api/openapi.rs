@@ -179,6 +179,16 @@ pub struct MemberRecord {
     joined: u64,
     mode: String,
     origin: Option<u64>,
+    policies: u64,
+    protocol: ProtocolVersions,
+}
+
+/// The versions of the peer protocol that a node speaks, both ends included.
+#[derive(JsonSchema)]
+#[allow(dead_code, reason = "it only describes another struct")]
+struct ProtocolVersions {
+    min: u16,
+    max: u16,
 }
 
 /// The hybrid-logical time of a version.

@@ -67,10 +67,10 @@ pub(super) fn takes_room(message: &Message) -> bool {
 
 impl<S: Storage> Node<S> {
     /// The disk was full a moment ago: takes nothing until a trial after `until` shows that it no longer is.
-    pub fn wait_for_room(&mut self, until: Instant) {
+    pub fn wait_for_room(&mut self, now: Now, until: Instant) {
         self.room = Room::None { until };
         if self.membership.me().mode == Mode::Normal {
-            self.membership.update_me(|me| me.mode = Mode::ReadOnly);
+            self.membership.update_me(now, |me| me.mode = Mode::ReadOnly);
         }
         self.out.event(Level::Warn, "disk-full", "the disk is full: reads only, until there is room".into());
     }
@@ -91,7 +91,7 @@ impl<S: Storage> Node<S> {
                 clear(&mut batch);
                 self.room = Room::Enough;
                 if self.membership.me().mode == Mode::ReadOnly && self.settings.mode == Mode::Normal {
-                    self.membership.update_me(|me| me.mode = Mode::Normal);
+                    self.membership.update_me(now, |me| me.mode = Mode::Normal);
                 }
                 self.out.event(
                     Level::Info,

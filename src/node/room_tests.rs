@@ -53,7 +53,7 @@ fn status(node: &mut Node<Memory>, now: Now) -> (bool, Mode) {
 fn without_room_a_node_serves_reads_and_refuses_writes_until_a_trial_succeeds() {
     let mut node = node(Memory::default());
     assert!(matches!(ask(&mut node, at(1), put()), Reply::Written { .. }));
-    node.wait_for_room(at(100).mono);
+    node.wait_for_room(at(0), at(100).mono);
 
     assert_eq!(ask(&mut node, at(2), put()), Reply::Refused(Refusal::DiskFull));
     assert!(matches!(ask(&mut node, at(3), get()), Reply::Value(Some(_))));
@@ -71,7 +71,7 @@ fn without_room_a_node_serves_reads_and_refuses_writes_until_a_trial_succeeds() 
 #[test]
 fn a_trial_that_a_crash_interrupted_leaves_nothing_behind() {
     let mut node_before = node(Memory::default());
-    node_before.wait_for_room(at(0).mono);
+    node_before.wait_for_room(at(0), at(0).mono);
     node_before.handle(at(1), Input::Tick).unwrap();
     node_before.flush(at(1)).unwrap();
     assert!(node_before.store().get(Table::Meta, b"trial").unwrap().is_some());

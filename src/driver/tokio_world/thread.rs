@@ -106,7 +106,8 @@ async fn run_reopening<S: Storage>(
         if let Some(crowded) = &mut crowded
             && std::mem::take(&mut crowded.is_news)
         {
-            running.wait_for_room(clock.now().mono + crowded.pause);
+            let now = clock.now();
+            running.wait_for_room(now, now.mono + crowded.pause);
         }
         let result = run_observed(&mut running, &clock, &mut network, &mut mailbox, &mut observer).await;
         let error = match result {
