@@ -9,6 +9,7 @@ use axum::http::header::ORIGIN;
 use axum::http::request::Parts;
 use axum::http::{HeaderName, StatusCode};
 use axum::response::{IntoResponse, Response};
+use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -24,18 +25,24 @@ const LEAVING: Duration = Duration::from_secs(10);
 
 const SECRET: HeaderName = HeaderName::from_static("x-cluster-secret");
 
-#[derive(Serialize)]
-struct Shown {
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "MemberShown")]
+pub struct Shown {
+    #[schemars(with = "String")]
     id: NodeId,
+    #[schemars(with = "String")]
     address: Address,
     last_seen: u64,
     joined_timestamp: u64,
+    #[schemars(with = "String")]
     state: MemberState,
+    #[schemars(with = "String")]
     mode: Mode,
     life: u64,
     incarnation: u32,
     /// Digest of its policies by prefix; no data flows where they differ.
     policies: String,
+    #[schemars(with = "super::openapi::ProtocolVersions")]
     protocol: ProtocolRange,
 }
 
@@ -71,28 +78,30 @@ fn show(MemberView { member, last_seen }: MemberView) -> Shown {
     }
 }
 
-#[derive(Deserialize)]
+#[derive(JsonSchema, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Join {
+pub struct Join {
+    #[schemars(with = "String")]
     address: Address,
 }
 
-#[derive(Deserialize)]
+#[derive(JsonSchema, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Remove {
+pub struct Remove {
+    #[schemars(with = "String")]
     id: NodeId,
     /// Even if it seems to live.
     #[serde(default)]
     force: bool,
 }
 
-#[derive(Deserialize)]
+#[derive(JsonSchema, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Leave {}
+pub struct Leave {}
 
 /// What was begun or done.
-#[derive(Serialize)]
-struct Done {
+#[derive(JsonSchema, Serialize)]
+pub struct Done {
     status: &'static str,
 }
 
@@ -117,9 +126,11 @@ pub async fn remove(State(shared): State<Arc<Shared>>, request: HttpRequest) -> 
     Ok(json(&Done { status: "removed" }))
 }
 
-#[derive(Deserialize)]
+#[derive(JsonSchema, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Switch {
+pub struct Switch {
+    /// `normal` or `read-only`.
+    #[schemars(with = "String")]
     mode: Mode,
 }
 

@@ -12,6 +12,7 @@ use axum::extract::{Request as HttpRequest, State};
 use axum::http::{HeaderName, HeaderValue};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
+use schemars::JsonSchema;
 use serde::Serialize;
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -30,8 +31,10 @@ const EVENTS_MAX: usize = 100;
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 const BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
-#[derive(Serialize)]
-struct Shown {
+/// What the node noticed.
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "EventShown")]
+pub struct Shown {
     id: u64,
     timestamp: u64,
     level: &'static str,
@@ -39,8 +42,10 @@ struct Shown {
     text: String,
 }
 
-#[derive(Serialize)]
-struct Listed {
+/// What the node noticed, the oldest first.
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "Events")]
+pub struct Listed {
     events: Vec<Shown>,
     /// Asked with this as `since`, what comes after these.
     next: u64,

@@ -10,6 +10,7 @@ use axum::body::Body;
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::kv::Written;
@@ -54,6 +55,8 @@ pub enum Code {
     Forbidden,
     /// This node takes no writes.
     ReadOnly,
+    /// The node's disk has no room.
+    DiskFull,
     /// This node is on its way out.
     Draining,
     /// The node is new and still takes the data.
@@ -134,6 +137,7 @@ impl Code {
             Code::Forbidden => ("forbidden", S::FORBIDDEN, false, "Not allowed"),
             Code::ReadOnly => ("read-only", S::SERVICE_UNAVAILABLE, true, "This node takes no writes"),
             Code::Syncing => ("syncing", S::SERVICE_UNAVAILABLE, true, "This node is still taking the data"),
+            Code::DiskFull => ("disk-full", S::SERVICE_UNAVAILABLE, true, "The node's disk is full"),
             Code::Draining => ("draining", S::SERVICE_UNAVAILABLE, true, "This node is on its way out"),
             Code::TooManyOrigins => {
                 ("too-many-origins", S::SERVICE_UNAVAILABLE, false, "Too many runs of nodes have written")
@@ -210,7 +214,7 @@ impl Code {
     fn retry_after(self) -> Option<u32> {
         match self {
             Code::Busy | Code::TooManyPending | Code::Stopped | Code::Syncing => Some(1),
-            Code::ReadOnly | Code::Draining => Some(5),
+            Code::ReadOnly | Code::Draining | Code::DiskFull => Some(5),
             _ => None,
         }
     }
@@ -305,8 +309,9 @@ impl IntoResponse for Problem {
     }
 }
 
-#[derive(Serialize)]
-struct Document<'a> {
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "Problem")]
+pub struct Document<'a> {
     r#type: String,
     title: &'a str,
     status: u16,
@@ -378,6 +383,9 @@ impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Problem {
         let detail = refusal.to_string();
         match refusal {
+            Refusal::DiskFull => {
+                Problem::new(Code::DiskFull, "there is no room on this node's disk; write at another one")
+            }
             Refusal::Mode(Mode::ReadOnly) => {
                 Problem::new(Code::ReadOnly, "this node serves reads only; write at another one")
             }

@@ -222,6 +222,9 @@ pub enum Refusal {
     /// The node takes no writes in this mode. Nothing was stored.
     #[error("this node is {0:?} and takes no writes")]
     Mode(Mode),
+    /// There is no room on the node's disk. Nothing was stored.
+    #[error("the disk is full: this node takes no writes until there is room")]
+    DiskFull,
     /// `If-Match` or `If-None-Match` did not hold. Nothing was stored.
     #[error("the condition does not hold on this node")]
     Condition {
@@ -313,6 +316,8 @@ pub struct MemberView {
 pub struct Status {
     /// Its own member record.
     pub me: Member,
+    /// Whether its disk was full when it last wrote: then it takes nothing until a trial succeeds.
+    pub disk_full: bool,
     /// Members alive, suspect or down, self included.
     pub member_count: usize,
     /// Members alive, self included.

@@ -117,6 +117,10 @@ impl<S: Storage> Node<S> {
 
     /// Takes versions as a peer's push would bring them; other members fetch what they lack.
     fn on_import(&mut self, now: Now, id: RequestId, entries: &[Entry]) -> Result<(), StorageError> {
+        if !self.room.is_enough() {
+            self.out.reply(id, Reply::Refused(Refusal::DiskFull));
+            return Ok(());
+        }
         let mode = self.membership.me().mode;
         if mode != Mode::Normal {
             self.out.reply(id, Reply::Refused(Refusal::Mode(mode)));
@@ -240,6 +244,9 @@ impl<S: Storage> Node<S> {
         condition: &Condition,
         asked: u16,
     ) -> Option<Refusal> {
+        if !self.room.is_enough() {
+            return Some(Refusal::DiskFull);
+        }
         let me = self.membership.me();
         if me.mode != Mode::Normal {
             return Some(Refusal::Mode(me.mode));
@@ -358,6 +365,7 @@ impl<S: Storage> Node<S> {
         Ok(Status {
             quarantined: rows::quarantine(&self.store, std::ops::Bound::Unbounded, QUARANTINED_NAMED_MAX)?,
             me: self.membership.me().clone(),
+            disk_full: !self.room.is_enough(),
             member_count: self.membership.count(),
             alive_count: self.membership.alive_count(),
             origins: seen.origin_count(),

@@ -6,6 +6,7 @@
 mod bootstrap;
 mod clients;
 mod peers;
+mod room;
 pub mod settings;
 mod sync;
 
@@ -120,6 +121,7 @@ pub struct Node<S> {
     /// Streams that had come to their end when it began.
     bootstrap_closed: u64,
     leaving: Option<clients::Leaving>,
+    room: room::Room,
     out: Outbox,
 }
 
@@ -138,6 +140,7 @@ impl<S: Storage> Node<S> {
         let mut replica = replica.with_policies(settings.policies.clone());
         let mut batch = Batch::default();
         replica.save(&mut batch);
+        room::clear(&mut batch);
         store.apply(batch)?;
         store.persist()?;
         let me = Member {
@@ -180,6 +183,7 @@ impl<S: Storage> Node<S> {
             scrub_at: Vec::new(),
             next_scrub: settings.timing.scrub_interval.map(|interval| now.mono + interval),
             leaving: None,
+            room: room::Room::Enough,
             out,
             settings,
         })
@@ -243,6 +247,7 @@ impl<S: Storage> Node<S> {
             self.bootstrap_ends_at,
             self.confirmations.next_wakeup(),
             self.votes.next_wakeup(),
+            self.room.next_wakeup(),
             self.leaving.as_ref().map(|leaving| leaving.at_latest),
         ];
         wakeups.into_iter().flatten().min()
@@ -294,6 +299,7 @@ impl<S: Storage> Node<S> {
 
     /// What one machine noticed and another one must act on, in the turn that noticed it.
     fn follow_up(&mut self, now: Now) -> Result<(), StorageError> {
+        self.look_for_room(now)?;
         // News is told in the turn that brought it.
         self.tick_membership(now);
         for peer in self.membership.take_met() {
@@ -424,6 +430,8 @@ mod hostile_tests;
 mod lives_tests;
 #[cfg(test)]
 mod siblings_tests;
+#[cfg(test)]
+mod room_tests;
 #[cfg(test)]
 mod sync_tests;
 #[cfg(test)]
