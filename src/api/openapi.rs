@@ -745,7 +745,8 @@ impl Operation {
             let schema = json!({ "allOf": [problem, { "properties": { "code": { "enum": names } } }] });
             let text = titles.join("; ");
             // A status may have a good answer as well.
-            let response = responses.entry(status.to_string()).or_insert_with(|| json!({ "description": text }));
+            let response =
+                responses.entry(status.to_string()).or_insert_with(|| json!({ "description": text }));
             response["content"]["application/problem+json"] = json!({ "schema": schema });
         }
         Json::Object(responses)
