@@ -93,7 +93,7 @@ impl Sayings {
         }
         let rank = rank(record);
         let new = Said { rank, joined: record.joined };
-        let Some(old) = self.said.insert((node, record.id.clone()), new) else { return None };
+        let old = self.said.insert((node, record.id.clone()), new)?;
         if rank < old.rank {
             let text = format!("{name} said {} of {}, after {}", show(rank), record.id, show(old.rank));
             return Some(("MEM-MONO", text));
