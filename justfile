@@ -64,4 +64,4 @@ fuzz-all minutes="30":
 
 # Replays the fuzzer's corpora and as many inputs made from them, with any compiler: just replay | just replay sync runs=10000
 replay *args:
-    @CARGO_TARGET_DIR=target/fuzz cargo run --quiet --release --manifest-path fuzz/Cargo.toml --bin replay -- "$@"
+    @CARGO_TARGET_DIR=target cargo run --quiet --release --manifest-path fuzz/Cargo.toml --bin replay -- "$@"
