@@ -14,6 +14,7 @@ mod batch;
 mod body;
 mod changes;
 mod cluster;
+mod context;
 mod health;
 mod history;
 mod kv;
@@ -30,6 +31,7 @@ mod reads;
 mod sync;
 mod serve;
 mod shown;
+mod siblings;
 mod tags;
 #[cfg(test)]
 mod testbed;
@@ -163,6 +165,7 @@ struct Shared {
     /// One permit per export, import or backup.
     transfers: Arc<Semaphore>,
     batches: batch::Answered,
+    seal: context::Seal,
     started: WallTime,
     requests: AtomicU64,
 }
@@ -257,6 +260,7 @@ impl Shared {
             answers: Arc::new(Semaphore::new(app.limits.answers_bytes_max / BODY_UNIT)),
             transfers: Arc::new(Semaphore::new(TRANSFERS_MAX)),
             batches: batch::Answered::default(),
+            seal: context::Seal::new(&app.info.cluster_secret),
             started: app.clock.now().wall,
             requests: AtomicU64::new(0),
             peers,
@@ -382,6 +386,7 @@ impl Shared {
             Reply::Refused(refusal) => Err(refusal.into()),
             Reply::Written { .. }
             | Reply::Value(_)
+            | Reply::Siblings { .. }
             | Reply::Members(_)
             | Reply::Status(_)
             | Reply::Imported(_)

@@ -16,11 +16,14 @@ use serde_json::{Map, Value as Json, json};
 use super::auth::{self, Scope};
 use super::problem::{Code, Document};
 use super::shown::{EVENT_STREAM, NDJSON};
-use super::{batch, changes, cluster, health, history, kv, list, media, merkle, metrics, sync, transfer};
+use super::{
+    batch, changes, cluster, health, history, kv, list, media, merkle, metrics, siblings, sync, transfer,
+};
 use crate::model::Key;
 
 /// Where the schemas stand in the document.
 const SCHEMAS: &str = "/components/schemas";
+const MULTIPART: &str = "multipart/mixed";
 const HTML: &str = "text/html";
 
 /// `GET /openapi.json`
@@ -162,6 +165,10 @@ static IF_MATCH: Parameter =
     header("If-Match", "Only if the value's ETag is one of these; `*` for any value");
 static IF_NONE_MATCH: Parameter =
     header("If-None-Match", "Only if the value's ETag is none of these; `*` for no value");
+static CONTEXT: Parameter = header(
+    "X-Reknit-Context",
+    "Under policy siblings: what a read or write told; this write replaces exactly that",
+);
 static IDEMPOTENCY_KEY: Parameter = header("Idempotency-Key", "Do this batch once, however often it is sent");
 static LAST_EVENT_ID: Parameter = header("Last-Event-ID", "As `since`; browsers send it by themselves");
 static CLUSTER_SECRET: Parameter =
@@ -220,6 +227,8 @@ const WRITES: &[Code] = &[
     Code::TooManyPending,
     Code::CorruptRecord,
     Code::HistoryHeads,
+    Code::TooManySiblings,
+    Code::BadContext,
     Code::HistoryFull,
     Code::PolicyRefused,
 ];
@@ -243,7 +252,7 @@ static OPERATIONS: &[Operation] = &[
         path: "/kv/{*key}",
         id: "put",
         about: "Stores the body and its Content-Type under a key",
-        parameters: &[&ACK, &TIMEOUT, &TTL, &OFFSET, &IF_MATCH, &IF_NONE_MATCH],
+        parameters: &[&ACK, &TIMEOUT, &TTL, &OFFSET, &IF_MATCH, &IF_NONE_MATCH, &CONTEXT],
         sent: Some(Sent {
             media_type: "*/*",
             about: "The value; under a JSON type, or without a type, it must be valid JSON",
@@ -282,6 +291,11 @@ static OPERATIONS: &[Operation] = &[
                 headers: VALUE_HEADERS,
             },
             Answer { status: 304, about: "The client has it already", content: &[], headers: VALUE_HEADERS },
+            good(
+                409,
+                "Several concurrent values",
+                &[(MULTIPART, Shape::Bytes), (media::JSON, Shape::One(of::<siblings::Document<'static>>))],
+            ),
         ],
         problems: &[
             KEYS,
@@ -296,6 +310,7 @@ static OPERATIONS: &[Operation] = &[
                 Code::ReadTimeout,
                 Code::TooManyPending,
                 Code::HistoryHeads,
+                Code::Siblings,
                 Code::PolicyRefused,
             ],
         ],
@@ -305,7 +320,7 @@ static OPERATIONS: &[Operation] = &[
         path: "/kv/{*key}",
         id: "delete",
         about: "Writes a tombstone, whether or not there is a value",
-        parameters: &[&ACK, &TIMEOUT, &IF_MATCH, &IF_NONE_MATCH],
+        parameters: &[&ACK, &TIMEOUT, &IF_MATCH, &IF_NONE_MATCH, &CONTEXT],
         sent: None,
         answers: &[Answer {
             status: 204,
@@ -687,13 +702,11 @@ impl Operation {
             let titles: Vec<_> = codes.iter().map(|(name, title)| format!("`{name}`: {title}")).collect();
             let problem = generators.answered.subschema_for::<Document<'static>>();
             let schema = json!({ "allOf": [problem, { "properties": { "code": { "enum": names } } }] });
-            responses.insert(
-                status.to_string(),
-                json!({
-                    "description": titles.join("; "),
-                    "content": { "application/problem+json": { "schema": schema } },
-                }),
-            );
+            let problem = json!({ "schema": schema });
+            let response = responses
+                .entry(status.to_string())
+                .or_insert_with(|| json!({ "description": titles.join("; "), "content": {} }));
+            response["content"]["application/problem+json"] = problem;
         }
         Json::Object(responses)
     }
