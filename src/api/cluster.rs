@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::params::Params;
 use super::problem::{Code, Problem};
 use super::{Shared, body, json, odd};
-use crate::model::{Address, MemberState, MemberView, Mode, NodeId, Reply, Request};
+use crate::model::{Address, MemberState, MemberView, Mode, NodeId, ProtocolRange, Reply, Request};
 
 /// Largest body of a wish about members.
 const BODY_BYTES_MAX: usize = 4096;
@@ -40,6 +40,10 @@ pub struct Shown {
     mode: Mode,
     life: u64,
     incarnation: u32,
+    /// Digest of its policies by prefix; no data flows where they differ.
+    policies: String,
+    #[schemars(with = "super::openapi::ProtocolVersions")]
+    protocol: ProtocolRange,
 }
 
 /// `GET /members/`
@@ -69,6 +73,8 @@ fn show(MemberView { member, last_seen }: MemberView) -> Shown {
         mode: member.mode,
         life: member.life,
         incarnation: member.incarnation,
+        policies: format!("{:016x}", member.policies),
+        protocol: member.protocol,
     }
 }
 
@@ -118,6 +124,25 @@ pub async fn remove(State(shared): State<Arc<Shared>>, request: HttpRequest) -> 
     let Remove { id, force } = wish(&shared, request).await?;
     shared.ask(Request::Remove { id, force }, Duration::ZERO).await?;
     Ok(json(&Done { status: "removed" }))
+}
+
+#[derive(JsonSchema, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Switch {
+    /// `normal` or `read-only`.
+    #[schemars(with = "String")]
+    mode: Mode,
+}
+
+/// `POST /members/mode`: makes this node read-only, or normal again, until its next start.
+pub async fn mode(State(shared): State<Arc<Shared>>, request: HttpRequest) -> Result<Response, Problem> {
+    let Switch { mode } = wish(&shared, request).await?;
+    if !matches!(mode, Mode::Normal | Mode::ReadOnly) {
+        return Err(Problem::new(Code::BadBody, "an operator's modes are normal and read-only"));
+    }
+    shared.ask(Request::SetMode { mode }, Duration::ZERO).await?;
+    let status = if mode == Mode::Normal { "normal" } else { "read-only" };
+    Ok(json(&Done { status }))
 }
 
 /// An operator's wish, if the caller may have one. An empty body is `{}`.

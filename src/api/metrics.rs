@@ -27,7 +27,7 @@ pub const PLAIN: &str = "text/plain; version=0.0.4; charset=utf-8";
 pub const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// The routes as labels: a fixed list, so that no client can make up new ones.
-pub const ROUTES: [&str; 25] = [
+pub const ROUTES: [&str; 27] = [
     "/kv",
     "/kv/",
     "/kv/{*key}",
@@ -43,6 +43,8 @@ pub const ROUTES: [&str; 25] = [
     "/members/join",
     "/members/leave",
     "/members/remove",
+    "/members/mode",
+    "/events",
     "/merkle_tree/root",
     "/health",
     "/livez",

@@ -15,6 +15,7 @@ mod body;
 mod changes;
 mod cluster;
 mod context;
+mod events;
 mod health;
 mod history;
 mod kv;
@@ -85,7 +86,7 @@ const ANSWER_BYTES_MIN: u64 = 64 << 10;
 /// Bodies are counted in units of this many bytes.
 const BODY_UNIT: usize = 1 << 10;
 /// Routes that take no place among the requests under way: they have bounds of their own, or must always answer.
-const UNCOUNTED: [&str; 3] = ["/changes", "/metrics", "/status"];
+const UNCOUNTED: [&str; 4] = ["/changes", "/events", "/metrics", "/status"];
 
 /// What the API stands on.
 pub struct App {
@@ -194,6 +195,8 @@ fn routes() -> Router<Arc<Shared>> {
         .route("/members/join", post(cluster::join))
         .route("/members/leave", post(cluster::leave))
         .route("/members/remove", post(cluster::remove))
+        .route("/members/mode", post(cluster::mode))
+        .route("/events", get(events::events))
         .route("/merkle_tree/root", get(merkle::root))
         .route("/sync", post(sync::sync))
         .route("/health", get(health::health))

@@ -17,13 +17,13 @@ use super::auth::{self, Scope};
 use super::problem::{Code, Document};
 use super::shown::{EVENT_STREAM, NDJSON};
 use super::{
-    batch, changes, cluster, health, history, kv, list, media, merkle, metrics, siblings, sync, transfer,
+    batch, changes, cluster, events, health, history, kv, list, media, merkle, metrics, siblings, sync,
+    transfer,
 };
 use crate::model::Key;
 
 /// Where the schemas stand in the document.
 const SCHEMAS: &str = "/components/schemas";
-const MULTIPART: &str = "multipart/mixed";
 const HTML: &str = "text/html";
 
 /// `GET /openapi.json`
@@ -161,13 +161,16 @@ static SINCE: Parameter =
 static WAIT: Parameter = parameter("wait", "How long the answer may wait for a change", duration);
 static PEER: Parameter = parameter("peer", "The member to compare with", text_shape);
 static DRY_RUN: Parameter = parameter("dry_run", "Count only", switch);
+static EVENTS_SINCE: Parameter =
+    parameter("since", "The `id` of the last event that is known, or `now`", text_shape);
+static EVENT: Parameter = parameter("event", "Only events of this name", text_shape);
 static IF_MATCH: Parameter =
     header("If-Match", "Only if the value's ETag is one of these; `*` for any value");
 static IF_NONE_MATCH: Parameter =
     header("If-None-Match", "Only if the value's ETag is none of these; `*` for no value");
 static CONTEXT: Parameter = header(
     "X-Reknit-Context",
-    "Under policy siblings: what a read or write told; this write replaces exactly that",
+    "Under policy siblings: the token of the last read; the write replaces what it saw",
 );
 static IDEMPOTENCY_KEY: Parameter = header("Idempotency-Key", "Do this batch once, however often it is sent");
 static LAST_EVENT_ID: Parameter = header("Last-Event-ID", "As `since`; browsers send it by themselves");
@@ -193,7 +196,7 @@ pub struct MemberRecord {
 /// The versions of the peer protocol that a node speaks, both ends included.
 #[derive(JsonSchema)]
 #[allow(dead_code, reason = "it only describes another struct")]
-struct ProtocolVersions {
+pub struct ProtocolVersions {
     min: u16,
     max: u16,
 }
@@ -227,10 +230,12 @@ const WRITES: &[Code] = &[
     Code::TooManyPending,
     Code::CorruptRecord,
     Code::HistoryHeads,
-    Code::TooManySiblings,
-    Code::BadContext,
     Code::HistoryFull,
     Code::PolicyRefused,
+    Code::TooManyOrigins,
+    Code::Siblings,
+    Code::TooManySiblings,
+    Code::BadContext,
 ];
 const WISHES: &[Code] =
     &[Code::BadBody, Code::InvalidJson, Code::ValueTooLarge, Code::BodyTimeout, Code::MemberRefused];
@@ -239,6 +244,7 @@ const VALUE_HEADERS: &[(&str, &str)] = &[
     ("ETag", "The version's uuid in quotes"),
     ("X-Reknit-Timestamp", "When it was written, in milliseconds since 1970"),
     ("X-Reknit-Node", "The node that answers"),
+    ("X-Reknit-Context", "Under policy siblings: the token to send with the next write"),
 ];
 
 const fn good(status: u16, about: &'static str, content: &'static [(&'static str, Shape)]) -> Answer {
@@ -291,11 +297,15 @@ static OPERATIONS: &[Operation] = &[
                 headers: VALUE_HEADERS,
             },
             Answer { status: 304, about: "The client has it already", content: &[], headers: VALUE_HEADERS },
-            good(
-                409,
-                "Several concurrent values",
-                &[(MULTIPART, Shape::Bytes), (media::JSON, Shape::One(of::<siblings::Document<'static>>))],
-            ),
+            Answer {
+                status: 409,
+                about: "Under policy siblings: all concurrent values; as JSON where the client accepts it",
+                content: &[
+                    ("multipart/mixed", Shape::Bytes),
+                    (media::JSON, Shape::One(of::<siblings::Conflict<'_>>)),
+                ],
+                headers: &[("X-Reknit-Siblings", "How many values there are")],
+            },
         ],
         problems: &[
             KEYS,
@@ -310,7 +320,6 @@ static OPERATIONS: &[Operation] = &[
                 Code::ReadTimeout,
                 Code::TooManyPending,
                 Code::HistoryHeads,
-                Code::Siblings,
                 Code::PolicyRefused,
             ],
         ],
@@ -485,6 +494,38 @@ static OPERATIONS: &[Operation] = &[
         }),
         answers: &[good(200, "Removed", &[(media::JSON, Shape::One(of::<cluster::Done>))])],
         problems: &[PARAMETERS, WISHES, LOOP],
+    },
+    Operation {
+        method: "post",
+        path: "/members/mode",
+        id: "mode",
+        about: "Makes this node read-only, or normal again, until its next start",
+        parameters: &[&CLUSTER_SECRET],
+        sent: Some(Sent {
+            media_type: media::JSON,
+            about: "The mode",
+            shape: Shape::One(of::<cluster::Switch>),
+            is_required: true,
+        }),
+        answers: &[good(200, "Switched", &[(media::JSON, Shape::One(of::<cluster::Done>))])],
+        problems: &[PARAMETERS, WISHES, LOOP],
+    },
+    Operation {
+        method: "get",
+        path: "/events",
+        id: "events",
+        about: "What the node noticed, as a list or told as it comes",
+        parameters: &[&EVENTS_SINCE, &EVENT, &LAST_EVENT_ID],
+        sent: None,
+        answers: &[good(
+            200,
+            "Events; as server-sent events where the client accepts them",
+            &[
+                (media::JSON, Shape::One(of::<events::Listed>)),
+                (EVENT_STREAM, Shape::Each(of::<events::Shown>)),
+            ],
+        )],
+        problems: &[PARAMETERS, HEADERS, &[Code::Busy, Code::Draining]],
     },
     Operation {
         method: "post",
@@ -702,11 +743,11 @@ impl Operation {
             let titles: Vec<_> = codes.iter().map(|(name, title)| format!("`{name}`: {title}")).collect();
             let problem = generators.answered.subschema_for::<Document<'static>>();
             let schema = json!({ "allOf": [problem, { "properties": { "code": { "enum": names } } }] });
-            let problem = json!({ "schema": schema });
-            let response = responses
-                .entry(status.to_string())
-                .or_insert_with(|| json!({ "description": titles.join("; "), "content": {} }));
-            response["content"]["application/problem+json"] = problem;
+            let text = titles.join("; ");
+            // A status may have a good answer as well.
+            let response =
+                responses.entry(status.to_string()).or_insert_with(|| json!({ "description": text }));
+            response["content"]["application/problem+json"] = json!({ "schema": schema });
         }
         Json::Object(responses)
     }

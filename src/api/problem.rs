@@ -61,6 +61,8 @@ pub enum Code {
     Draining,
     /// The node is new and still takes the data.
     Syncing,
+    /// So many runs have written that no further one may begin to.
+    TooManyOrigins,
     /// `ack` asks for more nodes than there are.
     AckAboveMembers,
     /// Stored here, but not confirmed in time.
@@ -137,6 +139,9 @@ impl Code {
             Code::Syncing => ("syncing", S::SERVICE_UNAVAILABLE, true, "This node is still taking the data"),
             Code::DiskFull => ("disk-full", S::SERVICE_UNAVAILABLE, true, "The node's disk is full"),
             Code::Draining => ("draining", S::SERVICE_UNAVAILABLE, true, "This node is on its way out"),
+            Code::TooManyOrigins => {
+                ("too-many-origins", S::SERVICE_UNAVAILABLE, false, "Too many runs of nodes have written")
+            }
             Code::AckAboveMembers => {
                 ("ack-above-members", S::BAD_REQUEST, false, "More nodes asked for than there are")
             }
@@ -195,7 +200,7 @@ impl Code {
         self.row().1
     }
 
-    /// What it is, for people.
+    /// What it means, for people.
     pub fn title(self) -> &'static str {
         self.row().3
     }
@@ -392,6 +397,9 @@ impl From<Refusal> for Problem {
                 "this node is new and still taking what the others have; try again soon",
             ),
             Refusal::Mode(Mode::Normal) => Problem::new(Code::Internal, detail),
+            Refusal::TooManyOrigins { limit } => {
+                Problem::new(Code::TooManyOrigins, detail).with_limit(limit as u64)
+            }
             Refusal::Condition { found: None } => {
                 Problem::new(Code::ConditionFailed, "this node has no live value under the key")
             }

@@ -82,10 +82,10 @@ fn multipart(live: &[Version], boundary: &str) -> BytesMut {
     out
 }
 
-/// The JSON of a 409.
+/// All concurrent values of a key.
 #[derive(JsonSchema, Serialize)]
 #[schemars(rename = "Siblings")]
-pub struct Document<'a> {
+pub struct Conflict<'a> {
     r#type: String,
     title: &'a str,
     status: u16,
@@ -100,6 +100,7 @@ pub struct Document<'a> {
 
 /// One value, as listings show theirs.
 #[derive(JsonSchema, Serialize)]
+#[schemars(rename = "Sibling")]
 pub struct Sibling<'a> {
     uuid: Uuid,
     timestamp: u64,
@@ -125,7 +126,7 @@ impl Sibling<'_> {
 
 fn json(live: &[Version], tag: Uuid, context: Option<&str>) -> Vec<u8> {
     let code = Code::Siblings;
-    let document = Document {
+    let document = Conflict {
         r#type: format!("urn:reknit:problem:{}", code.name()),
         title: code.title(),
         status: code.status().as_u16(),

@@ -36,7 +36,7 @@ use crate::protocol::vote::Votes;
 use crate::protocol::wire;
 use crate::storage::rows::{self, Identity};
 use crate::storage::{Batch, Storage, StorageError};
-pub use clients::LEAVE_PATIENCE;
+pub use clients::{LEAVE_PATIENCE, ORIGINS_MAX};
 pub use settings::Settings;
 
 /// Everything that can happen to a node. Nothing else ever changes its state.
@@ -427,9 +427,11 @@ mod history_tests;
 #[cfg(test)]
 mod hostile_tests;
 #[cfg(test)]
-mod room_tests;
+mod lives_tests;
 #[cfg(test)]
 mod siblings_tests;
+#[cfg(test)]
+mod room_tests;
 #[cfg(test)]
 mod sync_tests;
 #[cfg(test)]

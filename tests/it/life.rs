@@ -173,3 +173,25 @@ fn a_full_disk_makes_a_node_read_only_and_room_makes_it_write_again() {
         assert_eq!(node.http.get(&path).body, value, "{path}");
     }
 }
+
+#[test]
+fn a_hangup_reads_the_level_of_the_log_the_intervals_and_read_only_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let port = free_port();
+    let file = folder.path().join("node.yaml");
+    let write = |rest: &str| std::fs::write(&file, format!("port: {port}\nnode_id: alone\n{rest}")).unwrap();
+    write("log_level: warn\n");
+    let node = Server::start(folder.path(), port, &["node.yaml"]);
+    let mode = || node.http.get("/health").json()["mode"].clone();
+    assert!(!node.log().contains("started"), "{}", node.log());
+
+    write("log_level: info\nread_only: true\nprobe_interval: 200ms\n");
+    node.signal("HUP");
+    eventually("it is read-only", || mode() == "read-only");
+    eventually("the log says more", || node.log().contains("configuration-reloaded"));
+
+    write("log_level: info\nprobe_interval: soon\n");
+    node.signal("HUP");
+    eventually("the mistake is told", || node.log().contains("configuration-not-reloaded"));
+    assert_eq!(mode(), "read-only", "a wrong file changes nothing");
+}

@@ -159,8 +159,8 @@ struct Watch {
 }
 
 impl Observer for Watch {
-    fn before_outputs(&mut self, _now: Now, _outputs: &[Output]) -> Option<usize> {
-        self.pulse.beat();
+    fn before_outputs(&mut self, now: Now, outputs: &[Output]) -> Option<usize> {
+        self.pulse.beat(now, outputs);
         None
     }
 
