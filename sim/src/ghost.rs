@@ -41,6 +41,8 @@ pub struct Ghost {
     bounds: Option<ClockBounds>,
     /// How many disks were replaced: every rule about what must be durable starts anew with each.
     disks_replaced: u32,
+    /// Whose record of which key rots in what comes next.
+    rotting: Option<(NodeNo, KeyNo)>,
     quiet_from: Option<Duration>,
     agree_from: Option<Duration>,
     violations: Vec<Violation>,
@@ -188,7 +190,7 @@ impl Ghost {
                     held.extend(self.facts.in_run(dot(first), dot(last)));
                 }
                 for version in held {
-                    self.facts.raise(node, version);
+                    self.facts.claim(node, version);
                 }
             }
             Message::Pull { seen, .. } => {
@@ -264,10 +266,23 @@ impl Ghost {
         }
         self.histories.forget(node);
         let node = self.facts.node_number(node);
+        let mut rotten = std::mem::take(&mut self.facts.node_mut(node).rotten);
         self.facts.forget(node);
+        // A disk that was replaced as a whole has nothing rotten on it any more that anybody would know of.
+        if let Some((_, key)) = self.rotting.take().filter(|(rotting, _)| *rotting == node) {
+            rotten.insert(key);
+            self.facts.node_mut(node).rotten = rotten;
+        }
         self.disks_replaced += 1;
         self.tally.add(Sometimes::DisksReplaced);
         self.judge_records(Sight { at, node, site: Site::Dump }, records);
+    }
+
+    /// The record of a key on a node's disk rots; [`Ghost::disk_replaced`] follows with what is left of the disk.
+    pub fn rotted(&mut self, node: &str, key: Key) {
+        let (node, key) = (self.facts.node_number(node), self.facts.key_number(&key));
+        self.rotting = Some((node, key));
+        self.tally.add(Sometimes::Rots);
     }
 
     /// A node logs. An error is something a person must look at, so the run has failed.
@@ -397,7 +412,8 @@ impl Ghost {
 
     fn judge_confirmations(&mut self, sight: Sight, op: &Op, version: VersionNo, acked: u16) {
         self.tally.add(Sometimes::AckedByMany);
-        if op.disks_replaced != self.disks_replaced {
+        let rotten = |node: NodeNo| self.facts.node(node).rotten.contains(&op.key);
+        if op.disks_replaced != self.disks_replaced || self.facts.node_numbers().any(rotten) {
             return;
         }
         let holders = dur::holders(&self.facts, op.key, version);
@@ -481,7 +497,9 @@ impl Ghost {
             for version in versions {
                 let version = self.meet(sight, key, version);
                 self.facts.raise(sight.node, version);
-                found.entry(self.facts.version(version).key).or_default().push(version);
+                let key = self.facts.version(version).key;
+                self.facts.node_mut(sight.node).rotten.remove(&key);
+                found.entry(key).or_default().push(version);
             }
         }
         found

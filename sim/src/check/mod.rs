@@ -14,6 +14,10 @@
 //! | `TTL` | a value was served after its deadline |
 //! | `REPLY` | a request was answered twice, or with another request's kind of answer |
 //! | `MERK` | a node's range summaries are not what a recount of its records gives |
+//! | `IDX` | the log of a disk, dot to key, names what is no version of that record, or misses one |
+//! | `MEM` | a node that runs is not alive to another, one that does not is, or what is known of one goes backwards |
+//! | `ALIVE` | a node did not answer a read when all was well again |
+//! | `WIRE` | a damaged frame was taken, or a message does not come out of the wire as it went in |
 //! | `LOG` | a node said that a person must look |
 //!
 //! A check never raises a false alarm: where the facts do not decide, it stays silent.
@@ -24,18 +28,21 @@ pub mod dot;
 pub mod dur;
 pub mod facts;
 pub mod hist;
+pub mod idx;
+pub mod mem;
 pub mod merk;
 pub mod noinv;
 pub mod nores;
 pub mod ord;
 pub mod vote;
+pub mod wire;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Bound;
 use std::time::Duration;
 
-use reknit::model::{Key, Version};
+use reknit::model::{Key, Member, Version};
 use reknit::storage::{Read, StorageError, rows};
 
 /// All the records of one disk or node: the versions under each key that has any, in dot order.
@@ -49,6 +56,22 @@ pub fn dump(store: &(impl Read + ?Sized)) -> Result<Dump, StorageError> {
     let records = rows::records(store, (Bound::Unbounded, Bound::Unbounded), usize::MAX, false)?;
     let rows = records.into_iter().filter_map(|(key, record)| Some((key, record.row()?.versions)));
     Ok(rows.filter(|(_, versions)| !versions.is_empty()).collect())
+}
+
+/// What a disk shows besides its records.
+#[derive(Clone, Debug, Default)]
+pub struct Inspection {
+    /// What is wrong within it: which promise, and how.
+    pub wrong: Vec<(&'static str, String)>,
+    /// Whom it knows as members.
+    pub members: Vec<Member>,
+}
+
+/// Inspects a disk: its sums, its index, its members.
+pub fn inspect(store: &(impl Read + ?Sized)) -> Inspection {
+    let wrong = [("MERK", merk::judge(store)), ("IDX", idx::judge(store))];
+    let wrong = wrong.into_iter().filter_map(|(code, text)| Some((code, text?))).collect();
+    Inspection { wrong, members: rows::members(store).unwrap_or_default() }
 }
 
 /// Where a violation was noticed.

@@ -20,6 +20,7 @@ pub enum Sometimes {
     ReadsOfNothing,
     Restarts,
     DisksReplaced,
+    Rots,
     Pushed,
     Streamed,
     Pulls,
@@ -36,7 +37,7 @@ pub enum Sometimes {
 }
 
 /// All of them, in the order of the variants.
-const NAMES: [&str; 23] = [
+const NAMES: [&str; 24] = [
     "acked_puts",
     "acked_deletes",
     "acked_by_many",
@@ -47,6 +48,7 @@ const NAMES: [&str; 23] = [
     "reads_of_nothing",
     "restarts",
     "disks_replaced",
+    "rots",
     "entries_pushed",
     "entries_streamed",
     "pulls",

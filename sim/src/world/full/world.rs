@@ -15,7 +15,7 @@ use reknit::storage::{Read, Row, StorageError, Table};
 use tokio::sync::Notify;
 use xxhash_rust::xxh3::Xxh3Default;
 
-use crate::check::{self, Dump};
+use crate::check::{self, Dump, Inspection};
 use crate::disks::{Image, SimDisk};
 use crate::scenario::Boundary;
 use crate::world::{Stage, State};
@@ -175,9 +175,9 @@ impl Machine {
         self.durable(|rows| check::dump(rows))
     }
 
-    /// What is wrong with its range summaries.
-    pub(super) fn judge_summaries(&self) -> Option<String> {
-        self.durable(|rows| Ok(check::merk::judge(rows)))
+    /// What its disk shows besides its records.
+    pub(super) fn inspect(&self) -> Inspection {
+        self.durable(|rows| Ok(check::inspect(rows)))
     }
 
     /// Shows `look` what a loss of power would leave.

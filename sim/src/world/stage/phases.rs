@@ -4,14 +4,18 @@
 //! power fails at once, and they agree again; nobody has anything left to say; at last the story's own checks.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use reknit::model::{Key, Version};
+use reknit::node::Settings;
+use reknit::node::settings::Timing;
 use reknit::storage::rows;
 use xxhash_rust::xxh3::Xxh3Default;
 
-use super::{Cue, Power, Stage};
-use crate::check::{Dump, Phase, Site};
+use super::{Cue, Machine, Power, Stage};
+use crate::check::mem::{self, Standing};
+use crate::check::{Dump, Inspection, Phase, Site};
 use crate::scenario::{Boundary, Expectation, Place};
 use crate::trace::Event;
 use crate::world::Order;
@@ -21,6 +25,10 @@ use crate::world::settings::quiet_bound;
 const COMPARE_EVERY: Duration = Duration::from_millis(50);
 /// However long the intervals of a story are, nobody watches a cluster that agrees for longer than this.
 const WATCH_MAX: Duration = Duration::from_secs(60);
+/// How long the way to a node and back takes at most when all is well, and a little.
+const ANSWER_MAX: Duration = Duration::from_millis(50);
+/// How many frames a node may send per probe interval and member when nothing is left to say.
+const CHATTER_PER_PROBE: u64 = 6;
 /// How long the last questions may take.
 const CHECK_MAX: Duration = Duration::from_secs(1);
 
@@ -34,7 +42,7 @@ pub(super) enum Part {
     /// They agree, and go on doing so.
     Hold { phase: Phase, until: Duration },
     /// Nobody should have anything to say.
-    Idle { until: Duration, data_frames: u64 },
+    Idle { since: Duration, until: Duration, data_frames: u64, frames_of: Vec<u64> },
     /// The story's own questions are on their way.
     Check { until: Duration },
     /// All is done.
@@ -54,7 +62,7 @@ impl Stage {
     /// What comes next, at virtual time `at`.
     pub fn next(&mut self, at: Duration) -> Order {
         loop {
-            if self.is_broken {
+            if self.is_broken || self.stop.as_ref().is_some_and(|stop| stop.load(Ordering::Relaxed)) {
                 return Order::Over;
             }
             if let Some(order) = self.todo.pop_front() {
@@ -94,7 +102,9 @@ impl Stage {
             }
             Part::Hold { until, .. } | Part::Idle { until, .. } if at < until => Some(Order::Until(until)),
             Part::Hold { phase, .. } => Some(self.judge(phase)),
-            Part::Idle { data_frames, .. } => {
+            Part::Idle { since, data_frames, ref frames_of, .. } => {
+                let before = frames_of.clone();
+                self.judge_chatter(at, at - since, &before);
                 let moved = self.data_frames - data_frames;
                 if moved > 0 {
                     let text = format!("{moved} data frames were sent although all replicas agree");
@@ -129,6 +139,8 @@ impl Stage {
     fn heal(&mut self, at: Duration) {
         self.begin(at, "heal");
         self.links.become_benign();
+        self.disks.iter_mut().for_each(|disk| (disk.slow, disk.spikes) = (1, 0.0));
+        self.machines.iter_mut().for_each(|machine| machine.isolated_on = None);
         self.tell_cuts(at);
         self.clocks.iter_mut().for_each(crate::clocks::MachineClock::thaw);
         for (node, machine) in self.machines.iter_mut().enumerate() {
@@ -152,7 +164,7 @@ impl Stage {
             Expectation::Agree { within } => *within,
             Expectation::Get { .. } | Expectation::Count { .. } => Duration::ZERO,
         });
-        let bound = quiet_bound(&self.settings[0].timing, self.names.len());
+        let bound = quiet_bound(&self.slowest_timing(), self.names.len());
         let limit = at + bound.max(promised.max().unwrap_or_default());
         self.part = Part::Quiet { phase, since: at, compare_at: at, limit };
     }
@@ -178,7 +190,7 @@ impl Stage {
 
     /// Long enough that whoever still has something to say would say it.
     fn while_watched(&self) -> Duration {
-        let timing = &self.settings[0].timing;
+        let timing = &self.slowest_timing();
         // A vote on what met last may still be asked for by the loser's writer, and then confirm something.
         let intervals = timing.sync_interval
             + timing.gossip_interval_max
@@ -187,15 +199,62 @@ impl Stage {
         intervals.min(WATCH_MAX)
     }
 
+    /// Of each timer the longest that any node has.
+    fn slowest_timing(&self) -> Timing {
+        let mut slowest = self.settings[0].timing.clone();
+        for Settings { timing, .. } in &self.settings {
+            slowest.probe_interval = slowest.probe_interval.max(timing.probe_interval);
+            slowest.suspect_timeout = slowest.suspect_timeout.max(timing.suspect_timeout);
+            slowest.gossip_interval_max = slowest.gossip_interval_max.max(timing.gossip_interval_max);
+            slowest.sync_interval = slowest.sync_interval.max(timing.sync_interval);
+            slowest.catchup_interval = slowest.catchup_interval.max(timing.catchup_interval);
+        }
+        slowest
+    }
+
     fn judge(&mut self, phase: Phase) -> Order {
         self.looks.push_back(Look::Judge(phase));
         Order::Look
     }
 
-    /// What is wrong with a node's range summaries, if something is.
-    pub fn summed(&mut self, at: Duration, node: usize, wrong: Option<String>) {
-        if let Some(text) = wrong {
-            self.broken("MERK", Site::Dump, at, Some(node), None, text);
+    /// When nothing is left to say, a node says hardly more than that it is there.
+    fn judge_chatter(&mut self, at: Duration, lasted: Duration, before: &[u64]) {
+        let core = self.core();
+        let often = |timing: &Timing| timing.probe_interval.min(timing.gossip_interval_min);
+        let often = self.settings.iter().map(|settings| often(&settings.timing)).min().unwrap_or_default();
+        let probes = 1 + lasted.as_millis() / often.as_millis().max(1);
+        let allowed = CHATTER_PER_PROBE * core.len() as u64 * probes as u64;
+        for node in core {
+            let sent = self.frames_of[node] - before[node];
+            if sent > allowed {
+                let text = format!("sent {sent} frames in {lasted:?} of quiet, expected at most {allowed}");
+                self.broken("QUIET", Site::Phase(Phase::Idle), at, Some(node), None, text);
+            }
+        }
+    }
+
+    /// Whether nobody's disk is so slow that others could take it for dead: an answer waits for what was written.
+    fn answers_in_time(&self) -> bool {
+        let slowest = self.disks.iter().map(|disk| *disk.persist.end()).max().unwrap_or_default();
+        let hastiest = self.settings.iter().map(|settings| settings.timing.suspect_timeout).min();
+        hastiest.is_some_and(|timeout| slowest * 4 + ANSWER_MAX < timeout)
+    }
+
+    /// What an inspection of a node's disk showed.
+    pub fn inspected(&mut self, at: Duration, node: usize, inspection: Inspection) {
+        let Inspection { wrong, members } = inspection;
+        for (code, text) in wrong {
+            self.broken(code, Site::Dump, at, Some(node), None, text);
+        }
+        let mut wrong: Vec<String> = self.known.judge(node, &members).into_iter().collect();
+        // Only now everybody had time enough to find out about everybody.
+        if matches!(self.looks.front(), Some(Look::Judge(Phase::Idle))) && self.answers_in_time() {
+            let names = self.names.iter().map(String::as_str);
+            let truth = names.zip(self.machines.iter().map(standing));
+            wrong.extend(mem::judge(&self.names[node], &members, truth));
+        }
+        for text in wrong {
+            self.broken("MEM", Site::Dump, at, Some(node), None, text);
         }
     }
 
@@ -232,7 +291,8 @@ impl Stage {
             Phase::Cold => {
                 self.begin(at, "idle");
                 let until = at + self.while_watched() * 2;
-                self.part = Part::Idle { until, data_frames: self.data_frames };
+                let (data_frames, frames_of) = (self.data_frames, self.frames_of.clone());
+                self.part = Part::Idle { since: at, until, data_frames, frames_of };
             }
             Phase::Idle => self.check_story(at),
         }
@@ -262,6 +322,7 @@ impl Stage {
     fn check_story(&mut self, at: Duration) {
         self.begin(at, "check");
         self.part = Part::Check { until: at + CHECK_MAX };
+        self.ask_who_lives(at);
         for expectation in self.scenario.check.clone() {
             self.expect(at, &expectation);
         }
@@ -282,6 +343,15 @@ impl Stage {
             let text = format!("{is} keys under `{prefix}` were expected, but there are {found}");
             self.broken("STORY", Site::Dump, at, Some(node), None, text);
         }
+    }
+}
+
+fn standing(machine: &Machine) -> Standing {
+    match machine.power {
+        _ if machine.is_removed => Standing::IsNobody,
+        Power::Never => Standing::IsNobody,
+        Power::On => Standing::Runs,
+        Power::Off | Power::Left => Standing::IsGone,
     }
 }
 
