@@ -43,6 +43,8 @@ pub struct Ghost {
     disks_replaced: u32,
     /// Whose record of which key rots in what comes next.
     rotting: Option<(NodeNo, KeyNo)>,
+    /// Keys of which some record rotted once: a ruling that is lost with it may be made anew.
+    ever_rotten: BTreeSet<KeyNo>,
     quiet_from: Option<Duration>,
     agree_from: Option<Duration>,
     violations: Vec<Violation>,
@@ -138,7 +140,9 @@ impl Ghost {
     pub fn answered(&mut self, at: Duration, op: OpId, reply: &Reply) {
         if let Some((node, key)) = self.history_ops.remove(&op) {
             if let Reply::Written { id, .. } | Reply::Refused(Refusal::AckTimeout { id, .. }) = reply {
-                self.histories.acked(self.facts.node_name(node), &key, id.dot);
+                if !self.is_rotten(node, &key) {
+                    self.histories.acked(self.facts.node_name(node), &key, id.dot);
+                }
                 self.tally.add(Sometimes::Transactions);
             }
             return;
@@ -215,7 +219,10 @@ impl Ghost {
             | Message::Pong { .. }
             | Message::StepDone { .. }
             | Message::Refuse { .. }
-            | Message::Answer { .. } => {}
+            | Message::Answer { .. }
+            | Message::News { .. }
+            | Message::Reach { .. }
+            | Message::Reached { .. } => {}
             Message::Ask { .. } => self.tally.add(Sometimes::Asked),
         }
     }
@@ -232,11 +239,20 @@ impl Ghost {
     /// A version that has left a node, and so is durable there.
     fn take_entry(&mut self, sight: Sight, from: &str, key: &Key, version: &Version) {
         if self.histories.has(key) {
+            // What is sent again from memory says nothing about a record that has rotted since.
+            if self.is_rotten(sight.node, key) {
+                return;
+            }
             let broken = self.histories.shown(from, key, version);
             return self.report_histories(sight, broken);
         }
         let version = self.meet(sight, key, version);
-        self.facts.raise(sight.node, version);
+        self.facts.claim(sight.node, version);
+    }
+
+    fn is_rotten(&mut self, node: NodeNo, key: &Key) -> bool {
+        let key = self.facts.key_number(key);
+        self.facts.node(node).rotten.contains(&key)
     }
 
     fn report_histories(&mut self, sight: Sight, broken: impl IntoIterator<Item = Broken>) {
@@ -282,6 +298,7 @@ impl Ghost {
     pub fn rotted(&mut self, node: &str, key: Key) {
         let (node, key) = (self.facts.node_number(node), self.facts.key_number(&key));
         self.rotting = Some((node, key));
+        self.ever_rotten.insert(key);
         self.tally.add(Sometimes::Rots);
     }
 
@@ -335,7 +352,7 @@ impl Ghost {
             self.report_cluster(code, at, site, key, text);
         }
         for key in self.facts.key_numbers() {
-            if let Some(text) = vote::judge(&self.facts, key) {
+            if let Some(text) = vote::judge(&self.facts, key).filter(|_| !self.ever_rotten.contains(&key)) {
                 self.report_cluster("VOTE", at, site, key, text);
             }
             let floor = self.facts.floor_of_all(&nodes, key);
@@ -404,7 +421,7 @@ impl Ghost {
                 self.report("HLC", sight, Some(op.key), |_| text);
             }
         }
-        self.facts.raise(op.node, version);
+        self.facts.claim(op.node, version);
         if acked > 1 {
             self.judge_confirmations(sight, op, version, acked);
         }
@@ -466,7 +483,7 @@ impl Ghost {
                 format!("served {} after it had {}", facts.show(found), facts.show(fall.missing))
             });
         }
-        self.facts.raise(op.node, found);
+        self.facts.claim(op.node, found);
     }
 
     /// Judges all records of one node against how far it had come, and takes them in.
@@ -492,6 +509,8 @@ impl Ghost {
         let mut found: BTreeMap<KeyNo, Vec<VersionNo>> = BTreeMap::new();
         for (key, versions) in records {
             if self.histories.has(key) {
+                let key = self.facts.key_number(key);
+                self.facts.node_mut(sight.node).rotten.remove(&key);
                 continue;
             }
             for version in versions {

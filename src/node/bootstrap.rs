@@ -25,7 +25,7 @@ impl<S: Storage> Node<S> {
         if self.replica.seen().is_empty() {
             self.bootstrap_ends_at = Some(now.mono + BOOTSTRAP_STALL_MAX);
             self.bootstrap_closed = self.pulls.progress().1;
-            self.membership.update_me(|me| me.mode = Mode::Syncing);
+            self.membership.update_me(now, |me| me.mode = Mode::Syncing);
             self.out.event(Level::Info, "bootstrap-begins", "taking what the peers hold".into());
         }
     }
@@ -45,7 +45,7 @@ impl<S: Storage> Node<S> {
         }
         self.bootstrap_ends_at = None;
         if self.membership.me().mode == Mode::Syncing {
-            self.membership.update_me(|me| me.mode = Mode::Normal);
+            self.membership.update_me(now, |me| me.mode = Mode::Normal);
         }
         if is_through {
             let text = format!("took {moved} entries; writes are welcome");

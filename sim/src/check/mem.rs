@@ -63,7 +63,7 @@ pub fn judge<'a>(
 
 #[cfg(test)]
 mod tests {
-    use reknit::model::{Address, Mode, NodeId, WallTime};
+    use reknit::model::{Address, Mode, NodeId, ProtocolRange, WallTime};
 
     use super::*;
 
@@ -77,6 +77,8 @@ mod tests {
             joined: WallTime(1),
             mode: Mode::Normal,
             origin: None,
+            policies: 0,
+            protocol: ProtocolRange { min: 1, max: 1 },
         }
     }
 

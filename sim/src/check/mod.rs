@@ -71,7 +71,8 @@ pub struct Inspection {
 pub fn inspect(store: &(impl Read + ?Sized)) -> Inspection {
     let wrong = [("MERK", merk::judge(store)), ("IDX", idx::judge(store))];
     let wrong = wrong.into_iter().filter_map(|(code, text)| Some((code, text?))).collect();
-    Inspection { wrong, members: rows::members(store).unwrap_or_default() }
+    let members = rows::members(store).unwrap_or_default();
+    Inspection { wrong, members: members.into_iter().map(|row| row.member).collect() }
 }
 
 /// Where a violation was noticed.

@@ -27,6 +27,7 @@ pub fn config(seed: u64) -> NodeConfig {
         catchup_interval: ms(if dice.chance(KNOB_PERCENT) { 150 } else { 1_000 }),
         max_clock_drift: None,
         quirks: quirks(seed),
+        forget_after: None,
         policies: policies(seed),
         collision: if dice.chance(10) { Some(CollisionRule::Oldest) } else { None },
         tombstone_grace: None,

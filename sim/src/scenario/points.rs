@@ -20,6 +20,8 @@ pub const POINTS: &[(&str, &str)] = &[
     ("ask", "it asks who held which of two colliding values first"),
     ("answer", "it answers such a question"),
     ("table", "it tells who is a member"),
+    ("news", "it passes on who joined, left, is suspect or down"),
+    ("reach", "it asks another whether that one reaches a suspect"),
     ("meet", "it opens a meeting"),
     ("sync-open", "it opens a comparison of stores"),
     ("sync-flight", "it sends a flight of a comparison"),
