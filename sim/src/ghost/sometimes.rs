@@ -34,10 +34,13 @@ pub enum Sometimes {
     Asked,
     Rulings,
     Transactions,
+    Siblings,
+    WritesWithToken,
+    ReadsOfSiblings,
 }
 
 /// All of them, in the order of the variants.
-const NAMES: [&str; 24] = [
+const NAMES: [&str; 27] = [
     "acked_puts",
     "acked_deletes",
     "acked_by_many",
@@ -62,6 +65,9 @@ const NAMES: [&str; 24] = [
     "asked_about_collisions",
     "rulings",
     "transactions",
+    "siblings_added",
+    "writes_with_token",
+    "reads_of_siblings",
 ];
 
 /// The counts.
