@@ -382,6 +382,9 @@ mod tests {
         if std::env::var_os("UPDATE_EXPECT").is_some() {
             std::fs::write(path, &made).expect("written");
         }
-        assert!(page == made || std::env::var_os("UPDATE_EXPECT").is_some(), "UPDATE_EXPECT=1 brings it up to date");
+        assert!(
+            page == made || std::env::var_os("UPDATE_EXPECT").is_some(),
+            "UPDATE_EXPECT=1 brings it up to date"
+        );
     }
 }

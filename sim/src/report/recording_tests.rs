@@ -117,14 +117,13 @@ fn a_log_for_shiviz_has_clocks_that_grow_with_every_word() {
     let log = crate::report::shiviz::log(&recording);
 
     let lines: Vec<&str> = log.lines().collect();
-    assert!(lines.len() > 100 && lines.len() % 2 == 0);
+    assert!(lines.len() > 100 && lines.len().is_multiple_of(2));
     assert!(lines[0].starts_with("a {\"a\":1}"), "{}", lines[0]);
     assert!(log.contains("sends push to b") && log.contains("hears push from"), "{}", &log[..2_000]);
-    let mut own = 0;
-    for line in lines.iter().step_by(2).filter(|line| line.starts_with("a {")) {
+    let of_a = lines.iter().step_by(2).filter(|line| line.starts_with("a {"));
+    for (before, line) in of_a.enumerate() {
         let clock: serde_json::Value = serde_json::from_str(&line[2..]).unwrap();
-        assert_eq!(clock["a"].as_u64().unwrap(), own + 1);
-        own += 1;
+        assert_eq!(clock["a"].as_u64().unwrap(), before as u64 + 1);
     }
 }
 
