@@ -7,6 +7,7 @@ mod bootstrap;
 mod clients;
 mod peers;
 pub mod quirks;
+mod room;
 pub mod settings;
 mod sync;
 
@@ -37,7 +38,7 @@ use crate::protocol::vote::Votes;
 use crate::protocol::wire;
 use crate::storage::rows::{self, Identity};
 use crate::storage::{Batch, Storage, StorageError};
-pub use clients::LEAVE_PATIENCE;
+pub use clients::{LEAVE_PATIENCE, ORIGINS_MAX};
 pub use settings::Settings;
 
 /// Everything that can happen to a node. Nothing else ever changes its state.
@@ -122,6 +123,7 @@ pub struct Node<S> {
     /// Streams that had come to their end when it began.
     bootstrap_closed: u64,
     leaving: Option<clients::Leaving>,
+    room: room::Room,
     out: Outbox,
 }
 
@@ -140,6 +142,7 @@ impl<S: Storage> Node<S> {
         let mut replica = replica.with_policies(settings.policies.clone());
         let mut batch = Batch::default();
         replica.save(&mut batch);
+        room::clear(&mut batch);
         store.apply(batch)?;
         store.persist()?;
         let me = Member {
@@ -182,6 +185,7 @@ impl<S: Storage> Node<S> {
             scrub_at: Vec::new(),
             next_scrub: settings.timing.scrub_interval.map(|interval| now.mono + interval),
             leaving: None,
+            room: room::Room::Enough,
             out,
             settings,
         })
@@ -247,6 +251,7 @@ impl<S: Storage> Node<S> {
             self.bootstrap_ends_at,
             self.confirmations.next_wakeup(),
             self.votes.next_wakeup(),
+            self.room.next_wakeup(),
             self.leaving.as_ref().map(|leaving| leaving.at_latest),
         ];
         wakeups.into_iter().flatten().min()
@@ -298,6 +303,7 @@ impl<S: Storage> Node<S> {
 
     /// What one machine noticed and another one must act on, in the turn that noticed it.
     fn follow_up(&mut self, now: Now) -> Result<(), StorageError> {
+        self.look_for_room(now)?;
         // News is told in the turn that brought it.
         self.tick_membership(now);
         for peer in self.membership.take_met() {
@@ -425,7 +431,11 @@ mod history_tests;
 #[cfg(test)]
 mod hostile_tests;
 #[cfg(test)]
+mod lives_tests;
+#[cfg(test)]
 mod siblings_tests;
+#[cfg(test)]
+mod room_tests;
 #[cfg(test)]
 mod sync_tests;
 #[cfg(test)]

@@ -16,9 +16,13 @@
 //! | `REPLY` | a request was answered twice, or with another request's kind of answer |
 //! | `MERK` | a node's range summaries are not what a recount of its records gives |
 //! | `IDX` | the log of a disk, dot to key, names what is no version of that record, or misses one |
-//! | `MEM` | a node that runs is not alive to another, one that does not is, or what is known of one goes backwards |
 //! | `ALIVE` | a node did not answer a read when all was well again |
 //! | `WIRE` | a damaged frame was taken, or a message does not come out of the wire as it went in |
+//! | `MEM-MONO` | a node said something older of a member than it had said before |
+//! | `MEM-ACC` | a member that lived and could be reached was called down |
+//! | `MEM-COMP` | a death went unnoticed, or a member is missing from a table |
+//! | `NOGHOST` | somebody who left, was removed or never was is believed to live |
+//! | `L-REJOIN` | a member that is back is not known to be back |
 //! | `LOG` | a node said that a person must look |
 //!
 //! A check never raises a false alarm: where the facts do not decide, it stays silent.
@@ -30,7 +34,7 @@ pub mod dur;
 pub mod facts;
 pub mod hist;
 pub mod idx;
-pub mod mem;
+pub mod memb;
 pub mod merk;
 pub mod noinv;
 pub mod nores;
@@ -44,7 +48,7 @@ use std::fmt;
 use std::ops::Bound;
 use std::time::Duration;
 
-use reknit::model::{Key, Member, Version};
+use reknit::model::{Key, Version};
 use reknit::storage::{Read, StorageError, rows};
 
 /// All the records of one disk or node: the versions under each key that has any, in dot order.
@@ -60,21 +64,10 @@ pub fn dump(store: &(impl Read + ?Sized)) -> Result<Dump, StorageError> {
     Ok(rows.filter(|(_, versions)| !versions.is_empty()).collect())
 }
 
-/// What a disk shows besides its records.
-#[derive(Clone, Debug, Default)]
-pub struct Inspection {
-    /// What is wrong within it: which promise, and how.
-    pub wrong: Vec<(&'static str, String)>,
-    /// Whom it knows as members.
-    pub members: Vec<Member>,
-}
-
-/// Inspects a disk: its sums, its index, its members.
-pub fn inspect(store: &(impl Read + ?Sized)) -> Inspection {
+/// What is wrong within a disk: which promise, and how. Its sums, and its index.
+pub fn inspect(store: &(impl Read + ?Sized)) -> Vec<(&'static str, String)> {
     let wrong = [("MERK", merk::judge(store)), ("IDX", idx::judge(store))];
-    let wrong = wrong.into_iter().filter_map(|(code, text)| Some((code, text?))).collect();
-    let members = rows::members(store).unwrap_or_default();
-    Inspection { wrong, members: members.into_iter().map(|row| row.member).collect() }
+    wrong.into_iter().filter_map(|(code, text)| Some((code, text?))).collect()
 }
 
 /// Where a violation was noticed.
@@ -103,6 +96,10 @@ pub enum Phase {
     Cold,
     /// Nothing has happened for a while.
     Idle,
+    /// One node has died.
+    Death,
+    /// It has come back.
+    Return,
 }
 
 impl Phase {
@@ -113,6 +110,8 @@ impl Phase {
             Phase::Drained => "drained",
             Phase::Cold => "cold",
             Phase::Idle => "idle",
+            Phase::Death => "death",
+            Phase::Return => "return",
         }
     }
 }

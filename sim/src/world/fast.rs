@@ -183,7 +183,10 @@ impl FastWorld {
             }
             Order::Look => {
                 for node in stage.core() {
-                    stage.inspected(self.at, node, check::inspect(self.machines[node].durable()));
+                    let durable = self.machines[node].durable();
+                    stage.inspected(self.at, node, check::inspect(durable));
+                    let table = check::memb::table(durable);
+                    stage.believes(node, table.expect("a disk in memory does not break"));
                 }
                 let dumps = stage.core().into_iter().map(|node| (node, self.machines[node].dump()));
                 stage.looked(self.at, &dumps.collect());

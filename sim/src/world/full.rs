@@ -111,8 +111,10 @@ impl Conductor {
             Order::Look => {
                 let state = &mut *world.state();
                 for node in state.stage.core() {
-                    let inspection = state.machines[node].inspect();
-                    state.stage.inspected(at, node, inspection);
+                    let wrong = state.machines[node].inspect();
+                    state.stage.inspected(at, node, wrong);
+                    let table = state.machines[node].member_table();
+                    state.stage.believes(node, table);
                 }
                 let dumps = state.stage.core().into_iter().map(|node| (node, state.machines[node].dump()));
                 let dumps = dumps.collect();

@@ -12,7 +12,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use bytes::Bytes;
-use reknit::model::{Address, Dot, Instant, Key, Now, Refusal, Reply, Stamp, Token, WallTime};
+use reknit::model::{Address, Dot, Instant, Key, NodeId, Now, Refusal, Reply, Stamp, Token, WallTime};
 use reknit::node::{Output, Settings};
 use reknit::protocol::{Message, wire};
 
@@ -20,7 +20,8 @@ use super::asks::{self, Expected};
 use super::observe::Observer;
 use super::{Ending, Order, settings};
 use crate::check::clock::ClockBounds;
-use crate::check::{Dump, Site, Violation, mem, wire as wire_check};
+use crate::check::memb::{self, Sayings, Truth};
+use crate::check::{Dump, Phase, Site, Violation, wire as wire_check};
 use crate::clocks::{MachineClock, START_MILLIS};
 use crate::ghost::{Ghost, OpId};
 use crate::links::{Arrival, Links};
@@ -73,14 +74,17 @@ pub struct Stage {
     asked: u64,
     unreachable: u64,
     frame_bytes: u64,
+    frames: u64,
     data_frames: u64,
+    /// What nodes have said of each other.
+    sayings: Sayings,
+    /// The member tables of the last look.
+    tables: BTreeMap<NodeId, memb::Table>,
+    /// Since when nothing has kept nodes from reaching each other, once the faults are over.
+    calm_since: Option<Duration>,
     is_broken: bool,
-    /// Frames that each node has sent.
-    frames_of: Vec<u64>,
     /// Messages that left nodes.
     messages: u64,
-    /// What each node knew of the others.
-    known: mem::Memory,
     /// Somebody may want the run to end.
     stop: Option<Arc<AtomicBool>>,
     /// Somebody wants to know more than what happens.
@@ -183,11 +187,13 @@ impl Stage {
             asked: 0,
             unreachable: 0,
             frame_bytes: 0,
+            frames: 0,
             data_frames: 0,
+            sayings: Sayings::default(),
+            tables: BTreeMap::new(),
+            calm_since: None,
             is_broken: false,
-            frames_of: vec![0; names.len()],
             messages: 0,
-            known: mem::Memory::default(),
             stop: None,
             observer,
             scenario: scenario.clone(),
@@ -275,7 +281,7 @@ impl Stage {
     ) -> Option<(usize, [Option<Arrival>; 2])> {
         let to = self.node_at(to)?;
         self.frame_bytes += frame.len() as u64;
-        self.frames_of[from] += 1;
+        self.frames += 1;
         self.data_frames += u64::from(wire::is_data(&frame));
         let (bytes, kind, sum) = (frame.len(), frame_kind(&frame), frame_sum(&frame));
         let looked_at = self.observer.as_ref().map(|_| frame.clone());
@@ -306,6 +312,9 @@ impl Stage {
         match output {
             Output::Send { to: _, message } => {
                 self.judge_wire(at, node, message);
+                if let Some((code, text)) = self.sayings.said(node, &self.names[node], message) {
+                    self.broken(code, Site::Message, at, Some(node), None, text);
+                }
                 self.ghost.sent(at, &self.names[node], message);
             }
             Output::Event(event) => {
@@ -313,6 +322,9 @@ impl Stage {
                 let line = Event::Log { level, name: event.name, text: &event.text };
                 self.trace.record(at, Some(node), &line);
                 self.ghost.event(at, &self.names[node], event);
+                if event.name == "member-down" {
+                    self.judge_death(at, node, &event.text);
+                }
             }
             Output::Reply { .. } | Output::Stop => {}
         }
@@ -367,7 +379,9 @@ impl Stage {
         let (start, name) = (machine.starts, &self.names[node]);
         if start > 1 {
             self.ghost.restarted(at, name);
+            self.sayings.restarted(node, name);
         }
+        self.calm_since = self.calm_since.map(|_| at);
         self.trace.record(at, Some(node), &Event::Start { start });
         let dice = random::bytes(self.seed, &format!("node/{name}/start/{start}"));
         let mut settings = self.settings[node].clone();
@@ -394,10 +408,46 @@ impl Stage {
         self.lose_asks(at, node);
     }
 
+    /// A node called a member down: `text` begins with its name. Once nothing keeps nodes from reaching each other, and
+    /// suspicions from before have ended, that must be true.
+    fn judge_death(&mut self, at: Duration, node: usize, text: &str) {
+        let bound = memb::calm_after(&self.settings[node].timing);
+        let is_calm = self.calm_since.is_some_and(|since| at >= since + bound);
+        let named = self.names.iter().position(|name| text.split(' ').next() == Some(name));
+        if let Some(named) = named.filter(|&named| is_calm && self.is_on(named)) {
+            let text = format!("{} was called down, and it lives", self.names[named]);
+            self.broken("MEM-ACC", Site::Log, at, Some(node), None, text);
+        }
+    }
+
+    /// The member table on the disk of a node of [`Stage::core`]; all of them come before a look is judged.
+    pub fn believes(&mut self, node: usize, table: memb::Table) {
+        self.tables.insert(self.settings[node].id.clone(), table);
+    }
+
+    /// Judges the member tables that the last look has shown.
+    fn judge_tables(&mut self, at: Duration, phase: Phase) {
+        let tables = std::mem::take(&mut self.tables);
+        let truth = |(node, machine): (usize, &Machine)| {
+            let truth = match machine.power {
+                Power::On if machine.is_removed => Truth::Unjudged,
+                Power::On => Truth::Lives,
+                Power::Off if !machine.is_removed => Truth::Off,
+                Power::Off | Power::Left | Power::Never => Truth::Gone,
+            };
+            (self.settings[node].id.clone(), truth)
+        };
+        let truth = self.machines.iter().enumerate().map(truth).collect();
+        for (holder, (code, text)) in memb::judge(&tables, &truth) {
+            let node = self.names.iter().position(|name| name == holder.as_str());
+            self.broken(code, Site::Phase(phase), at, node, None, text);
+        }
+    }
+
     /// A disk now holds `records`; `others` are all other disks by node.
     pub fn disk_replaced(&mut self, at: Duration, node: usize, records: &Dump, others: Vec<(usize, Dump)>) {
         self.holds(at, node, records);
-        self.known.forget(node);
+        self.sayings.forget(node);
         let names = &self.names;
         let others: Vec<(&str, Dump)> =
             others.into_iter().map(|(other, dump)| (names[other].as_str(), dump)).collect();

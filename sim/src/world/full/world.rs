@@ -15,7 +15,7 @@ use reknit::storage::{Read, Row, StorageError, Table};
 use tokio::sync::Notify;
 use xxhash_rust::xxh3::Xxh3Default;
 
-use crate::check::{self, Dump, Inspection};
+use crate::check::{self, Dump};
 use crate::disks::{Image, SimDisk};
 use crate::scenario::Boundary;
 use crate::world::{Stage, State};
@@ -175,9 +175,14 @@ impl Machine {
         self.durable(|rows| check::dump(rows))
     }
 
-    /// What its disk shows besides its records.
-    pub(super) fn inspect(&self) -> Inspection {
+    /// What is wrong within its disk.
+    pub(super) fn inspect(&self) -> Vec<(&'static str, String)> {
         self.durable(|rows| Ok(check::inspect(rows)))
+    }
+
+    /// Its durable member table.
+    pub(super) fn member_table(&self) -> check::memb::Table {
+        self.durable(|rows| check::memb::table(rows))
     }
 
     /// Shows `look` what a loss of power would leave.

@@ -1,7 +1,8 @@
 //! The parts of a run, one after the other, and what is judged at the end of each.
 //!
 //! Faults and clients; then everything heals and is quiet until the replicas agree; they go on agreeing; all
-//! power fails at once, and they agree again; nobody has anything left to say; at last the story's own checks.
+//! power fails at once, and they agree again; nobody has anything left to say; one node dies, which everybody must
+//! notice, and comes back, which everybody must notice as well; at last the story's own checks.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
@@ -13,9 +14,9 @@ use reknit::node::settings::Timing;
 use reknit::storage::rows;
 use xxhash_rust::xxh3::Xxh3Default;
 
-use super::{Cue, Machine, Power, Stage};
-use crate::check::mem::{self, Standing};
-use crate::check::{Dump, Inspection, Phase, Site};
+use super::{Cue, Power, Stage};
+use crate::check::{Dump, Phase, Site, memb};
+use crate::random::{self, Moment};
 use crate::scenario::{Boundary, Expectation, Place};
 use crate::trace::Event;
 use crate::world::Order;
@@ -25,10 +26,6 @@ use crate::world::settings::quiet_bound;
 const COMPARE_EVERY: Duration = Duration::from_millis(50);
 /// However long the intervals of a story are, nobody watches a cluster that agrees for longer than this.
 const WATCH_MAX: Duration = Duration::from_secs(60);
-/// How long the way to a node and back takes at most when all is well, and a little.
-const ANSWER_MAX: Duration = Duration::from_millis(50);
-/// How many frames a node may send per probe interval and member when nothing is left to say.
-const CHATTER_PER_PROBE: u64 = 6;
 /// How long the last questions may take.
 const CHECK_MAX: Duration = Duration::from_secs(1);
 
@@ -42,7 +39,9 @@ pub(super) enum Part {
     /// They agree, and go on doing so.
     Hold { phase: Phase, until: Duration },
     /// Nobody should have anything to say.
-    Idle { since: Duration, until: Duration, data_frames: u64, frames_of: Vec<u64> },
+    Idle { until: Duration, data_frames: u64, frames: u64 },
+    /// A node has died, or has come back, and everybody else has until then to notice.
+    Noticing { node: usize, phase: Phase, until: Duration },
     /// The story's own questions are on their way.
     Check { until: Duration },
     /// All is done.
@@ -54,6 +53,8 @@ pub(super) enum Part {
 pub(super) enum Look {
     /// The end of a phase.
     Judge(Phase),
+    /// What the others believe of a node that died or came back.
+    Noticed { node: usize, phase: Phase },
     /// `count WHERE PREFIX is N`.
     Count { place: Place, prefix: Vec<u8>, is: usize },
 }
@@ -102,9 +103,13 @@ impl Stage {
             }
             Part::Hold { until, .. } | Part::Idle { until, .. } if at < until => Some(Order::Until(until)),
             Part::Hold { phase, .. } => Some(self.judge(phase)),
-            Part::Idle { since, data_frames, ref frames_of, .. } => {
-                let before = frames_of.clone();
-                self.judge_chatter(at, at - since, &before);
+            Part::Noticing { until, .. } if at < until => Some(Order::Until(until)),
+            Part::Noticing { node, phase, .. } => {
+                self.looks.push_back(Look::Noticed { node, phase });
+                Some(Order::Look)
+            }
+            Part::Idle { data_frames, frames, .. } => {
+                self.judge_chatter(at, frames);
                 let moved = self.data_frames - data_frames;
                 if moved > 0 {
                     let text = format!("{moved} data frames were sent although all replicas agree");
@@ -154,6 +159,7 @@ impl Stage {
                 self.todo.push_back(Order::Start(node));
             }
         }
+        self.calm_since = Some(at);
         self.become_quiet(at, Phase::Quiet);
     }
 
@@ -212,49 +218,28 @@ impl Stage {
         slowest
     }
 
+    /// Of each timer the shortest that any node has.
+    fn hastiest_timing(&self) -> Timing {
+        let mut hastiest = self.settings[0].timing.clone();
+        for Settings { timing, .. } in &self.settings {
+            hastiest.probe_interval = hastiest.probe_interval.min(timing.probe_interval);
+            hastiest.gossip_interval_min = hastiest.gossip_interval_min.min(timing.gossip_interval_min);
+            hastiest.gossip_interval_max = hastiest.gossip_interval_max.min(timing.gossip_interval_max);
+            hastiest.sync_interval = hastiest.sync_interval.min(timing.sync_interval);
+            hastiest.catchup_interval = hastiest.catchup_interval.min(timing.catchup_interval);
+        }
+        hastiest
+    }
+
     fn judge(&mut self, phase: Phase) -> Order {
         self.looks.push_back(Look::Judge(phase));
         Order::Look
     }
 
-    /// When nothing is left to say, a node says hardly more than that it is there.
-    fn judge_chatter(&mut self, at: Duration, lasted: Duration, before: &[u64]) {
-        let core = self.core();
-        let often = |timing: &Timing| timing.probe_interval.min(timing.gossip_interval_min);
-        let often = self.settings.iter().map(|settings| often(&settings.timing)).min().unwrap_or_default();
-        let probes = 1 + lasted.as_millis() / often.as_millis().max(1);
-        let allowed = CHATTER_PER_PROBE * core.len() as u64 * probes as u64;
-        for node in core {
-            let sent = self.frames_of[node] - before[node];
-            if sent > allowed {
-                let text = format!("sent {sent} frames in {lasted:?} of quiet, expected at most {allowed}");
-                self.broken("QUIET", Site::Phase(Phase::Idle), at, Some(node), None, text);
-            }
-        }
-    }
-
-    /// Whether nobody's disk is so slow that others could take it for dead: an answer waits for what was written.
-    fn answers_in_time(&self) -> bool {
-        let slowest = self.disks.iter().map(|disk| *disk.persist.end()).max().unwrap_or_default();
-        let hastiest = self.settings.iter().map(|settings| settings.timing.suspect_timeout).min();
-        hastiest.is_some_and(|timeout| slowest * 4 + ANSWER_MAX < timeout)
-    }
-
-    /// What an inspection of a node's disk showed.
-    pub fn inspected(&mut self, at: Duration, node: usize, inspection: Inspection) {
-        let Inspection { wrong, members } = inspection;
+    /// What an inspection found wrong within a node's disk.
+    pub fn inspected(&mut self, at: Duration, node: usize, wrong: Vec<(&'static str, String)>) {
         for (code, text) in wrong {
             self.broken(code, Site::Dump, at, Some(node), None, text);
-        }
-        let mut wrong: Vec<String> = self.known.judge(node, &members).into_iter().collect();
-        // Only now everybody had time enough to find out about everybody.
-        if matches!(self.looks.front(), Some(Look::Judge(Phase::Idle))) && self.answers_in_time() {
-            let names = self.names.iter().map(String::as_str);
-            let truth = names.zip(self.machines.iter().map(standing));
-            wrong.extend(mem::judge(&self.names[node], &members, truth));
-        }
-        for text in wrong {
-            self.broken("MEM", Site::Dump, at, Some(node), None, text);
         }
     }
 
@@ -262,7 +247,9 @@ impl Stage {
     pub fn looked(&mut self, at: Duration, records: &BTreeMap<usize, Dump>) {
         match self.looks.pop_front().expect("a look was ordered") {
             Look::Judge(phase) => self.judged(at, phase, records),
+            Look::Noticed { node, phase } => self.noticed(at, node, phase),
             Look::Count { place, prefix, is } => {
+                self.tables.clear();
                 for (&node, records) in records {
                     if place == Place::Everywhere || place == Place::Node(self.names[node].clone()) {
                         self.count(at, node, records, (&prefix, is));
@@ -282,6 +269,7 @@ impl Stage {
         if matches!(self.part, Part::Over) {
             return;
         }
+        self.judge_tables(at, phase);
         match phase {
             Phase::Quiet | Phase::Drained => {
                 self.converged_after = self.ghost.converged_after();
@@ -291,11 +279,47 @@ impl Stage {
             Phase::Cold => {
                 self.begin(at, "idle");
                 let until = at + self.while_watched() * 2;
-                let (data_frames, frames_of) = (self.data_frames, self.frames_of.clone());
-                self.part = Part::Idle { since: at, until, data_frames, frames_of };
+                self.part = Part::Idle { until, data_frames: self.data_frames, frames: self.frames };
             }
-            Phase::Idle => self.check_story(at),
+            Phase::Idle => self.let_one_die(at),
+            Phase::Death | Phase::Return => unreachable!("they are judged by what is noticed"),
         }
+    }
+
+    /// Idle nodes say little: probes, and now and then their tables.
+    fn judge_chatter(&mut self, at: Duration, frames: u64) {
+        let (said, nodes) = (self.frames - frames, self.core().len());
+        let most = memb::idle_frames_max(&self.hastiest_timing(), nodes, self.while_watched() * 2);
+        if said > most {
+            let text = format!("{nodes} idle nodes sent {said} frames, more than {most}");
+            self.broken("QUIET", Site::Phase(Phase::Idle), at, None, None, text);
+        }
+    }
+
+    fn let_one_die(&mut self, at: Duration) {
+        let core = self.core();
+        if core.len() < 2 {
+            self.check_story(at);
+            return;
+        }
+        let node =
+            core[Moment::new(random::key(self.seed, "death"), at, 0).below(core.len() as u64) as usize];
+        self.begin(at, Phase::Death.name());
+        self.todo.push_back(Order::Crash(node, Boundary::BetweenTurns));
+        let within = memb::death_noticed_within(&self.slowest_timing(), core.len());
+        self.part = Part::Noticing { node, phase: Phase::Death, until: at + within };
+    }
+
+    fn noticed(&mut self, at: Duration, node: usize, phase: Phase) {
+        self.judge_tables(at, phase);
+        if phase == Phase::Return {
+            self.check_story(at);
+            return;
+        }
+        self.begin(at, Phase::Return.name());
+        self.todo.push_back(Order::Start(node));
+        let within = memb::return_noticed_within(&self.slowest_timing(), self.names.len());
+        self.part = Part::Noticing { node, phase: Phase::Return, until: at + within };
     }
 
     /// `replicas agree within 30s`
@@ -343,15 +367,6 @@ impl Stage {
             let text = format!("{is} keys under `{prefix}` were expected, but there are {found}");
             self.broken("STORY", Site::Dump, at, Some(node), None, text);
         }
-    }
-}
-
-fn standing(machine: &Machine) -> Standing {
-    match machine.power {
-        _ if machine.is_removed => Standing::IsNobody,
-        Power::Never => Standing::IsNobody,
-        Power::On => Standing::Runs,
-        Power::Off | Power::Left => Standing::IsGone,
     }
 }
 
