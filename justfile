@@ -45,10 +45,20 @@ bench *args:
     @cargo build --quiet --release -p reknit-bench -p reknit -p reknit-sim --bins
     @target/release/bench "$@"
 
-# Hunts every known bug with the simulator and prints the kill table: just mutants | just mutants tie-keeps no-pull
+# Hunts every known bug and keeps the table as docs/mutants.md; fails if one survives: just mutants | just mutants tie-keeps
 [no-exit-message]
 mutants *ids:
-    @cargo run --quiet --release -p reknit-sim --features mutants --bin sim -- mutants "$@"
+    @cargo run --quiet --release -p reknit-sim --features mutants --bin sim -- mutants "$@" \
+        | {{ if ids == "" { "tee docs/mutants.md" } else { "cat" } }}
+
+# Every fault that lives suffer, and how it is drawn.
+faults:
+    @cargo run --quiet --release -p reknit-sim --bin sim -- faults
+
+# Where two runs part: just diff target/sim/life-fast-7 target/twice/life-fast-7
+[no-exit-message]
+diff one other:
+    @cargo run --quiet --release -p reknit-sim --bin sim -- diff {{ quote(one) }} {{ quote(other) }}
 
 # Lets the fuzzer at one target, with the nightly compiler: just fuzz wire | just fuzz store 30
 fuzz target minutes="1":

@@ -115,6 +115,32 @@ pub const ALL: &[Mutant] = &[
     middling("repair-overwrites", "a repair replaces the record whatever it is"),
 ];
 
+/// The twenty-four bugs of other stores that a simulator of such a store must find, and the mutants that are them here.
+pub const MUSEUM: &[(&str, &[&str])] = &[
+    ("M02", &["tie-keeps"]),
+    ("M03", &["tie-by-view"]),
+    ("M06", &["tie-delete"]),
+    ("M07", &["stamp-wall"]),
+    ("M08", &["delete-early"]),
+    ("M20", &["absence-deletes", "rot-is-absence"]),
+    ("M21", &["tombstone-unlogged"]),
+    ("M25", &["cover-early"]),
+    ("M35", &["origin-fixed"]),
+    ("M36", &["dot-reuse"]),
+    ("M44", &["push-jumps"]),
+    ("M48", &["wire-drops"]),
+    ("M50", &["step-overwrites", "repair-overwrites"]),
+    ("M51", &["stale-summary"]),
+    ("M52", &["digest-own"]),
+    ("M58", &["index-leak"]),
+    ("M65", &["never-refutes"]),
+    ("M71", &["leave-echoes"]),
+    ("M73", &["pong-pongs"]),
+    ("M90", &["gives-up"]),
+    ("M96", &["stream-skips"]),
+    ("M97", &["no-persist"]),
+];
+
 #[cfg(feature = "mutants")]
 static CHOSEN: std::sync::OnceLock<&'static str> = std::sync::OnceLock::new();
 
@@ -140,4 +166,20 @@ pub fn is_on(id: &str) -> bool {
 #[inline(always)]
 pub fn is_on(_id: &str) -> bool {
     false
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_mutant_has_a_name_of_its_own_and_is_asked_for_by_the_code() {
+        let names: BTreeSet<&str> = ALL.iter().map(|mutant| mutant.id).collect();
+        assert_eq!(names.len(), ALL.len());
+        for (bug, mutants) in MUSEUM {
+            assert!(mutants.iter().all(|id| names.contains(id)), "{bug}");
+        }
+    }
 }

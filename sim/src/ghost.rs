@@ -43,6 +43,10 @@ pub struct Ghost {
     bounds: Option<ClockBounds>,
     /// How many disks were replaced: every rule about what must be durable starts anew with each.
     disks_replaced: u32,
+    /// Whose record of which key rots in what comes next.
+    rotting: Option<(NodeNo, KeyNo)>,
+    /// Keys of which some record rotted once: a ruling that is lost with it may be made anew.
+    ever_rotten: BTreeSet<KeyNo>,
     quiet_from: Option<Duration>,
     agree_from: Option<Duration>,
     violations: Vec<Violation>,
@@ -144,15 +148,20 @@ impl Ghost {
     pub fn answered(&mut self, at: Duration, op: OpId, reply: &Reply) {
         if let Some((node, key, saw)) = self.other_ops.remove(&op) {
             if let Reply::Written { id, .. } | Reply::Refused(Refusal::AckTimeout { id, .. }) = reply {
+                let is_rotten = self.is_rotten(node, &key);
                 let name = self.facts.node_name(node);
                 if self.histories.has(&key) {
-                    self.histories.acked(name, &key, id.dot);
+                    if !is_rotten {
+                        self.histories.acked(name, &key, id.dot);
+                    }
                     self.tally.add(Sometimes::Transactions);
                 } else {
                     let merges = saw.as_ref().is_some_and(|saw| !saw.is_empty());
                     self.tally.add(if merges { Sometimes::WritesWithToken } else { Sometimes::Siblings });
-                    let broken = self.siblings.acked(name, &key, id.dot, saw);
-                    self.report_others(Sight { at, node, site: Site::Reply }, broken);
+                    if !is_rotten {
+                        let broken = self.siblings.acked(name, &key, id.dot, saw);
+                        self.report_others(Sight { at, node, site: Site::Reply }, broken);
+                    }
                 }
             }
             return;
@@ -207,7 +216,7 @@ impl Ghost {
                     held.extend(self.facts.in_run(dot(first), dot(last)));
                 }
                 for version in held {
-                    self.facts.raise(node, version);
+                    self.facts.claim(node, version);
                 }
             }
             Message::Pull { seen, .. } => {
@@ -251,6 +260,11 @@ impl Ghost {
 
     /// A version that has left a node, and so is durable there.
     fn take_entry(&mut self, sight: Sight, from: &str, key: &Key, version: &Version) {
+        // What is sent again from memory says nothing about a record that has rotted since.
+        let is_other = self.histories.has(key) || self.siblings.has(key);
+        if is_other && self.is_rotten(sight.node, key) {
+            return;
+        }
         if self.histories.has(key) {
             let broken = self.histories.shown(from, key, version);
             return self.report_others(sight, broken);
@@ -260,7 +274,12 @@ impl Ghost {
             return self.report_others(sight, broken);
         }
         let version = self.meet(sight, key, version);
-        self.facts.raise(sight.node, version);
+        self.facts.claim(sight.node, version);
+    }
+
+    fn is_rotten(&mut self, node: NodeNo, key: &Key) -> bool {
+        let key = self.facts.key_number(key);
+        self.facts.node(node).rotten.contains(&key)
     }
 
     fn report_others(&mut self, sight: Sight, broken: impl IntoIterator<Item = Broken>) {
@@ -291,10 +310,24 @@ impl Ghost {
         self.histories.forget(node);
         self.siblings.forget(node);
         let node = self.facts.node_number(node);
+        let mut rotten = std::mem::take(&mut self.facts.node_mut(node).rotten);
         self.facts.forget(node);
+        // A disk that was replaced as a whole has nothing rotten on it any more that anybody would know of.
+        if let Some((_, key)) = self.rotting.take().filter(|(rotting, _)| *rotting == node) {
+            rotten.insert(key);
+            self.facts.node_mut(node).rotten = rotten;
+        }
         self.disks_replaced += 1;
         self.tally.add(Sometimes::DisksReplaced);
         self.judge_records(Sight { at, node, site: Site::Dump }, records);
+    }
+
+    /// The record of a key on a node's disk rots; [`Ghost::disk_replaced`] follows with what is left of the disk.
+    pub fn rotted(&mut self, node: &str, key: Key) {
+        let (node, key) = (self.facts.node_number(node), self.facts.key_number(&key));
+        self.rotting = Some((node, key));
+        self.ever_rotten.insert(key);
+        self.tally.add(Sometimes::Rots);
     }
 
     /// A node logs. An error is something a person must look at, so the run has failed.
@@ -349,7 +382,7 @@ impl Ghost {
             self.report_cluster(code, at, site, key, text);
         }
         for key in self.facts.key_numbers() {
-            if let Some(text) = vote::judge(&self.facts, key) {
+            if let Some(text) = vote::judge(&self.facts, key).filter(|_| !self.ever_rotten.contains(&key)) {
                 self.report_cluster("VOTE", at, site, key, text);
             }
             let floor = self.facts.floor_of_all(&nodes, key);
@@ -419,7 +452,7 @@ impl Ghost {
                 self.report("HLC", sight, Some(op.key), |_| text);
             }
         }
-        self.facts.raise(op.node, version);
+        self.facts.claim(op.node, version);
         if acked > 1 {
             self.judge_confirmations(sight, op, version, acked);
         }
@@ -427,7 +460,8 @@ impl Ghost {
 
     fn judge_confirmations(&mut self, sight: Sight, op: &Op, version: VersionNo, acked: u16) {
         self.tally.add(Sometimes::AckedByMany);
-        if op.disks_replaced != self.disks_replaced {
+        let rotten = |node: NodeNo| self.facts.node(node).rotten.contains(&op.key);
+        if op.disks_replaced != self.disks_replaced || self.facts.node_numbers().any(rotten) {
             return;
         }
         let holders = dur::holders(&self.facts, op.key, version);
@@ -480,7 +514,7 @@ impl Ghost {
                 format!("served {} after it had {}", facts.show(found), facts.show(fall.missing))
             });
         }
-        self.facts.raise(op.node, found);
+        self.facts.claim(op.node, found);
     }
 
     /// Judges all records of one node against how far it had come, and takes them in.
@@ -508,12 +542,16 @@ impl Ghost {
         let mut found: BTreeMap<KeyNo, Vec<VersionNo>> = BTreeMap::new();
         for (key, versions) in records {
             if self.histories.has(key) || self.siblings.has(key) {
+                let key = self.facts.key_number(key);
+                self.facts.node_mut(sight.node).rotten.remove(&key);
                 continue;
             }
             for version in versions {
                 let version = self.meet(sight, key, version);
                 self.facts.raise(sight.node, version);
-                found.entry(self.facts.version(version).key).or_default().push(version);
+                let key = self.facts.version(version).key;
+                self.facts.node_mut(sight.node).rotten.remove(&key);
+                found.entry(key).or_default().push(version);
             }
         }
         found

@@ -6,6 +6,7 @@
 mod bootstrap;
 mod clients;
 mod peers;
+pub mod quirks;
 mod room;
 pub mod settings;
 mod sync;
@@ -15,6 +16,7 @@ use std::time::Duration;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+use self::quirks::Quirk;
 use crate::model::{
     Address, Instant, Member, MemberState, Mode, NodeId, Now, Reply, Request, RequestId, Stamp, Version,
 };
@@ -224,7 +226,9 @@ impl<S: Storage> Node<S> {
     /// # Errors
     /// The disk is broken; drop the node and open it again.
     pub fn flush(&mut self, now: Now) -> Result<Flushed, StorageError> {
-        self.pushes.send_fresh(now.mono, &self.membership, &self.meetings, &mut self.out);
+        if !self.settings.quirks.strike(Quirk::HoldPush, now, &mut self.dice) {
+            self.pushes.send_fresh(now.mono, &self.membership, &self.meetings, &mut self.out);
+        }
         self.save()?;
         let persist_takes =
             if mutants::is_on("no-persist") { Duration::ZERO } else { self.store.persist()? };

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use rand::Rng;
 
 use super::Node;
+use super::quirks::Quirk;
 use crate::model::{Entry, Key, NodeId, Now, Origin, Row};
 use crate::mutants;
 use crate::protocol::meeting::{Own, Told};
@@ -79,6 +80,9 @@ impl<S: Storage> Node<S> {
                 self.pushes.on_durable(now.mono, from, &dots);
             }
             Message::Pull { session, seen, credit } => {
+                if self.settings.quirks.strike(Quirk::DropPull, now, &mut self.dice) {
+                    return Ok(());
+                }
                 let own = Own { replica: &self.replica, members: &self.membership };
                 let Some(seen) = self.meetings.learn(from, &seen, own, &mut self.out) else {
                     // It pulls again, and by then this node knows what it has.
@@ -104,6 +108,9 @@ impl<S: Storage> Node<S> {
                 self.pulls.on_step_end(now, replica, from, place, (parts, cover), &mut self.out);
             }
             Message::StepDone { session, step } => {
+                if self.settings.quirks.strike(Quirk::DropStepDone, now, &mut self.dice) {
+                    return Ok(());
+                }
                 let own = self.replica.seen();
                 self.serves.on_step_done(&self.store, own, (from, session, step), &mut self.out)?;
             }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::quirks::Quirks;
 use crate::model::{Address, Mode, NodeId, Policies};
 pub use crate::protocol::timing::Timing;
 pub use crate::protocol::vote::CollisionRule;
@@ -29,6 +30,8 @@ pub struct Settings {
     pub collision: CollisionRule,
     /// How many bytes of entries a peer may have under way to this node on one stream.
     pub stream_credit: u32,
+    /// What it does that is allowed and rarely done; nothing in production.
+    pub quirks: Quirks,
 }
 
 impl Settings {
@@ -45,6 +48,7 @@ impl Settings {
             clock_drift_max: Duration::from_secs(60),
             collision: CollisionRule::Majority,
             stream_credit: 1 << 20,
+            quirks: Quirks::default(),
         }
     }
 }

@@ -173,7 +173,9 @@ impl Replica {
         let mut floor = replaced.iter().map(|version| version.stamp).max().unwrap_or_default();
         if !current.is_sound() {
             self.quarantine(store, &key)?;
-            floor = rows::quarantined_stamp(store, &key)?;
+            // A stamp that is far ahead is damage more likely than a broken clock's, and would hold the key for years.
+            let seems = rows::quarantined_stamp(store, &key)?;
+            floor = if self.clock.is_far(seems, now) { Stamp::default() } else { seems };
         }
         if let Saw::Token(token) = saw {
             floor = floor.max(token.stamp);

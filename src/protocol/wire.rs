@@ -101,7 +101,11 @@ pub fn encode(message: &Message, number: u64) -> Result<Vec<Bytes>, WireError> {
 }
 
 fn encode_payload(message: &Message) -> Result<Vec<u8>, WireError> {
-    bincode::serde::encode_to_vec(message, config()).map_err(|error| WireError::Payload(error.to_string()))
+    // Most messages are smaller; growing from nothing would copy them several times.
+    let mut payload = Vec::with_capacity(512);
+    bincode::serde::encode_into_std_write(message, &mut payload, config())
+        .map_err(|error| WireError::Payload(error.to_string()))?;
+    Ok(payload)
 }
 
 fn frame(kind: u8, flags: u8, head: &[u8], payload: &[u8]) -> Bytes {
@@ -165,33 +169,40 @@ pub fn kind(message: &Message) -> u8 {
 
 /// The name of a message's kind, as traces and metrics write it.
 pub fn name(message: &Message) -> &'static str {
-    match message {
-        Message::Table { .. } => "table",
-        Message::Ping { .. } => "ping",
-        Message::Pong { .. } => "pong",
-        Message::Push { .. } => "push",
-        Message::Durable { .. } => "durable",
-        Message::Pull { .. } => "pull",
-        Message::Step { .. } => "step",
-        Message::StepEnd { .. } => "step-end",
-        Message::StepDone { .. } => "step-done",
-        Message::Refuse { .. } => "refuse",
-        Message::Ask { .. } => "ask",
-        Message::Answer { .. } => "answer",
-        Message::Meet { .. } => "meet",
-        Message::AskDots { .. } => "ask-dots",
-        Message::Dots { .. } => "dots",
-        Message::Within { data, .. } => name(data),
-        Message::SyncOpen { .. } => "sync-open",
-        Message::SyncSame { .. } => "sync-same",
-        Message::SyncFlight(_) => "sync-flight",
-        Message::ReadAsk { .. } => "read-ask",
-        Message::ReadTell { .. } => "read-tell",
-        Message::Repair { .. } => "repair",
-        Message::News { .. } => "news",
-        Message::Reach { .. } => "reach",
-        Message::Reached { .. } => "reached",
-    }
+    name_of(kind(message))
+}
+
+/// The names of the kinds, in the order of their bytes from 1 on.
+const NAMES: [&str; 24] = [
+    "table",
+    "ping",
+    "pong",
+    "push",
+    "durable",
+    "pull",
+    "step",
+    "step-end",
+    "step-done",
+    "refuse",
+    "ask",
+    "answer",
+    "meet",
+    "ask-dots",
+    "dots",
+    "sync-open",
+    "sync-same",
+    "sync-flight",
+    "read-ask",
+    "read-tell",
+    "repair",
+    "news",
+    "reach",
+    "reached",
+];
+
+/// The name of the kind with this byte, as [`name`] gives it.
+pub fn name_of(kind: u8) -> &'static str {
+    usize::from(kind).checked_sub(1).and_then(|place| NAMES.get(place)).unwrap_or(&"unknown")
 }
 
 /// Whether a frame carries data rather than control; control goes first where both wait.

@@ -457,7 +457,9 @@ pub fn quarantine(
 pub fn quarantined_stamp(store: &(impl Read + ?Sized), key: &Key) -> Result<Stamp, StorageError> {
     let bytes = store.get(Table::Quarantine, key.as_bytes())?.unwrap_or_default();
     let body = Bytes::from(bytes.get(HEAD_BYTES..).unwrap_or_default().to_vec());
-    Ok(decode_version(&body).map_or(Stamp::default(), |version| version.stamp))
+    let stamp = decode_version(&body).map_or(Stamp::default(), |version| version.stamp);
+    // No node has written such a stamp, so the damage is in it; one made later still would be taken by nobody.
+    Ok(if stamp.millis < Stamp::MILLIS_MAX { stamp } else { Stamp::default() })
 }
 
 /// The dots that lead to `key`. If the record itself still names one that the log confirms, that is all; else the

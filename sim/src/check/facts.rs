@@ -2,7 +2,7 @@
 //!
 //! Names are made into numbers once, so that what happens often costs an index or one look into a map.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
@@ -105,6 +105,8 @@ pub struct NodeFacts {
     pub stamp: Stamp,
     /// What it said in its last pull that it has.
     pub pulled: DotSet,
+    /// Keys whose record on its disk rotted and was not seen sound since: it may say that it has what it lost.
+    pub rotten: BTreeSet<KeyNo>,
 }
 
 /// All of it.
@@ -232,6 +234,13 @@ impl Facts {
         self.keys[key.0].floors.get(node.0).copied().unwrap_or_default()
     }
 
+    /// `node` says that `version` or a later one is on its disk, and believes it.
+    pub fn claim(&mut self, node: NodeNo, version: VersionNo) {
+        if !self.nodes[node.0].rotten.contains(&self.versions[version.0].key) {
+            self.raise(node, version);
+        }
+    }
+
     /// `version` is or was on `node`'s disk.
     pub fn raise(&mut self, node: NodeNo, version: VersionNo) {
         let facts = &self.versions[version.0];
@@ -249,7 +258,7 @@ impl Facts {
         let pulled = std::mem::take(&mut self.nodes[node.0].pulled);
         let claimed = self.dots.iter().filter(|(dot, _)| pulled.contains(**dot));
         let claimed: Vec<VersionNo> = claimed.map(|(_, &version)| version).collect();
-        claimed.into_iter().for_each(|version| self.raise(node, version));
+        claimed.into_iter().for_each(|version| self.claim(node, version));
         self.nodes[node.0].pulled = pulled;
     }
 

@@ -15,6 +15,9 @@
 //! | `TTL` | a value was served after its deadline |
 //! | `REPLY` | a request was answered twice, or with another request's kind of answer |
 //! | `MERK` | a node's range summaries are not what a recount of its records gives |
+//! | `IDX` | the log of a disk, dot to key, names what is no version of that record, or misses one |
+//! | `ALIVE` | a node did not answer a read when all was well again |
+//! | `WIRE` | a damaged frame was taken, or a message does not come out of the wire as it went in |
 //! | `MEM-MONO` | a node said something older of a member than it had said before |
 //! | `MEM-ACC` | a member that lived and could be reached was called down |
 //! | `MEM-COMP` | a death went unnoticed, or a member is missing from a table |
@@ -30,6 +33,7 @@ pub mod dot;
 pub mod dur;
 pub mod facts;
 pub mod hist;
+pub mod idx;
 pub mod memb;
 pub mod merk;
 pub mod noinv;
@@ -37,6 +41,7 @@ pub mod nores;
 pub mod ord;
 pub mod sib;
 pub mod vote;
+pub mod wire;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -57,6 +62,12 @@ pub fn dump(store: &(impl Read + ?Sized)) -> Result<Dump, StorageError> {
     let records = rows::records(store, (Bound::Unbounded, Bound::Unbounded), usize::MAX, false)?;
     let rows = records.into_iter().filter_map(|(key, record)| Some((key, record.row()?.versions)));
     Ok(rows.filter(|(_, versions)| !versions.is_empty()).collect())
+}
+
+/// What is wrong within a disk: which promise, and how. Its sums, and its index.
+pub fn inspect(store: &(impl Read + ?Sized)) -> Vec<(&'static str, String)> {
+    let wrong = [("MERK", merk::judge(store)), ("IDX", idx::judge(store))];
+    wrong.into_iter().filter_map(|(code, text)| Some((code, text?))).collect()
 }
 
 /// Where a violation was noticed.

@@ -20,6 +20,7 @@ pub enum Sometimes {
     ReadsOfNothing,
     Restarts,
     DisksReplaced,
+    Rots,
     Pushed,
     Streamed,
     Pulls,
@@ -39,7 +40,7 @@ pub enum Sometimes {
 }
 
 /// All of them, in the order of the variants.
-const NAMES: [&str; 26] = [
+const NAMES: [&str; 27] = [
     "acked_puts",
     "acked_deletes",
     "acked_by_many",
@@ -50,6 +51,7 @@ const NAMES: [&str; 26] = [
     "reads_of_nothing",
     "restarts",
     "disks_replaced",
+    "rots",
     "entries_pushed",
     "entries_streamed",
     "pulls",

@@ -3,6 +3,7 @@
 //! Promises plans that are explicit to the last operation and equal for equal seeds on every machine. Every entity
 //! (a node's power, a clock, an operation, a client) has dice of its own.
 
+pub mod catalogue;
 mod clients;
 pub mod dice;
 mod faults;
@@ -15,7 +16,7 @@ use std::time::Duration;
 use dice::Dice;
 use kinds::Kinds;
 
-pub use clients::OPERATIONS;
+pub use clients::{OPERATIONS, STORM};
 pub use materialise::materialise;
 
 use crate::scenario::Scenario;

@@ -111,12 +111,35 @@ pub const FIELDS: &[Field] = &[
         "1048576",
         "bytes of entries under way on one stream; few of them make many steps",
     ),
+    field(
+        "config",
+        "quirks",
+        "hold-push drop-pull",
+        "none",
+        "what nodes may do and rarely do, done in a quarter of the cases while there are faults: `hold-push` (own \
+         writes wait for a later turn), `drop-pull`, `drop-step-done` (a request that a peer is too busy for), \
+         `compare-always` (a comparison of equal stores)",
+    ),
     field("config", "tombstone_grace", "30s", "the node's", "read and kept; no tombstone is collected yet"),
     field("network", "delay", "1ms..20ms", "1ms..5ms", "one-way delay of a message"),
     field("network", "loss", "1%", "0%", "share of messages that never arrive"),
     field("network", "duplicate", "0.5%", "0%", "share of messages that arrive a second time"),
     field("network", "corrupt", "0.01%", "0%", "share of messages with flipped bits"),
     field("network", "tail", "1%", "0%", "share of messages that take 1 s to 20 s longer"),
+    field(
+        "network",
+        "burst",
+        "5",
+        "1",
+        "how many messages of a link are lost in a row, on average, once one is",
+    ),
+    field(
+        "network",
+        "bandwidth",
+        "64000",
+        "unlimited",
+        "bytes per second of each direction of each link; half a second of it can wait",
+    ),
     field(
         "clocks",
         "skew",
@@ -134,6 +157,7 @@ pub const FIELDS: &[Field] = &[
         "lose unpersisted",
         "what a crash does to writes that were not persisted; or `tear unpersisted`",
     ),
+    field("disks", "spikes", "1%", "0%", "share of persists that take 0.1 s to 2 s longer"),
     field("workload", "clients", "2", "1", "how many clients; each picks a node per operation"),
     field("workload", "keys", "50", "10", "how many keys"),
     field("workload", "rate", "20/s", "10/s", "operations of all clients together, at random times"),

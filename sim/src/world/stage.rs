@@ -6,27 +6,36 @@ mod phases;
 mod steps;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use bytes::Bytes;
 use reknit::model::{Address, Dot, Instant, Key, NodeId, Now, Refusal, Reply, Stamp, Token, WallTime};
 use reknit::node::{Output, Settings};
-use reknit::protocol::wire;
+use reknit::protocol::{Message, wire};
 
 use super::asks::{self, Expected};
 use super::observe::Observer;
 use super::{Ending, Order, settings};
 use crate::check::clock::ClockBounds;
 use crate::check::memb::{self, Sayings, Truth};
-use crate::check::{Dump, Phase, Site, Violation};
+use crate::check::{Dump, Phase, Site, Violation, wire as wire_check};
 use crate::clocks::{MachineClock, START_MILLIS};
 use crate::ghost::{Ghost, OpId};
 use crate::links::{Arrival, Links};
 use crate::random::{self, Moment, nanos};
-use crate::scenario::{Boundary, Draw, OnCrash, Scenario, Step};
+use crate::scenario::{Boundary, Draw, OnCrash, Point, Scenario, Step};
 use crate::trace::{Event, Fact, Trace, level_word};
 use phases::{Look, Part};
 
+/// Of how many messages one is taken through the wire once more.
+const WIRE_EVERY: u64 = 32;
+/// How much longer a persist takes now and then.
+const SPIKE: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(2);
+/// What a turn of a machine takes for every time that it is as slow again.
+const SLOW_TURN: Duration = Duration::from_millis(1);
 /// How long after the one before each node starts.
 const START_APART: Duration = Duration::from_millis(100);
 
@@ -74,6 +83,10 @@ pub struct Stage {
     /// Since when nothing has kept nodes from reaching each other, once the faults are over.
     calm_since: Option<Duration>,
     is_broken: bool,
+    /// Messages that left nodes.
+    messages: u64,
+    /// Somebody may want the run to end.
+    stop: Option<Arc<AtomicBool>>,
     /// Somebody wants to know more than what happens.
     pub(super) observer: Option<Observer>,
 }
@@ -87,6 +100,8 @@ struct Machine {
     is_armed: bool,
     /// An operator had it forgotten.
     is_removed: bool,
+    /// It is cut off when it says this.
+    isolated_on: Option<Point>,
     starts: u64,
     started: Duration,
 }
@@ -103,7 +118,10 @@ enum Power {
 #[derive(Clone, Debug)]
 struct Disk {
     key: u64,
-    persist: std::ops::RangeInclusive<Duration>,
+    persist: RangeInclusive<Duration>,
+    spikes: f64,
+    /// How many times as slow as usual the whole machine is.
+    slow: u32,
 }
 
 #[derive(Clone, Debug)]
@@ -175,11 +193,18 @@ impl Stage {
             tables: BTreeMap::new(),
             calm_since: None,
             is_broken: false,
+            messages: 0,
+            stop: None,
             observer,
             scenario: scenario.clone(),
             names,
             settings,
         }
+    }
+
+    /// Ends the run, without a verdict, as soon as `stop` is raised.
+    pub fn stop_at(&mut self, stop: Arc<AtomicBool>) {
+        self.stop = Some(stop);
     }
 
     /// What every draw of the run comes from.
@@ -235,10 +260,15 @@ impl Stage {
         self.clocks[node].when(mono, self.machines[node].started)
     }
 
-    /// How long a persist of a node takes at this moment.
-    pub fn persist_takes(&self, node: usize, at: Duration) -> Duration {
+    /// How long a turn of a node takes at this moment, which writes or does not.
+    pub fn turn_takes(&self, node: usize, at: Duration, writes: bool) -> Duration {
         let disk = &self.disks[node];
-        Moment::new(disk.key, at, 0).within(&disk.persist)
+        let mut dice = Moment::new(disk.key, at, 0);
+        let (persist, spikes, spike) =
+            (dice.within(&disk.persist), dice.happens(disk.spikes), dice.within(&SPIKE));
+        let persist = if writes { persist * disk.slow } else { Duration::ZERO };
+        let spike = if writes && spikes { spike } else { Duration::ZERO };
+        persist + spike + SLOW_TURN * (disk.slow - 1)
     }
 
     /// What becomes of a frame: where it goes, and its copies on their way.
@@ -272,8 +302,16 @@ impl Stage {
 
     /// A node's output leaves it. Answers are not meant: they go to [`Stage::answered`].
     pub fn said(&mut self, at: Duration, node: usize, output: &Output) {
+        if self.machines[node].isolated_on.is_some_and(|point| point.is_met_by(output)) {
+            let point = self.machines[node].isolated_on.take().expect("just looked");
+            self.links.isolate(node);
+            let deed = format!("isolate {} on {point}", self.names[node]);
+            self.trace.record(at, None, &Event::Links { deed: &deed });
+            self.tell_cuts(at);
+        }
         match output {
             Output::Send { to: _, message } => {
+                self.judge_wire(at, node, message);
                 if let Some((code, text)) = self.sayings.said(node, &self.names[node], message) {
                     self.broken(code, Site::Message, at, Some(node), None, text);
                 }
@@ -290,6 +328,22 @@ impl Stage {
             }
             Output::Reply { .. } | Output::Stop => {}
         }
+    }
+
+    /// Judges some of the messages: a codec that is wrong is wrong often.
+    fn judge_wire(&mut self, at: Duration, node: usize, message: &Message) {
+        self.messages += 1;
+        if self.messages % WIRE_EVERY == 1
+            && let Some(text) = wire_check::judge(message)
+        {
+            self.broken("WIRE", Site::Message, at, Some(node), None, text);
+        }
+    }
+
+    /// A node took a frame that was damaged on its way.
+    pub fn took_damaged(&mut self, at: Duration, from: usize, to: usize) {
+        let text = format!("took a damaged frame of {}", self.names[from]);
+        self.broken("WIRE", Site::Message, at, Some(to), None, text);
     }
 
     /// A request is answered.
@@ -311,7 +365,7 @@ impl Stage {
             self.machines[removed].is_removed = true;
         }
         if let Some(text) = asked.expected.judge(Some(reply)) {
-            self.broken("STORY", Site::Reply, at, Some(asked.node), asked.key, text);
+            self.broken(asked.expected.code(), Site::Reply, at, Some(asked.node), asked.key, text);
         }
     }
 
@@ -330,7 +384,10 @@ impl Stage {
         self.calm_since = self.calm_since.map(|_| at);
         self.trace.record(at, Some(node), &Event::Start { start });
         let dice = random::bytes(self.seed, &format!("node/{name}/start/{start}"));
-        Birth { settings: self.settings[node].clone(), dice }
+        let mut settings = self.settings[node].clone();
+        // Quirks are troubles, and end with them.
+        settings.quirks.until = Instant(self.scenario.end().saturating_sub(at));
+        Birth { settings, dice }
     }
 
     /// A node's power failed; `left` is what its disk holds.
@@ -397,6 +454,20 @@ impl Stage {
         self.ghost.disk_replaced(at, &names[node], records, &others);
     }
 
+    /// A record on a node's disk no longer is what it was; `records` are those that are sound, `others` those of all
+    /// other disks by node.
+    pub fn disk_rotted(
+        &mut self,
+        at: Duration,
+        node: usize,
+        key: Key,
+        records: &Dump,
+        others: Vec<(usize, Dump)>,
+    ) {
+        self.ghost.rotted(&self.names[node], key);
+        self.disk_replaced(at, node, records, others);
+    }
+
     /// A node ended in a way that no node may: a panic, a disk that failed. The run ends here.
     pub fn broke(&mut self, at: Duration, node: usize, text: String) {
         self.broken("CRASH", Site::Log, at, Some(node), None, text);
@@ -429,6 +500,8 @@ impl Stage {
             ("frames_duplicated", links.duplicated),
             ("frames_corrupted", links.corrupted),
             ("frames_late", links.tail),
+            ("frames_clogged", links.clogged),
+            ("frames_overflowed", links.overflowed),
             ("frame_bytes", self.frame_bytes),
             ("data_frames", self.data_frames),
             ("requests", self.asked),
@@ -473,7 +546,7 @@ impl Stage {
             self.ghost.lost(at, OpId(id));
             self.trace.record(at, Some(node), &Event::NoAnswer { id });
             if let Some(text) = asked.expected.judge(None) {
-                self.broken("STORY", Site::Reply, at, Some(node), asked.key, text);
+                self.broken(asked.expected.code(), Site::Reply, at, Some(node), asked.key, text);
             }
         }
     }
@@ -482,35 +555,7 @@ impl Stage {
 /// What kind of message a frame belongs to, by its kind byte.
 fn frame_kind(frame: &[u8]) -> &'static str {
     const KIND_AT: usize = 8;
-    const KINDS: [&str; 25] = [
-        "unknown",
-        "table",
-        "ping",
-        "pong",
-        "push",
-        "durable",
-        "pull",
-        "step",
-        "step-end",
-        "step-done",
-        "refuse",
-        "ask",
-        "answer",
-        "meet",
-        "ask-dots",
-        "dots",
-        "sync-open",
-        "sync-same",
-        "sync-flight",
-        "read-ask",
-        "read-tell",
-        "repair",
-        "news",
-        "reach",
-        "reached",
-    ];
-    let kind = frame.get(KIND_AT).map_or(0, |kind| usize::from(*kind));
-    KINDS.get(kind).unwrap_or(&KINDS[0])
+    frame.get(KIND_AT).map_or("unknown", |kind| wire::name_of(*kind))
 }
 
 /// The checksum that a frame carries of all its other bytes.
@@ -537,7 +582,7 @@ fn disk(scenario: &Scenario, seed: u64, name: &str) -> Disk {
             drawn..=drawn
         }
     };
-    Disk { key: random::key(seed, &name), persist }
+    Disk { key: random::key(seed, &name), persist, spikes: scenario.disks.spikes, slow: 1 }
 }
 
 /// How wrong any wall clock of the run can be at any time.
@@ -595,5 +640,8 @@ fn boundary_word(boundary: Boundary) -> &'static str {
         Boundary::BeforePersist => "before-persist",
         Boundary::AfterPersist => "after-persist",
         Boundary::MidSend => "mid-send",
+        Boundary::On(point) => point.name(),
+        Boundary::IoError => "io-error",
+        Boundary::DiskFull => "disk-full",
     }
 }

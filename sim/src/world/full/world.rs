@@ -175,9 +175,9 @@ impl Machine {
         self.durable(|rows| check::dump(rows))
     }
 
-    /// What is wrong with its range summaries.
-    pub(super) fn judge_summaries(&self) -> Option<String> {
-        self.durable(|rows| Ok(check::merk::judge(rows)))
+    /// What is wrong within its disk.
+    pub(super) fn inspect(&self) -> Vec<(&'static str, String)> {
+        self.durable(|rows| Ok(check::inspect(rows)))
     }
 
     /// Its durable member table.

@@ -5,9 +5,12 @@
 //! notice, and comes back, which everybody must notice as well; at last the story's own checks.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use reknit::model::{Key, Version};
+use reknit::node::Settings;
+use reknit::node::settings::Timing;
 use reknit::storage::rows;
 use xxhash_rust::xxh3::Xxh3Default;
 
@@ -60,7 +63,7 @@ impl Stage {
     /// What comes next, at virtual time `at`.
     pub fn next(&mut self, at: Duration) -> Order {
         loop {
-            if self.is_broken {
+            if self.is_broken || self.stop.as_ref().is_some_and(|stop| stop.load(Ordering::Relaxed)) {
                 return Order::Over;
             }
             if let Some(order) = self.todo.pop_front() {
@@ -141,6 +144,8 @@ impl Stage {
     fn heal(&mut self, at: Duration) {
         self.begin(at, "heal");
         self.links.become_benign();
+        self.disks.iter_mut().for_each(|disk| (disk.slow, disk.spikes) = (1, 0.0));
+        self.machines.iter_mut().for_each(|machine| machine.isolated_on = None);
         self.tell_cuts(at);
         self.clocks.iter_mut().for_each(crate::clocks::MachineClock::thaw);
         for (node, machine) in self.machines.iter_mut().enumerate() {
@@ -165,7 +170,7 @@ impl Stage {
             Expectation::Agree { within } => *within,
             Expectation::Get { .. } | Expectation::Count { .. } => Duration::ZERO,
         });
-        let bound = quiet_bound(&self.settings[0].timing, self.names.len());
+        let bound = quiet_bound(&self.slowest_timing(), self.names.len());
         let limit = at + bound.max(promised.max().unwrap_or_default());
         self.part = Part::Quiet { phase, since: at, compare_at: at, limit };
     }
@@ -191,7 +196,7 @@ impl Stage {
 
     /// Long enough that whoever still has something to say would say it.
     fn while_watched(&self) -> Duration {
-        let timing = &self.settings[0].timing;
+        let timing = &self.slowest_timing();
         // A vote on what met last may still be asked for by the loser's writer, and then confirm something.
         let intervals = timing.sync_interval
             + timing.gossip_interval_max
@@ -200,15 +205,41 @@ impl Stage {
         intervals.min(WATCH_MAX)
     }
 
+    /// Of each timer the longest that any node has.
+    fn slowest_timing(&self) -> Timing {
+        let mut slowest = self.settings[0].timing.clone();
+        for Settings { timing, .. } in &self.settings {
+            slowest.probe_interval = slowest.probe_interval.max(timing.probe_interval);
+            slowest.suspect_timeout = slowest.suspect_timeout.max(timing.suspect_timeout);
+            slowest.gossip_interval_max = slowest.gossip_interval_max.max(timing.gossip_interval_max);
+            slowest.sync_interval = slowest.sync_interval.max(timing.sync_interval);
+            slowest.catchup_interval = slowest.catchup_interval.max(timing.catchup_interval);
+        }
+        slowest
+    }
+
+    /// Of each timer the shortest that any node has.
+    fn hastiest_timing(&self) -> Timing {
+        let mut hastiest = self.settings[0].timing.clone();
+        for Settings { timing, .. } in &self.settings {
+            hastiest.probe_interval = hastiest.probe_interval.min(timing.probe_interval);
+            hastiest.gossip_interval_min = hastiest.gossip_interval_min.min(timing.gossip_interval_min);
+            hastiest.gossip_interval_max = hastiest.gossip_interval_max.min(timing.gossip_interval_max);
+            hastiest.sync_interval = hastiest.sync_interval.min(timing.sync_interval);
+            hastiest.catchup_interval = hastiest.catchup_interval.min(timing.catchup_interval);
+        }
+        hastiest
+    }
+
     fn judge(&mut self, phase: Phase) -> Order {
         self.looks.push_back(Look::Judge(phase));
         Order::Look
     }
 
-    /// What is wrong with a node's range summaries, if something is.
-    pub fn summed(&mut self, at: Duration, node: usize, wrong: Option<String>) {
-        if let Some(text) = wrong {
-            self.broken("MERK", Site::Dump, at, Some(node), None, text);
+    /// What an inspection found wrong within a node's disk.
+    pub fn inspected(&mut self, at: Duration, node: usize, wrong: Vec<(&'static str, String)>) {
+        for (code, text) in wrong {
+            self.broken(code, Site::Dump, at, Some(node), None, text);
         }
     }
 
@@ -258,7 +289,7 @@ impl Stage {
     /// Idle nodes say little: probes, and now and then their tables.
     fn judge_chatter(&mut self, at: Duration, frames: u64) {
         let (said, nodes) = (self.frames - frames, self.core().len());
-        let most = memb::idle_frames_max(&self.settings[0].timing, nodes, self.while_watched() * 2);
+        let most = memb::idle_frames_max(&self.hastiest_timing(), nodes, self.while_watched() * 2);
         if said > most {
             let text = format!("{nodes} idle nodes sent {said} frames, more than {most}");
             self.broken("QUIET", Site::Phase(Phase::Idle), at, None, None, text);
@@ -275,7 +306,7 @@ impl Stage {
             core[Moment::new(random::key(self.seed, "death"), at, 0).below(core.len() as u64) as usize];
         self.begin(at, Phase::Death.name());
         self.todo.push_back(Order::Crash(node, Boundary::BetweenTurns));
-        let within = memb::death_noticed_within(&self.settings[0].timing, core.len());
+        let within = memb::death_noticed_within(&self.slowest_timing(), core.len());
         self.part = Part::Noticing { node, phase: Phase::Death, until: at + within };
     }
 
@@ -287,7 +318,7 @@ impl Stage {
         }
         self.begin(at, Phase::Return.name());
         self.todo.push_back(Order::Start(node));
-        let within = memb::return_noticed_within(&self.settings[0].timing, self.names.len());
+        let within = memb::return_noticed_within(&self.slowest_timing(), self.names.len());
         self.part = Part::Noticing { node, phase: Phase::Return, until: at + within };
     }
 
@@ -315,6 +346,7 @@ impl Stage {
     fn check_story(&mut self, at: Duration) {
         self.begin(at, "check");
         self.part = Part::Check { until: at + CHECK_MAX };
+        self.ask_who_lives(at);
         for expectation in self.scenario.check.clone() {
             self.expect(at, &expectation);
         }
