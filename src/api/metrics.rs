@@ -93,6 +93,12 @@ struct InState {
     state: &'static str,
 }
 
+/// A peer; there are no more of them than members.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfPeer {
+    peer: String,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Counted {
     event: &'static str,
@@ -176,9 +182,26 @@ fn of_node(node: Option<(Status, Vec<MemberView>)>) -> Registry {
     let behind = status.peers.iter().filter(|peer| !peer.in_step).count();
     gauge("peers_out_of_step", "Peers that were last heard to have covered other versions", behind as u64);
 
-    let divergent = status.peers.iter().map(|peer| peer.divergent_ms).max().unwrap_or(0);
-    let text = "Milliseconds since the peer that is longest out of step was in step";
-    gauge("divergence_age_ms", text, divergent);
+    let quarantined = status.quarantined.len() as u64;
+    gauge("quarantined", "Keys whose record fails its checksum and was set apart (100 at most)", quarantined);
+
+    let [lag, behind, age]: [Family<OfPeer, Gauge>; 3] = Default::default();
+    for peer in &status.peers {
+        let label = OfPeer { peer: peer.id.to_string() };
+        let set = |family: &Family<OfPeer, Gauge>, value: u64| {
+            family.get_or_create(&label).set(i64::try_from(value).unwrap_or(i64::MAX));
+        };
+        set(&lag, peer.lag);
+        set(&behind, peer.behind);
+        set(&age, peer.divergent_ms);
+    }
+    let help = "Versions that this node has covered and the peer is not known to have";
+    registry.register("convergence_lag_versions", help, lag);
+    let help = "Versions that the peer is known to have covered and this node has not";
+    registry.register("convergence_behind_versions", help, behind);
+    let help =
+        "Milliseconds since the peer was last known to hold just what this node holds; 0 while it does";
+    registry.register("divergence_age_ms", help, age);
 
     let in_state: Family<InState, Gauge> = Family::default();
     for state in ["alive", "suspect", "down", "left", "forgotten"] {

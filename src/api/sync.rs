@@ -9,11 +9,12 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use super::params::{self, Params};
-use super::problem::Problem;
+use super::problem::{Code, Problem};
 use super::{Shared, json, odd};
 use crate::model::{Ack, Key, NodeId, Reply, Request, SyncReport, Version};
 use crate::protocol::reads::READ_PATIENCE;
 use crate::protocol::sessions::SESSION_TIME_MAX;
+use crate::storage::rows;
 
 /// Longest wait for the nodes that a read asks.
 const READ_PATIENCE_MAX: Duration = Duration::from_secs(60);
@@ -79,8 +80,21 @@ impl Shared {
         key: &Key,
         wanted: Option<(Ack, Duration)>,
     ) -> Result<Option<Version>, Problem> {
-        let Some((asked, timeout)) = wanted else { return self.version(key) };
-        match self.ask(Request::Read { key: key.clone(), asked, timeout }, timeout).await? {
+        let (request, timeout) = match wanted {
+            Some((asked, timeout)) => (Request::Read { key: key.clone(), asked, timeout }, timeout),
+            // What cannot be read here may be had elsewhere, and so may be what is missing on a node that is still
+            // being filled. The node asks a peer, and mends its own copy.
+            None => match self.version(key) {
+                Ok(None) if self.app.reader.snapshot(|store| rows::is_filling(store))? => {
+                    (Request::Get { key: key.clone() }, READ_PATIENCE)
+                }
+                Err(problem) if problem.code() == Code::CorruptRecord => {
+                    (Request::Get { key: key.clone() }, READ_PATIENCE)
+                }
+                found => return found,
+            },
+        };
+        match self.ask(request, timeout).await? {
             Reply::Value(version) => Ok(version),
             other => Err(odd(&other)),
         }
