@@ -213,7 +213,10 @@ impl Ghost {
             | Message::Pong { .. }
             | Message::StepDone { .. }
             | Message::Refuse { .. }
-            | Message::Answer { .. } => {}
+            | Message::Answer { .. }
+            | Message::News { .. }
+            | Message::Reach { .. }
+            | Message::Reached { .. } => {}
             Message::Ask { .. } => self.tally.add(Sometimes::Asked),
         }
     }

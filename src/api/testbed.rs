@@ -114,9 +114,12 @@ impl Setup {
             joined: WallTime(7),
             mode: Mode::Normal,
             origin: None,
+            policies: 0,
+            protocol: crate::protocol::wire::PROTOCOL,
         };
         let mut batch = Batch::default();
-        rows::put_member(&mut batch, &member);
+        let row = rows::MemberRow { member, last_seen: WallTime(0), away: Duration::ZERO };
+        rows::put_member(&mut batch, &row);
         self.apply(batch);
         self
     }

@@ -32,6 +32,9 @@ pub struct Config {
     pub insecure_peers: bool,
     pub tokens_file: Option<PathBuf>,
     pub insecure_clients: bool,
+    pub tls_certificate: Option<PathBuf>,
+    pub tls_key: Option<PathBuf>,
+    pub tls_authority: Option<PathBuf>,
     pub read_only: bool,
     pub log_level: LogLevel,
     pub log_format: LogFormat,
@@ -188,6 +191,13 @@ impl Config {
         SocketAddr::new(self.bind_address, self.port)
     }
 
+    /// The files of certificate, key and authority, where TLS is spoken.
+    pub fn tls(&self) -> Option<[&Path; 3]> {
+        let paths = [&self.tls_certificate, &self.tls_key, &self.tls_authority];
+        let [Some(certificate), Some(key), Some(authority)] = paths else { return None };
+        Some([certificate, key, authority])
+    }
+
     /// What the node value is told.
     pub fn settings(&self) -> Settings {
         let settings =
@@ -276,6 +286,9 @@ impl Draft {
             insecure_peers: false,
             tokens_file: None,
             insecure_clients: false,
+            tls_certificate: None,
+            tls_key: None,
+            tls_authority: None,
             read_only: false,
             log_level: LogLevel::Info,
             log_format: LogFormat::Text,
@@ -367,13 +380,19 @@ fn check(config: &Config) -> Result<(), ConfigError> {
             config.origin("bind_address")
         )));
     }
+    let tls = [&config.tls_certificate, &config.tls_key, &config.tls_authority];
+    if tls.iter().any(|path| path.is_some()) && config.tls().is_none() {
+        let what = "tls_certificate, tls_key and tls_authority go together: set all three, or none";
+        return Err(ConfigError::Together(what.into()));
+    }
     let remote = config.seed_nodes.iter().find(|seed| !may_be_this_machine(seed));
     if let Some(seed) = remote
         && config.cluster_secret.is_empty()
+        && config.tls().is_none()
         && !config.insecure_peers
     {
         return Err(ConfigError::Together(format!(
-            "seed_nodes ({}) names {seed}, another machine: set cluster_secret on all nodes, \
+            "seed_nodes ({}) names {seed}, another machine: set cluster_secret or certificates on all nodes, \
              or insecure_peers: true where the network itself is trusted",
             config.origin("seed_nodes")
         )));
@@ -412,7 +431,7 @@ fn may_be_this_machine(address: &Address) -> bool {
 const PREFIX: &str = "REKNIT_";
 
 /// Variables of other programs of the project.
-const NOT_OURS: &[&str] = &["REKNIT_ENDPOINTS"];
+const NOT_OURS: &[&str] = &["REKNIT_ENDPOINTS", "REKNIT_TOKEN", "REKNIT_TOKEN_FILE", "REKNIT_CA"];
 
 fn from_variables(variables: impl IntoIterator<Item = (String, String)>) -> Result<Vec<Given>, ConfigError> {
     let ours = |(name, _): &(String, String)| name.starts_with(PREFIX) && !NOT_OURS.contains(&name.as_str());

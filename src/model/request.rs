@@ -125,6 +125,8 @@ pub enum Request {
     Remove {
         /// Which.
         id: NodeId,
+        /// Even if it seems to live.
+        force: bool,
     },
     /// Stop taking writes; part of a graceful stop.
     Drain,

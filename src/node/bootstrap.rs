@@ -63,7 +63,7 @@ impl<S: Storage> Node<S> {
         let since = if window.is_zero() { 0 } else { first };
         self.pulls.fill(Some(Filling { since, throttle: self.settings.timing.throttle_delay }));
         if self.membership.me().mode == Mode::Normal {
-            self.membership.update_me(|me| me.mode = Mode::Syncing);
+            self.membership.update_me(now, |me| me.mode = Mode::Syncing);
         }
     }
 
@@ -81,9 +81,11 @@ impl<S: Storage> Node<S> {
         }
         let gives_up = bootstrap.ends_at <= now.mono && !mutants::is_on("bootstrap-endless");
         if self.membership.me().mode == Mode::Syncing && (is_recent_in || is_through || gives_up) {
-            self.membership.update_me(|me| me.mode = Mode::Normal);
-            let text = format!("took {} entries; writes are welcome", progress.moved);
-            self.out.event(Level::Info, "bootstrap-serves", text);
+            self.membership.update_me(now, |me| me.mode = Mode::Normal);
+            if is_recent_in && !is_through {
+                let text = format!("took {} entries, what is recent; writes are welcome", progress.moved);
+                self.out.event(Level::Info, "bootstrap-serves", text);
+            }
         }
         if is_recent_in {
             // Should this stream break off, the next one need not look for them again.
@@ -98,7 +100,7 @@ impl<S: Storage> Node<S> {
         self.bootstrap = None;
         self.pulls.fill(None);
         if is_through {
-            let text = format!("took {} entries", progress.moved);
+            let text = format!("took {} entries; writes are welcome", progress.moved);
             self.out.event(Level::Info, "bootstrap-ends", text);
         } else {
             let text = "no peer brings the data any further; serving what there is".into();

@@ -75,8 +75,8 @@ impl<S: Storage> Node<S> {
                 self.out.reply(id, Reply::Done);
             }
             Request::Leave => self.begin_leaving(now, id),
-            Request::Remove { id: member } => {
-                let reply = match self.membership.remove(&member, &mut self.out) {
+            Request::Remove { id: member, force } => {
+                let reply = match self.membership.remove(now, &member, force, &mut self.out) {
                     Ok(()) => {
                         self.pulls.on_gone(&member);
                         self.pushes.on_gone(&member);
@@ -90,7 +90,7 @@ impl<S: Storage> Node<S> {
                 self.out.reply(id, reply);
             }
             Request::Drain => {
-                self.membership.update_me(|me| me.mode = Mode::Draining);
+                self.membership.update_me(now, |me| me.mode = Mode::Draining);
                 self.out.event(Level::Info, "draining", "taking no more writes".into());
                 self.out.reply(id, Reply::Done);
             }
@@ -124,7 +124,7 @@ impl<S: Storage> Node<S> {
     /// Takes no more writes, and goes once somebody else holds what this node holds.
     fn begin_leaving(&mut self, now: Now, id: RequestId) {
         if self.membership.me().mode != Mode::Draining {
-            self.membership.update_me(|me| me.mode = Mode::Draining);
+            self.membership.update_me(now, |me| me.mode = Mode::Draining);
         }
         match &mut self.leaving {
             Some(leaving) => leaving.asked_by.push(id),
@@ -135,7 +135,7 @@ impl<S: Storage> Node<S> {
     pub(super) fn leave_if_done(&mut self, now: Now) {
         let Some(leaving) = &self.leaving else { return };
         let own = self.replica.seen_digest();
-        let reachable = self.membership.reachable();
+        let reachable = self.membership.data_peers();
         let is_alone = self.membership.count() == 1;
         let is_held = is_alone || reachable.iter().any(|peer| self.pulls.has_digest(peer, own));
         if !is_held && now.mono < leaving.at_latest {
@@ -146,7 +146,7 @@ impl<S: Storage> Node<S> {
             self.out.event(Level::Warn, "left-unconfirmed", text);
         }
         let leaving = self.leaving.take().expect("just looked");
-        self.membership.leave(&mut self.out);
+        self.membership.leave(now, &mut self.out);
         for id in leaving.asked_by {
             self.out.reply(id, Reply::Done);
         }
@@ -176,7 +176,7 @@ impl<S: Storage> Node<S> {
         let entry = self.replica.write(now, store, dice, joined, (key, &current), change)?;
         let origin = self.replica.origin();
         if self.membership.me().origin != origin {
-            self.membership.update_me(|me| me.origin = origin);
+            self.membership.update_me(now, |me| me.origin = origin);
         }
         self.pushes.add(entry.clone());
         self.confirm(now, id, entry, asked, wanted.timeout);

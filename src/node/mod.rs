@@ -32,8 +32,9 @@ use crate::protocol::serve::Serves;
 use crate::protocol::sessions::Sessions;
 use crate::protocol::summary::SummaryKey;
 use crate::protocol::vote::Votes;
+use crate::protocol::wire;
 use crate::storage::rows::{self, Identity};
-use crate::storage::{Batch, Storage, StorageError, Table};
+use crate::storage::{Batch, Storage, StorageError};
 pub use clients::LEAVE_PATIENCE;
 pub use settings::Settings;
 
@@ -145,6 +146,8 @@ impl<S: Storage> Node<S> {
             joined: identity.joined,
             mode: settings.mode,
             origin: None,
+            policies: settings.policies.digest(),
+            protocol: wire::PROTOCOL,
         };
         let known = rows::members(&store)?;
         let timing = settings.timing.clone();
@@ -264,17 +267,23 @@ impl<S: Storage> Node<S> {
     }
 
     fn on_tick(&mut self, now: Now) {
-        if is_due(self.membership.next_wakeup(), now) {
-            let seen = self.replica.seen_digest();
-            self.membership.on_tick(now, seen, &mut self.dice, &mut self.out);
-        }
+        self.tick_membership(now);
         if is_due(self.confirmations.next_wakeup(), now) {
             self.confirmations.on_tick(now.mono, &self.membership, &mut self.out);
         }
     }
 
+    fn tick_membership(&mut self, now: Now) {
+        if is_due(self.membership.next_wakeup(), now) {
+            let seen = self.replica.seen_digest();
+            self.membership.on_tick(now, seen, &mut self.dice, &mut self.out);
+        }
+    }
+
     /// What one machine noticed and another one must act on, in the turn that noticed it.
     fn follow_up(&mut self, now: Now) -> Result<(), StorageError> {
+        // News is told in the turn that brought it.
+        self.tick_membership(now);
         for peer in self.membership.take_met() {
             let own = Own { replica: &self.replica, members: &self.membership };
             self.meetings.on_met(now, &peer, own, &mut self.out);
@@ -288,6 +297,10 @@ impl<S: Storage> Node<S> {
             self.pulls.on_parted(&peer);
             self.sessions.on_parted(now, &peer, &mut self.out);
             if is_open {
+                let (_, behind) = self.meetings.apart(&peer, self.replica.seen());
+                if behind > 0 {
+                    self.begin_bootstrap(now)?;
+                }
                 self.pulls.on_met(now, &peer);
             }
         }
@@ -297,6 +310,8 @@ impl<S: Storage> Node<S> {
         }
         self.mend(now)?;
         self.end_bootstrap_if_done(now)?;
+        // A mode that has changed is told in this very turn.
+        self.tick_membership(now);
         for collision in self.replica.take_collisions() {
             let own = self.replica.origin();
             self.votes.on_collision(now.mono, own, collision, &mut self.dice, &mut self.out);
@@ -382,9 +397,9 @@ fn begin_life(
             // Somebody copied or renamed a data directory. The versions are as good as ever; the identity is not.
             let text = format!("the data directory was {}'s; it is {id}'s now", found.id);
             out.event(Level::Warn, "data-of-another-node", text);
-            let before = rows::members(store)?.into_iter().find(|member| member.id == id);
-            batch.remove(Table::Members, id.as_str());
-            let (life, joined) = before.map_or((0, now.wall), |member| (member.life, member.joined));
+            let before = rows::members(store)?.into_iter().find(|row| row.member.id == id);
+            rows::remove_member(&mut batch, &id);
+            let (life, joined) = before.map_or((0, now.wall), |row| (row.member.life, row.member.joined));
             Identity { life: found.life.max(life) + 1, joined, id, ..found }
         }
     };

@@ -87,7 +87,7 @@ impl Confirmations {
             out.reply(pending.id, Reply::Refused(refusal));
         }
         if self.push_again.is_some_and(|at| at <= now) {
-            for peer in members.reachable() {
+            for peer in members.data_peers() {
                 for entries in batches(self.unconfirmed_by(&peer)) {
                     out.send(&peer, Message::Push { entries });
                 }

@@ -398,7 +398,7 @@ impl Pulls {
     ) {
         self.acknowledge(now, out);
         let reachable: Vec<NodeId> =
-            members.reachable().into_iter().filter(|peer| meetings.is_open(peer)).collect();
+            members.data_peers().into_iter().filter(|peer| meetings.is_open(peer)).collect();
         let open_origins = members.open_origins();
         let silent = |pull: &Pull| pull.is_running() && pull.silent_at <= now.mono;
         let failed: Vec<NodeId> =

@@ -25,6 +25,8 @@ pub struct Timing {
     pub silence_max: Duration,
     /// How long a vote on a timestamp collision may take.
     pub vote_max: Duration,
+    /// How long a member may be down before a majority of the others forgets it.
+    pub forget_after: Duration,
     /// Between the flights of a sync session that bring entries.
     pub throttle_delay: Duration,
     /// Before a sync session answers a wish for rows.
@@ -53,6 +55,7 @@ impl Default for Timing {
             retry_max: Duration::from_secs(30),
             silence_max: Duration::from_secs(2),
             vote_max: Duration::from_secs(5),
+            forget_after: Duration::from_secs(30 * 24 * 3600),
             throttle_delay: Duration::from_millis(100),
             fetch_delay: Duration::from_millis(50),
             scrub_interval: Some(Duration::from_secs(1)),

@@ -15,3 +15,4 @@ mod life;
 mod seed_conflict;
 mod server;
 mod surface;
+mod tls;

@@ -26,6 +26,9 @@ pub fn keys(message: &Message) -> Vec<&Key> {
         | Message::SyncSame { .. }
         | Message::Meet { .. }
         | Message::AskDots { .. }
-        | Message::Dots { .. } => Vec::new(),
+        | Message::Dots { .. }
+        | Message::News { .. }
+        | Message::Reach { .. }
+        | Message::Reached { .. } => Vec::new(),
     }
 }

@@ -416,7 +416,7 @@ impl Stage {
 /// What kind of message a frame belongs to, by its kind byte.
 fn frame_kind(frame: &[u8]) -> &'static str {
     const KIND_AT: usize = 8;
-    const KINDS: [&str; 11] = [
+    const KINDS: [&str; 16] = [
         "unknown",
         "table",
         "ping",
@@ -428,6 +428,11 @@ fn frame_kind(frame: &[u8]) -> &'static str {
         "step-end",
         "step-done",
         "refuse",
+        "ask",
+        "answer",
+        "news",
+        "reach",
+        "reached",
     ];
     let kind = frame.get(KIND_AT).map_or(0, |kind| usize::from(*kind));
     KINDS.get(kind).unwrap_or(&KINDS[0])

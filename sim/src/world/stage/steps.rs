@@ -155,7 +155,11 @@ impl Stage {
         let removed = self.number(name);
         let id = NodeId::new(name).expect("the parser checks names");
         if let Some(asked) = self.core().into_iter().find(|&node| node != removed) {
-            self.ask(at, asked, Question::operator("remove", Request::Remove { id }, Some(removed)));
+            self.ask(
+                at,
+                asked,
+                Question::operator("remove", Request::Remove { id, force: false }, Some(removed)),
+            );
         }
     }
 
