@@ -33,10 +33,13 @@ pub enum Sometimes {
     Asked,
     Rulings,
     Transactions,
+    Siblings,
+    WritesWithToken,
+    ReadsOfSiblings,
 }
 
 /// All of them, in the order of the variants.
-const NAMES: [&str; 23] = [
+const NAMES: [&str; 26] = [
     "acked_puts",
     "acked_deletes",
     "acked_by_many",
@@ -60,6 +63,9 @@ const NAMES: [&str; 23] = [
     "asked_about_collisions",
     "rulings",
     "transactions",
+    "siblings_added",
+    "writes_with_token",
+    "reads_of_siblings",
 ];
 
 /// The counts.
