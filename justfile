@@ -40,12 +40,28 @@ sim *args:
 sweep seeds="0..1000" *args:
     @shift; cargo run --quiet --release -p reknit-sim --bin sim -- seeds={{ quote(trim_start_match(seeds, "seeds=")) }} "$@"
 
-# What it costs to bring two stores into step, beside others: just bench sync | just bench sync 10000 | just bench sync rejoin
-bench what="sync" *args:
-    @cargo build --quiet --release -p reknit-bench -p reknit --bins
+# Reknit side by side with others: just bench | just bench quick | just bench speed | just bench sync | just bench sync rejoin
+bench *args:
+    @cargo build --quiet --release -p reknit-bench -p reknit -p reknit-sim --bins
     @target/release/bench "$@"
 
 # Hunts every known bug with the simulator and prints the kill table: just mutants | just mutants tie-keeps no-pull
 [no-exit-message]
 mutants *ids:
     @cargo run --quiet --release -p reknit-sim --features mutants --bin sim -- mutants "$@"
+
+# Lets the fuzzer at one target, with the nightly compiler: just fuzz wire | just fuzz store 30
+fuzz target minutes="1":
+    cargo +nightly fuzz run --sanitizer none --features libfuzzer "$1" -- -max_total_time=$(( $2 * 60 )) -max_len=4096 -timeout=20 -rss_limit_mb=2048
+
+# All targets, one after the other, for the night: just fuzz-all | just fuzz-all 60
+fuzz-all minutes="30":
+    #!/usr/bin/env bash
+    set -euo pipefail
+    for target in fuzz/fuzz_targets/*.rs; do
+        just fuzz "$(basename "$target" .rs)" "$1"
+    done
+
+# Replays the fuzzer's corpora and as many inputs made from them, with any compiler: just replay | just replay sync runs=10000
+replay *args:
+    @CARGO_TARGET_DIR=target/fuzz cargo run --quiet --release --manifest-path fuzz/Cargo.toml --bin replay -- "$@"

@@ -115,6 +115,8 @@ impl Ghost {
             | Request::Remove { .. }
             | Request::Sync { .. }
             | Request::Drain
+            | Request::SetMode { .. }
+            | Request::Retime { .. }
             | Request::Import { .. } => return,
         };
         if self.histories.has(key) || self.siblings.has(key) {

@@ -36,6 +36,8 @@ pub struct Sweep {
     pub counts: BTreeMap<String, u64>,
     /// The slowest convergence, in milliseconds, and the seed that had it.
     pub slowest_ms: Option<(u64, u64)>,
+    /// How long all runs lived, in milliseconds of their own time.
+    pub virtual_ms: u64,
     /// The hashes of all runs, hashed in the order of their seeds.
     pub trace_hash: String,
     /// How long it took, which is about the machine only.
@@ -87,6 +89,7 @@ pub fn sweep(
         failures: Vec::new(),
         counts: BTreeMap::new(),
         slowest_ms: None,
+        virtual_ms: 0,
         trace_hash: String::new(),
         wall: began.elapsed(),
     };
@@ -161,6 +164,7 @@ impl Sweep {
         for (name, count) in &outcome.counts {
             *self.counts.entry(name.clone()).or_default() += count;
         }
+        self.virtual_ms += outcome.virtual_time.as_millis() as u64;
         if let Some(after) = outcome.converged_after {
             let millis = after.as_millis() as u64;
             if self.slowest_ms.is_none_or(|(slowest, _)| millis > slowest) {

@@ -1,5 +1,7 @@
 //! Request bodies: taken within a size and a time, or let go so that the client still reads the answer.
 
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::{Body, HttpBody};
@@ -7,6 +9,8 @@ use axum::http::HeaderMap;
 use axum::http::header::EXPECT;
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
+use hyper::body::{Frame, SizeHint};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::problem::{Code, Problem};
 
@@ -82,4 +86,38 @@ pub async fn discard(headers: &HeaderMap, mut body: Body) {
     };
     // Whether it ended or not, the answer goes out now.
     let _ = tokio::time::timeout(DISCARD_PATIENCE, read_on).await;
+}
+
+/// A body that keeps its room until it is sent, or its client is gone.
+#[derive(Debug)]
+pub struct Held {
+    body: Body,
+    _room: OwnedSemaphorePermit,
+}
+
+impl Held {
+    /// Holds `room` as long as `body` lives.
+    pub fn body(body: Body, room: OwnedSemaphorePermit) -> Body {
+        Body::new(Held { body, _room: room })
+    }
+}
+
+impl HttpBody for Held {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.get_mut().body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }

@@ -13,6 +13,7 @@ use axum::http::header::{
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
+use schemars::JsonSchema;
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -38,7 +39,7 @@ const TIMESTAMP: HeaderName = HeaderName::from_static("x-reknit-timestamp");
 const NODE: HeaderName = HeaderName::from_static("x-reknit-node");
 
 /// A write as its client sees it.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(JsonSchema, Clone, Copy, Debug, Serialize)]
 pub struct Written {
     uuid: Uuid,
     timestamp: u64,

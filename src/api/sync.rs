@@ -6,6 +6,7 @@ use std::time::Duration;
 use axum::extract::{Request as HttpRequest, State};
 use axum::response::Response;
 use bytes::Bytes;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::kv::Found;
@@ -21,7 +22,7 @@ use crate::storage::rows;
 const READ_PATIENCE_MAX: Duration = Duration::from_secs(60);
 
 /// What a session did, as `/sync` and `/status` show it.
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 pub struct Report {
     ended: &'static str,
     ahead: u64,

@@ -9,6 +9,7 @@ use super::dots::DotSet;
 use super::key::Key;
 use super::member::{Address, Member, Mode, NodeId};
 use super::time::WallTime;
+use super::timing::Timing;
 use super::version::{Entry, Stamp, Version, VersionId};
 
 /// Names one request of one node run: the life keeps late confirmations from answering another run's request.
@@ -143,6 +144,16 @@ pub enum Request {
     },
     /// Stop taking writes; part of a graceful stop.
     Drain,
+    /// Be [`Mode::Normal`] or [`Mode::ReadOnly`] from now on, until the next start.
+    SetMode {
+        /// Which of the two.
+        mode: Mode,
+    },
+    /// Take other timers from now on; what is under way ends by the old ones.
+    Retime {
+        /// All of them.
+        timing: Box<Timing>,
+    },
     /// Compare with a peer now, and repair what differs.
     Sync {
         /// With whom.
@@ -211,6 +222,9 @@ pub enum Refusal {
     /// The node takes no writes in this mode. Nothing was stored.
     #[error("this node is {0:?} and takes no writes")]
     Mode(Mode),
+    /// There is no room on the node's disk. Nothing was stored.
+    #[error("the disk is full: this node takes no writes until there is room")]
+    DiskFull,
     /// `If-Match` or `If-None-Match` did not hold. Nothing was stored.
     #[error("the condition does not hold on this node")]
     Condition {
@@ -277,6 +291,12 @@ pub enum Refusal {
     /// The key's policy knows no such thing. Nothing was stored.
     #[error("{0}")]
     Policy(&'static str),
+    /// So many starts have written that no further origin may begin. Nothing was stored.
+    #[error("{limit} runs of nodes have written already, and no further one may begin to")]
+    TooManyOrigins {
+        /// The bound.
+        limit: usize,
+    },
     /// No such member, or not one that can be removed.
     #[error("{0}")]
     Member(String),
@@ -296,6 +316,8 @@ pub struct MemberView {
 pub struct Status {
     /// Its own member record.
     pub me: Member,
+    /// Whether its disk was full when it last wrote: then it takes nothing until a trial succeeds.
+    pub disk_full: bool,
     /// Members alive, suspect or down, self included.
     pub member_count: usize,
     /// Members alive, self included.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::model::{
     Ack, Condition, Entry, Imported, Instant, Key, MemberState, Mode, Now, PeerStatus, Policy, Refusal,
-    Reply, Request, RequestId, Status, Strategy, Token, Version, row,
+    Reply, Request, RequestId, Status, Strategy, Timing, Token, Version, row,
 };
 use crate::protocol::history::{self, TRANSACTIONS_MAX};
 use crate::protocol::replica::{Change, Merged};
@@ -21,6 +21,10 @@ pub const LEAVE_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Most keys in quarantine that `/status` names.
 const QUARANTINED_NAMED_MAX: usize = 100;
+
+/// Most runs of nodes that may have written in a cluster, `max_origins`: every one is named in `seen` for ever, and a
+/// `seen` of this many still fits a message with room to spare. A run that would be one more takes no writes.
+pub const ORIGINS_MAX: usize = 1 << 15;
 
 /// A goodbye under way.
 #[derive(Debug)]
@@ -95,6 +99,14 @@ impl<S: Storage> Node<S> {
                 self.out.event(Level::Info, "draining", "taking no more writes".into());
                 self.out.reply(id, Reply::Done);
             }
+            Request::SetMode { mode } => {
+                let reply = self.set_mode(now, mode);
+                self.out.reply(id, reply);
+            }
+            Request::Retime { timing } => {
+                self.retime(now, *timing);
+                self.out.reply(id, Reply::Done);
+            }
             Request::Import { entries } => self.on_import(now, id, &entries)?,
         }
         Ok(())
@@ -102,6 +114,10 @@ impl<S: Storage> Node<S> {
 
     /// Takes versions as a peer's push would bring them; other members fetch what they lack.
     fn on_import(&mut self, now: Now, id: RequestId, entries: &[Entry]) -> Result<(), StorageError> {
+        if !self.room.is_enough() {
+            self.out.reply(id, Reply::Refused(Refusal::DiskFull));
+            return Ok(());
+        }
         let mode = self.membership.me().mode;
         if mode != Mode::Normal {
             self.out.reply(id, Reply::Refused(Refusal::Mode(mode)));
@@ -120,6 +136,36 @@ impl<S: Storage> Node<S> {
         self.out.count("entries_imported", imported.taken);
         self.out.reply(id, Reply::Imported(imported));
         Ok(())
+    }
+
+    /// An operator's switch. A node on its way out stays that, and one that is still taking the data may be made
+    /// read-only and then ends as that.
+    fn set_mode(&mut self, now: Now, mode: Mode) -> Reply {
+        let present = self.membership.me().mode;
+        let is_operators = matches!(mode, Mode::Normal | Mode::ReadOnly);
+        if !is_operators || !present.may_become(mode) {
+            return Reply::Refused(Refusal::Mode(present));
+        }
+        if mode != present {
+            self.membership.update_me(now, |me| me.mode = mode);
+            self.out.event(
+                Level::Info,
+                "mode-changed",
+                format!("from {present:?} to {mode:?}").to_lowercase(),
+            );
+        }
+        Reply::Done
+    }
+
+    fn retime(&mut self, now: Now, timing: Timing) {
+        self.membership.set_timing(now, timing.clone(), &mut self.dice);
+        self.pulls.set_timing(now, timing.clone());
+        self.meetings.set_timing(timing.clone());
+        self.sessions.set_timing(now, timing.clone());
+        self.votes.set_patience(timing.vote_max);
+        self.next_scrub = timing.scrub_interval.map(|interval| now.mono + interval);
+        self.settings.timing = timing;
+        self.out.event(Level::Info, "retimed", "new intervals count from now on".into());
     }
 
     /// Takes no more writes, and goes once somebody else holds what this node holds.
@@ -195,6 +241,9 @@ impl<S: Storage> Node<S> {
         condition: &Condition,
         asked: u16,
     ) -> Option<Refusal> {
+        if !self.room.is_enough() {
+            return Some(Refusal::DiskFull);
+        }
         let me = self.membership.me();
         if me.mode != Mode::Normal {
             return Some(Refusal::Mode(me.mode));
@@ -205,6 +254,10 @@ impl<S: Storage> Node<S> {
         }
         if asked > 1 && !self.confirmations.has_room() {
             return Some(Refusal::TooManyPending { limit: crate::protocol::confirm::PENDING_MAX });
+        }
+        let origins = self.replica.seen().origin_count();
+        if self.replica.origin().is_none() && origins >= ORIGINS_MAX {
+            return Some(Refusal::TooManyOrigins { limit: ORIGINS_MAX });
         }
         if let Policy::History(strategy) = policy
             && let Some(outcome) = refuses_heads(strategy, current, condition)
@@ -312,6 +365,7 @@ impl<S: Storage> Node<S> {
         Ok(Status {
             quarantined: rows::quarantine(&self.store, std::ops::Bound::Unbounded, QUARANTINED_NAMED_MAX)?,
             me: self.membership.me().clone(),
+            disk_full: !self.room.is_enough(),
             member_count: self.membership.count(),
             alive_count: self.membership.alive_count(),
             origins: seen.origin_count(),

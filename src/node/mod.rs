@@ -6,6 +6,7 @@
 mod bootstrap;
 mod clients;
 mod peers;
+mod room;
 pub mod settings;
 mod sync;
 
@@ -35,7 +36,7 @@ use crate::protocol::vote::Votes;
 use crate::protocol::wire;
 use crate::storage::rows::{self, Identity};
 use crate::storage::{Batch, Storage, StorageError};
-pub use clients::LEAVE_PATIENCE;
+pub use clients::{LEAVE_PATIENCE, ORIGINS_MAX};
 pub use settings::Settings;
 
 /// Everything that can happen to a node. Nothing else ever changes its state.
@@ -117,6 +118,7 @@ pub struct Node<S> {
     /// While it takes what the others hold.
     bootstrap: Option<bootstrap::Bootstrap>,
     leaving: Option<clients::Leaving>,
+    room: room::Room,
     out: Outbox,
 }
 
@@ -135,6 +137,7 @@ impl<S: Storage> Node<S> {
         let mut replica = replica.with_policies(settings.policies.clone());
         let mut batch = Batch::default();
         replica.save(&mut batch);
+        room::clear(&mut batch);
         store.apply(batch)?;
         store.persist()?;
         let me = Member {
@@ -176,6 +179,7 @@ impl<S: Storage> Node<S> {
             scrub_at: Vec::new(),
             next_scrub: settings.timing.scrub_interval.map(|interval| now.mono + interval),
             leaving: None,
+            room: room::Room::Enough,
             out,
             settings,
         };
@@ -243,6 +247,7 @@ impl<S: Storage> Node<S> {
             self.bootstrap.as_ref().map(|bootstrap| bootstrap.ends_at),
             self.confirmations.next_wakeup(),
             self.votes.next_wakeup(),
+            self.room.next_wakeup(),
             self.leaving.as_ref().map(|leaving| leaving.at_latest),
         ];
         wakeups.into_iter().flatten().min()
@@ -294,6 +299,7 @@ impl<S: Storage> Node<S> {
 
     /// What one machine noticed and another one must act on, in the turn that noticed it.
     fn follow_up(&mut self, now: Now) -> Result<(), StorageError> {
+        self.look_for_room(now)?;
         // News is told in the turn that brought it.
         self.tick_membership(now);
         for peer in self.membership.take_met() {
@@ -427,7 +433,11 @@ mod history_tests;
 #[cfg(test)]
 mod hostile_tests;
 #[cfg(test)]
+mod lives_tests;
+#[cfg(test)]
 mod siblings_tests;
+#[cfg(test)]
+mod room_tests;
 #[cfg(test)]
 mod sync_tests;
 #[cfg(test)]

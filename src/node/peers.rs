@@ -54,6 +54,10 @@ impl<S: Storage> Node<S> {
             }
             message => message,
         };
+        if !self.room.is_enough() && super::room::takes_room(&message) {
+            self.out.count("messages_refused_disk_full", 1);
+            return Ok(());
+        }
         match message {
             Message::Table { members, answer } => {
                 let own = self.replica.seen_digest();

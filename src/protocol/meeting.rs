@@ -113,6 +113,11 @@ impl Meetings {
         }
     }
 
+    /// Takes other timers from now on.
+    pub fn set_timing(&mut self, timing: Timing) {
+        self.timing = timing;
+    }
+
     /// A peer came (back): opens a meeting with it.
     pub fn on_met(&mut self, now: Now, peer: &NodeId, own: Own<'_>, out: &mut Outbox) {
         let life = own.members.life(peer);

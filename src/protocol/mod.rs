@@ -23,9 +23,8 @@ pub mod siblings;
 pub mod span;
 pub mod summary;
 pub mod talk;
-pub mod timing;
 pub mod vote;
 pub mod wire;
 
-pub use crate::model::DotSet;
+pub use crate::model::{DotSet, timing};
 pub use message::Message;

@@ -208,6 +208,13 @@ impl Pulls {
         self.filling = filling;
     }
 
+    /// Takes other timers from now on.
+    pub fn set_timing(&mut self, now: Now, timing: Timing) {
+        self.next_sync = Some(now.mono + timing.sync_interval);
+        self.next_catchup = Some(now.mono + timing.catchup_interval);
+        self.timing = timing;
+    }
+
     /// The meeting with a peer is over: so is the stream from it.
     pub fn on_parted(&mut self, peer: &NodeId) {
         if let Some(pull) = self.by_peer.get_mut(peer).filter(|pull| pull.is_running()) {

@@ -153,6 +153,12 @@ impl Sessions {
         }
     }
 
+    /// Takes other timers from now on; what is under way keeps its deadlines.
+    pub fn set_timing(&mut self, now: Now, timing: Timing) {
+        self.next_check = now.mono + timing.sync_interval;
+        self.timing = timing;
+    }
+
     /// An operator wants a comparison with a peer; the answer comes when it is over.
     pub fn wish(&mut self, id: RequestId, peer: NodeId, prefix: Bytes, dry_run: bool, out: &mut Outbox) {
         if self.wishes.len() >= WISHES_MAX {

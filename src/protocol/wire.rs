@@ -119,6 +119,12 @@ fn frame(kind: u8, flags: u8, head: &[u8], payload: &[u8]) -> Bytes {
     out.freeze()
 }
 
+/// One frame around any payload, sense or not, with the checksum that fits: for tools that try what a decoder stands.
+#[cfg(feature = "testing")]
+pub fn frame_around(kind: u8, payload: &[u8]) -> Bytes {
+    frame(kind, 0, &[], payload)
+}
+
 fn checksum(frame: &[u8]) -> u64 {
     let mut hasher = Xxh3Default::new();
     hasher.update(&frame[..HASH_AT]);

@@ -421,6 +421,14 @@ fn broken(error: impl Into<redb::Error>) -> StorageError {
         error @ (redb::Error::TableTypeMismatch { .. } | redb::Error::TableIsMultimap(_)) => {
             StorageError::Damaged(error.to_string())
         }
+        redb::Error::Io(error)
+            if matches!(
+                error.kind(),
+                ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge
+            ) =>
+        {
+            StorageError::Full(error.to_string())
+        }
         error => StorageError::Disk(error.to_string()),
     }
 }
@@ -428,6 +436,7 @@ fn broken(error: impl Into<redb::Error>) -> StorageError {
 fn name_it(name: &str, error: StorageError) -> StorageError {
     match error {
         StorageError::Disk(reason) => StorageError::Disk(format!("{name}: {reason}")),
+        StorageError::Full(reason) => StorageError::Full(format!("{name}: {reason}")),
         StorageError::Damaged(reason) => StorageError::Damaged(format!("{name}: {reason}")),
         StorageError::Locked => StorageError::Locked,
     }

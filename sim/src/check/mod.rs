@@ -15,6 +15,11 @@
 //! | `TTL` | a value was served after its deadline |
 //! | `REPLY` | a request was answered twice, or with another request's kind of answer |
 //! | `MERK` | a node's range summaries are not what a recount of its records gives |
+//! | `MEM-MONO` | a node said something older of a member than it had said before |
+//! | `MEM-ACC` | a member that lived and could be reached was called down |
+//! | `MEM-COMP` | a death went unnoticed, or a member is missing from a table |
+//! | `NOGHOST` | somebody who left, was removed or never was is believed to live |
+//! | `L-REJOIN` | a member that is back is not known to be back |
 //! | `LOG` | a node said that a person must look |
 //!
 //! A check never raises a false alarm: where the facts do not decide, it stays silent.
@@ -25,6 +30,7 @@ pub mod dot;
 pub mod dur;
 pub mod facts;
 pub mod hist;
+pub mod memb;
 pub mod merk;
 pub mod noinv;
 pub mod nores;
@@ -79,6 +85,10 @@ pub enum Phase {
     Cold,
     /// Nothing has happened for a while.
     Idle,
+    /// One node has died.
+    Death,
+    /// It has come back.
+    Return,
 }
 
 impl Phase {
@@ -89,6 +99,8 @@ impl Phase {
             Phase::Drained => "drained",
             Phase::Cold => "cold",
             Phase::Idle => "idle",
+            Phase::Death => "death",
+            Phase::Return => "return",
         }
     }
 }

@@ -55,7 +55,10 @@ pub fn status(reply: &Reply) -> u16 {
             _ => 409,
         },
         Reply::Refused(refusal) => match refusal {
-            Refusal::Mode(_) | Refusal::TooManyPending { .. } => 503,
+            Refusal::Mode(_)
+            | Refusal::DiskFull
+            | Refusal::TooManyPending { .. }
+            | Refusal::TooManyOrigins { .. } => 503,
             Refusal::Condition { .. } => 412,
             Refusal::AckAboveMembers { .. } => 400,
             Refusal::AckTimeout { .. } | Refusal::ReadTimeout { .. } => 504,

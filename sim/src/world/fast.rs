@@ -168,7 +168,12 @@ impl FastWorld {
             }
             Order::Look => {
                 for node in stage.core() {
-                    stage.summed(self.at, node, check::merk::judge(self.machines[node].durable()));
+                    let durable = self.machines[node].durable();
+                    stage.summed(self.at, node, check::merk::judge(durable));
+                    stage.believes(
+                        node,
+                        check::memb::table(durable).expect("a disk in memory does not break"),
+                    );
                 }
                 let dumps = stage.core().into_iter().map(|node| (node, self.machines[node].dump()));
                 stage.looked(self.at, &dumps.collect());

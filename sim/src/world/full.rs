@@ -111,6 +111,8 @@ impl Conductor {
                 for node in state.stage.core() {
                     let wrong = state.machines[node].judge_summaries();
                     state.stage.summed(at, node, wrong);
+                    let table = state.machines[node].member_table();
+                    state.stage.believes(node, table);
                 }
                 let dumps = state.stage.core().into_iter().map(|node| (node, state.machines[node].dump()));
                 let dumps = dumps.collect();

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
-use reknit::model::{Address, Dot, Instant, Key, Now, Refusal, Reply, Stamp, Token, WallTime};
+use reknit::model::{Address, Dot, Instant, Key, NodeId, Now, Refusal, Reply, Stamp, Token, WallTime};
 use reknit::node::{Output, Settings};
 use reknit::protocol::wire;
 
@@ -17,7 +17,8 @@ use super::asks::{self, Expected};
 use super::observe::Observer;
 use super::{Ending, Order, settings};
 use crate::check::clock::ClockBounds;
-use crate::check::{Dump, Site, Violation};
+use crate::check::memb::{self, Sayings, Truth};
+use crate::check::{Dump, Phase, Site, Violation};
 use crate::clocks::{MachineClock, START_MILLIS};
 use crate::ghost::{Ghost, OpId};
 use crate::links::{Arrival, Links};
@@ -64,7 +65,14 @@ pub struct Stage {
     asked: u64,
     unreachable: u64,
     frame_bytes: u64,
+    frames: u64,
     data_frames: u64,
+    /// What nodes have said of each other.
+    sayings: Sayings,
+    /// The member tables of the last look.
+    tables: BTreeMap<NodeId, memb::Table>,
+    /// Since when nothing has kept nodes from reaching each other, once the faults are over.
+    calm_since: Option<Duration>,
     is_broken: bool,
     /// Somebody wants to know more than what happens.
     pub(super) observer: Option<Observer>,
@@ -161,7 +169,11 @@ impl Stage {
             asked: 0,
             unreachable: 0,
             frame_bytes: 0,
+            frames: 0,
             data_frames: 0,
+            sayings: Sayings::default(),
+            tables: BTreeMap::new(),
+            calm_since: None,
             is_broken: false,
             observer,
             scenario: scenario.clone(),
@@ -239,6 +251,7 @@ impl Stage {
     ) -> Option<(usize, [Option<Arrival>; 2])> {
         let to = self.node_at(to)?;
         self.frame_bytes += frame.len() as u64;
+        self.frames += 1;
         self.data_frames += u64::from(wire::is_data(&frame));
         let (bytes, kind, sum) = (frame.len(), frame_kind(&frame), frame_sum(&frame));
         let looked_at = self.observer.as_ref().map(|_| frame.clone());
@@ -260,12 +273,20 @@ impl Stage {
     /// A node's output leaves it. Answers are not meant: they go to [`Stage::answered`].
     pub fn said(&mut self, at: Duration, node: usize, output: &Output) {
         match output {
-            Output::Send { to: _, message } => self.ghost.sent(at, &self.names[node], message),
+            Output::Send { to: _, message } => {
+                if let Some((code, text)) = self.sayings.said(node, &self.names[node], message) {
+                    self.broken(code, Site::Message, at, Some(node), None, text);
+                }
+                self.ghost.sent(at, &self.names[node], message);
+            }
             Output::Event(event) => {
                 let level = level_word(event.level);
                 let line = Event::Log { level, name: event.name, text: &event.text };
                 self.trace.record(at, Some(node), &line);
                 self.ghost.event(at, &self.names[node], event);
+                if event.name == "member-down" {
+                    self.judge_death(at, node, &event.text);
+                }
             }
             Output::Reply { .. } | Output::Stop => {}
         }
@@ -304,7 +325,9 @@ impl Stage {
         let (start, name) = (machine.starts, &self.names[node]);
         if start > 1 {
             self.ghost.restarted(at, name);
+            self.sayings.restarted(node, name);
         }
+        self.calm_since = self.calm_since.map(|_| at);
         self.trace.record(at, Some(node), &Event::Start { start });
         let dice = random::bytes(self.seed, &format!("node/{name}/start/{start}"));
         Birth { settings: self.settings[node].clone(), dice }
@@ -328,9 +351,46 @@ impl Stage {
         self.lose_asks(at, node);
     }
 
+    /// A node called a member down: `text` begins with its name. Once nothing keeps nodes from reaching each other, and
+    /// suspicions from before have ended, that must be true.
+    fn judge_death(&mut self, at: Duration, node: usize, text: &str) {
+        let bound = memb::calm_after(&self.settings[node].timing);
+        let is_calm = self.calm_since.is_some_and(|since| at >= since + bound);
+        let named = self.names.iter().position(|name| text.split(' ').next() == Some(name));
+        if let Some(named) = named.filter(|&named| is_calm && self.is_on(named)) {
+            let text = format!("{} was called down, and it lives", self.names[named]);
+            self.broken("MEM-ACC", Site::Log, at, Some(node), None, text);
+        }
+    }
+
+    /// The member table on the disk of a node of [`Stage::core`]; all of them come before a look is judged.
+    pub fn believes(&mut self, node: usize, table: memb::Table) {
+        self.tables.insert(self.settings[node].id.clone(), table);
+    }
+
+    /// Judges the member tables that the last look has shown.
+    fn judge_tables(&mut self, at: Duration, phase: Phase) {
+        let tables = std::mem::take(&mut self.tables);
+        let truth = |(node, machine): (usize, &Machine)| {
+            let truth = match machine.power {
+                Power::On if machine.is_removed => Truth::Unjudged,
+                Power::On => Truth::Lives,
+                Power::Off if !machine.is_removed => Truth::Off,
+                Power::Off | Power::Left | Power::Never => Truth::Gone,
+            };
+            (self.settings[node].id.clone(), truth)
+        };
+        let truth = self.machines.iter().enumerate().map(truth).collect();
+        for (holder, (code, text)) in memb::judge(&tables, &truth) {
+            let node = self.names.iter().position(|name| name == holder.as_str());
+            self.broken(code, Site::Phase(phase), at, node, None, text);
+        }
+    }
+
     /// A disk now holds `records`; `others` are all other disks by node.
     pub fn disk_replaced(&mut self, at: Duration, node: usize, records: &Dump, others: Vec<(usize, Dump)>) {
         self.holds(at, node, records);
+        self.sayings.forget(node);
         let names = &self.names;
         let others: Vec<(&str, Dump)> =
             others.into_iter().map(|(other, dump)| (names[other].as_str(), dump)).collect();
@@ -422,7 +482,7 @@ impl Stage {
 /// What kind of message a frame belongs to, by its kind byte.
 fn frame_kind(frame: &[u8]) -> &'static str {
     const KIND_AT: usize = 8;
-    const KINDS: [&str; 16] = [
+    const KINDS: [&str; 25] = [
         "unknown",
         "table",
         "ping",
@@ -436,6 +496,15 @@ fn frame_kind(frame: &[u8]) -> &'static str {
         "refuse",
         "ask",
         "answer",
+        "meet",
+        "ask-dots",
+        "dots",
+        "sync-open",
+        "sync-same",
+        "sync-flight",
+        "read-ask",
+        "read-tell",
+        "repair",
         "news",
         "reach",
         "reached",

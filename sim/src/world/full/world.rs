@@ -180,6 +180,11 @@ impl Machine {
         self.durable(|rows| Ok(check::merk::judge(rows)))
     }
 
+    /// Its durable member table.
+    pub(super) fn member_table(&self) -> check::memb::Table {
+        self.durable(|rows| check::memb::table(rows))
+    }
+
     /// Shows `look` what a loss of power would leave.
     fn durable<T>(&self, mut look: impl FnMut(&dyn Read) -> Result<T, StorageError>) -> T {
         if let Some(reader) = &self.reader

@@ -1,7 +1,8 @@
 //! The parts of a run, one after the other, and what is judged at the end of each.
 //!
 //! Faults and clients; then everything heals and is quiet until the replicas agree; they go on agreeing; all
-//! power fails at once, and they agree again; nobody has anything left to say; at last the story's own checks.
+//! power fails at once, and they agree again; nobody has anything left to say; one node dies, which everybody must
+//! notice, and comes back, which everybody must notice as well; at last the story's own checks.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,7 +12,8 @@ use reknit::storage::rows;
 use xxhash_rust::xxh3::Xxh3Default;
 
 use super::{Cue, Power, Stage};
-use crate::check::{Dump, Phase, Site};
+use crate::check::{Dump, Phase, Site, memb};
+use crate::random::{self, Moment};
 use crate::scenario::{Boundary, Expectation, Place};
 use crate::trace::Event;
 use crate::world::Order;
@@ -34,7 +36,9 @@ pub(super) enum Part {
     /// They agree, and go on doing so.
     Hold { phase: Phase, until: Duration },
     /// Nobody should have anything to say.
-    Idle { until: Duration, data_frames: u64 },
+    Idle { until: Duration, data_frames: u64, frames: u64 },
+    /// A node has died, or has come back, and everybody else has until then to notice.
+    Noticing { node: usize, phase: Phase, until: Duration },
     /// The story's own questions are on their way.
     Check { until: Duration },
     /// All is done.
@@ -46,6 +50,8 @@ pub(super) enum Part {
 pub(super) enum Look {
     /// The end of a phase.
     Judge(Phase),
+    /// What the others believe of a node that died or came back.
+    Noticed { node: usize, phase: Phase },
     /// `count WHERE PREFIX is N`.
     Count { place: Place, prefix: Vec<u8>, is: usize },
 }
@@ -94,7 +100,13 @@ impl Stage {
             }
             Part::Hold { until, .. } | Part::Idle { until, .. } if at < until => Some(Order::Until(until)),
             Part::Hold { phase, .. } => Some(self.judge(phase)),
-            Part::Idle { data_frames, .. } => {
+            Part::Noticing { until, .. } if at < until => Some(Order::Until(until)),
+            Part::Noticing { node, phase, .. } => {
+                self.looks.push_back(Look::Noticed { node, phase });
+                Some(Order::Look)
+            }
+            Part::Idle { data_frames, frames, .. } => {
+                self.judge_chatter(at, frames);
                 let moved = self.data_frames - data_frames;
                 if moved > 0 {
                     let text = format!("{moved} data frames were sent although all replicas agree");
@@ -142,6 +154,7 @@ impl Stage {
                 self.todo.push_back(Order::Start(node));
             }
         }
+        self.calm_since = Some(at);
         self.become_quiet(at, Phase::Quiet);
     }
 
@@ -203,7 +216,9 @@ impl Stage {
     pub fn looked(&mut self, at: Duration, records: &BTreeMap<usize, Dump>) {
         match self.looks.pop_front().expect("a look was ordered") {
             Look::Judge(phase) => self.judged(at, phase, records),
+            Look::Noticed { node, phase } => self.noticed(at, node, phase),
             Look::Count { place, prefix, is } => {
+                self.tables.clear();
                 for (&node, records) in records {
                     if place == Place::Everywhere || place == Place::Node(self.names[node].clone()) {
                         self.count(at, node, records, (&prefix, is));
@@ -223,6 +238,7 @@ impl Stage {
         if matches!(self.part, Part::Over) {
             return;
         }
+        self.judge_tables(at, phase);
         match phase {
             Phase::Quiet | Phase::Drained => {
                 self.converged_after = self.ghost.converged_after();
@@ -232,10 +248,47 @@ impl Stage {
             Phase::Cold => {
                 self.begin(at, "idle");
                 let until = at + self.while_watched() * 2;
-                self.part = Part::Idle { until, data_frames: self.data_frames };
+                self.part = Part::Idle { until, data_frames: self.data_frames, frames: self.frames };
             }
-            Phase::Idle => self.check_story(at),
+            Phase::Idle => self.let_one_die(at),
+            Phase::Death | Phase::Return => unreachable!("they are judged by what is noticed"),
         }
+    }
+
+    /// Idle nodes say little: probes, and now and then their tables.
+    fn judge_chatter(&mut self, at: Duration, frames: u64) {
+        let (said, nodes) = (self.frames - frames, self.core().len());
+        let most = memb::idle_frames_max(&self.settings[0].timing, nodes, self.while_watched() * 2);
+        if said > most {
+            let text = format!("{nodes} idle nodes sent {said} frames, more than {most}");
+            self.broken("QUIET", Site::Phase(Phase::Idle), at, None, None, text);
+        }
+    }
+
+    fn let_one_die(&mut self, at: Duration) {
+        let core = self.core();
+        if core.len() < 2 {
+            self.check_story(at);
+            return;
+        }
+        let node =
+            core[Moment::new(random::key(self.seed, "death"), at, 0).below(core.len() as u64) as usize];
+        self.begin(at, Phase::Death.name());
+        self.todo.push_back(Order::Crash(node, Boundary::BetweenTurns));
+        let within = memb::death_noticed_within(&self.settings[0].timing, core.len());
+        self.part = Part::Noticing { node, phase: Phase::Death, until: at + within };
+    }
+
+    fn noticed(&mut self, at: Duration, node: usize, phase: Phase) {
+        self.judge_tables(at, phase);
+        if phase == Phase::Return {
+            self.check_story(at);
+            return;
+        }
+        self.begin(at, Phase::Return.name());
+        self.todo.push_back(Order::Start(node));
+        let within = memb::return_noticed_within(&self.settings[0].timing, self.names.len());
+        self.part = Part::Noticing { node, phase: Phase::Return, until: at + within };
     }
 
     /// `replicas agree within 30s`
