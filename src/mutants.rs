@@ -109,6 +109,11 @@ pub const ALL: &[Mutant] = &[
         "a ruling is the confirmed version with another number of votes, not a version of its own",
     ),
     middling("stale-summary", "range summaries do not follow a record that is replaced"),
+    middling("bootstrap-cuts", "a node that fills an empty disk takes what was written lately for the whole"),
+    middling(
+        "filling-blind",
+        "what is missing on a node that is still being filled counts as absent everywhere",
+    ),
     middling("bootstrap-endless", "a node that takes what the others have never ends that"),
     middling("session-silent", "a sync session names the rows that differ and sends none"),
     middling("session-blind", "a node says of every store that it holds just the same"),

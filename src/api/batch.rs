@@ -237,7 +237,7 @@ impl Shared {
             }
             Op::Get => {
                 item.has_no_value()?;
-                let version = self.version(&key)?.ok_or_else(|| {
+                let version = self.version(&key).await?.ok_or_else(|| {
                     Problem::new(Code::NotFound, format!("this node has no value under {key}"))
                 })?;
                 Ok(Done::Found(Box::new(Shown::of(&version))))

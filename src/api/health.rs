@@ -119,6 +119,8 @@ pub struct Peer {
     id: NodeId,
     stream: &'static str,
     in_step: bool,
+    lag: u64,
+    behind: u64,
     divergent_ms: u64,
     in_session: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -140,6 +142,8 @@ pub async fn status(State(shared): State<Arc<Shared>>) -> Result<Response, Probl
         id: peer.id,
         stream: peer.stream,
         in_step: peer.in_step,
+        lag: peer.lag,
+        behind: peer.behind,
         divergent_ms: peer.divergent_ms,
         in_session: peer.in_session,
         last_session: peer.last_session.map(|(ago_ms, report)| LastSession { ago_ms, report: report.into() }),

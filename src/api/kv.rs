@@ -214,9 +214,9 @@ impl Shared {
         Ok(())
     }
 
-    /// The key's live version, from what is durable.
-    pub(super) fn version(&self, key: &Key) -> Result<Option<Version>, Problem> {
-        let mut live = self.find(key)?.live;
+    /// The key's live version.
+    pub(super) async fn version(&self, key: &Key) -> Result<Option<Version>, Problem> {
+        let mut live = self.found(key, None).await?.live;
         if live.len() > 1 {
             let detail = format!("{} concurrent values lie under {key}", live.len());
             return Err(Problem::new(Code::Siblings, detail));

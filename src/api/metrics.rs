@@ -100,6 +100,12 @@ struct InState {
     state: &'static str,
 }
 
+/// A peer; there are no more of them than members.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfPeer {
+    peer: String,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Counted {
     event: &'static str,
@@ -205,7 +211,6 @@ fn of_node(node: Option<(Status, Vec<MemberView>)>) -> Registry {
     let behind = status.peers.iter().filter(|peer| !peer.in_step).count();
     gauge("peers_out_of_step", "Peers that were last heard to have covered other versions", behind as u64);
 
-    let divergent = status.peers.iter().map(|peer| peer.divergent_ms).max().unwrap_or(0);
     gauge(
         "disk_full",
         "Whether the disk is full, so that only reads are served",
@@ -214,10 +219,21 @@ fn of_node(node: Option<(Status, Vec<MemberView>)>) -> Registry {
     let quarantined =
         "Records set apart because they fail their checksum, as far as they are named in /status";
     gauge("quarantined", quarantined, status.quarantined.len() as u64);
-    let age: Gauge<f64, std::sync::atomic::AtomicU64> = Gauge::default();
-    age.set(divergent as f64 / 1000.0);
-    let text = "Time since the peer that is longest out of step was in step";
-    registry.register_with_unit("divergence_age", text, Unit::Seconds, age);
+
+    let [lag, behind]: [Family<OfPeer, Gauge>; 2] = Default::default();
+    let age: Family<OfPeer, Gauge<f64, std::sync::atomic::AtomicU64>> = Family::default();
+    for peer in &status.peers {
+        let label = OfPeer { peer: peer.id.to_string() };
+        lag.get_or_create(&label).set(i64::try_from(peer.lag).unwrap_or(i64::MAX));
+        behind.get_or_create(&label).set(i64::try_from(peer.behind).unwrap_or(i64::MAX));
+        age.get_or_create(&label).set(peer.divergent_ms as f64 / 1000.0);
+    }
+    let help = "Versions that this node has covered and the peer is not known to have";
+    registry.register("convergence_lag_versions", help, lag);
+    let help = "Versions that the peer is known to have covered and this node has not";
+    registry.register("convergence_behind_versions", help, behind);
+    let help = "Time since the peer was last known to hold just what this node holds; 0 while it does";
+    registry.register_with_unit("divergence_age", help, Unit::Seconds, age);
 
     let in_state: Family<InState, Gauge> = Family::default();
     for state in ["alive", "suspect", "down", "left", "forgotten"] {

@@ -230,6 +230,7 @@ impl Config {
             },
             clock_drift_max: self.max_clock_drift,
             collision: self.collision,
+            bootstrap_window: Duration::from_secs(self.bootstrap_max_age_hours.saturating_mul(3600)),
             policies: self.policies.clone(),
             ..settings
         }

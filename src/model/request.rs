@@ -366,6 +366,10 @@ pub struct PeerStatus {
     pub stream: &'static str,
     /// Whether the last digest heard from it equals our own.
     pub in_step: bool,
+    /// How many of the versions that this node has covered it is not known to have.
+    pub lag: u64,
+    /// How many versions it is known to have covered and this node has not.
+    pub behind: u64,
     /// For how many milliseconds it has not been known to hold just what this node holds.
     pub divergent_ms: u64,
     /// Whether a sync session is under way.

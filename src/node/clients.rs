@@ -65,10 +65,7 @@ impl<S: Storage> Node<S> {
                 let wanted = Wanted { ack, timeout };
                 self.on_write(now, id, key, &condition, Change::Tombstone, wanted)?;
             }
-            Request::Get { key } => {
-                let reply = self.read(now, &key)?;
-                self.out.reply(id, reply);
-            }
+            Request::Get { key } => self.on_get(now, id, key)?,
             Request::Read { key, asked, timeout } => self.begin_read(now, (id, key), asked, timeout)?,
             Request::Sync { peer, prefix, dry_run } => {
                 self.sessions.wish(id, peer, prefix, dry_run, &mut self.out);
@@ -349,13 +346,16 @@ impl<S: Storage> Node<S> {
         let view = self.membership.view(Now::default());
         let others = view.iter().map(|view| &view.member).filter(|member| member.id != self.settings.id);
         let peers = others.filter(|member| member.state <= MemberState::Down).map(|member| {
+            let (lag, behind) = self.meetings.apart(&member.id, self.replica.seen());
             let (stream, in_step) = self.pulls.status(&member.id);
             let (in_session, last) = self.sessions.status(&member.id);
             PeerStatus {
                 id: member.id.clone(),
                 stream,
-                in_step,
-                divergent_ms: millis(self.pulls.divergent_for(now, &member.id)),
+                in_step: in_step && lag + behind == 0,
+                lag,
+                behind,
+                divergent_ms: millis(self.pulls.divergent_for(now, &member.id, lag + behind > 0)),
                 in_session,
                 last_session: last.map(|ended| (millis(now.mono.since(ended.at)), ended.report.clone())),
             }

@@ -117,11 +117,8 @@ pub struct Node<S> {
     next_scrub: Option<Instant>,
     /// Whether this node has held anything, or has begun to take it.
     has_been_filled: bool,
-    /// While it takes what the others hold: when it gives up, if nothing comes.
-    bootstrap_ends_at: Option<Instant>,
-    bootstrap_moved: u64,
-    /// Streams that had come to their end when it began.
-    bootstrap_closed: u64,
+    /// While it takes what the others hold.
+    bootstrap: Option<bootstrap::Bootstrap>,
     leaving: Option<clients::Leaving>,
     room: room::Room,
     out: Outbox,
@@ -163,8 +160,9 @@ impl<S: Storage> Node<S> {
         let membership = Membership::load(me, known, settings.seeds.clone(), timing.clone(), now, &mut dice);
         let meetings = Meetings::new(timing.clone(), settings.policies.digest(), &mut dice);
         let sessions = Sessions::new(timing.clone(), settings.stream_credit, now);
-        let has_been_filled = !replica.seen().is_empty();
-        Ok(Node {
+        let is_filling = rows::is_filling(&store)?;
+        let has_been_filled = is_filling || !replica.seen().is_empty();
+        let mut node = Node {
             store,
             dice,
             saved: identity,
@@ -179,16 +177,18 @@ impl<S: Storage> Node<S> {
             sessions,
             reads: Reads::default(),
             has_been_filled,
-            bootstrap_ends_at: None,
-            bootstrap_moved: 0,
-            bootstrap_closed: 0,
+            bootstrap: None,
             scrub_at: Vec::new(),
             next_scrub: settings.timing.scrub_interval.map(|interval| now.mono + interval),
             leaving: None,
             room: room::Room::Enough,
             out,
             settings,
-        })
+        };
+        if is_filling {
+            node.go_on_filling(now);
+        }
+        Ok(node)
     }
 
     /// Reacts to one input. The only failure is a broken disk, which ends this node's run.
@@ -248,7 +248,7 @@ impl<S: Storage> Node<S> {
             Some(self.sessions.next_wakeup()),
             self.reads.next_wakeup(),
             self.next_scrub,
-            self.bootstrap_ends_at,
+            self.bootstrap.as_ref().map(|bootstrap| bootstrap.ends_at),
             self.confirmations.next_wakeup(),
             self.votes.next_wakeup(),
             self.room.next_wakeup(),
@@ -319,6 +319,10 @@ impl<S: Storage> Node<S> {
             self.pulls.on_parted(&peer);
             self.sessions.on_parted(now, &peer, &mut self.out);
             if is_open {
+                let (_, behind) = self.meetings.apart(&peer, self.replica.seen());
+                if behind > 0 {
+                    self.begin_bootstrap(now)?;
+                }
                 self.pulls.on_met(now, &peer);
             }
         }
@@ -327,7 +331,9 @@ impl<S: Storage> Node<S> {
             self.pulls.on_tick(now, around, &mut self.dice, &mut self.out);
         }
         self.mend(now)?;
-        self.end_bootstrap_if_done(now);
+        self.end_bootstrap_if_done(now)?;
+        // A mode that has changed is told in this very turn.
+        self.tick_membership(now);
         for collision in self.replica.take_collisions() {
             let own = self.replica.origin();
             self.votes.on_collision(now.mono, own, collision, &mut self.dice, &mut self.out);

@@ -11,6 +11,7 @@ use crate::mutants;
 use crate::protocol::meeting::{Own, Told};
 use crate::protocol::outbox::Level;
 use crate::protocol::replica::Merged;
+use crate::protocol::serve::Asked;
 use crate::protocol::{DotSet, Message};
 use crate::storage::{Storage, StorageError, rows};
 
@@ -66,12 +67,12 @@ impl<S: Storage> Node<S> {
             Message::Ping { nonce, seen, table: _, rumours } => {
                 let own = self.replica.seen_digest();
                 self.membership.on_ping(now, from, (nonce, own), rumours, &mut self.out);
-                self.on_digest(now, from, seen);
+                self.on_digest(now, from, seen)?;
             }
             Message::Pong { nonce: _, seen, table, rumours } => {
                 let own = self.replica.seen_digest();
                 self.membership.on_pong(now, from, (table, own), rumours, &mut self.out);
-                self.on_digest(now, from, seen);
+                self.on_digest(now, from, seen)?;
             }
             Message::Push { entries } => self.on_push(now, from, &entries)?,
             Message::Durable { dots } => {
@@ -79,7 +80,7 @@ impl<S: Storage> Node<S> {
                 self.confirmations.on_durable(from, &dots, &mut self.out);
                 self.pushes.on_durable(now.mono, from, &dots);
             }
-            Message::Pull { session, seen, credit } => {
+            Message::Pull { session, seen, credit, since } => {
                 if self.settings.quirks.strike(Quirk::DropPull, now, &mut self.dice) {
                     return Ok(());
                 }
@@ -96,16 +97,18 @@ impl<S: Storage> Node<S> {
                 }
                 let (store, own) = (&self.store, self.replica.seen());
                 let place = (from, session, self.dice.next_u32());
-                self.serves.on_pull(store, own, place, seen, credit, &mut self.out)?;
+                let asked = Asked { known: seen, credit, since };
+                self.serves.on_pull(store, own, place, asked, &mut self.out)?;
             }
             Message::Step { session, step, part, entries } => {
                 let (store, replica) = (&mut self.store, &mut self.replica);
                 let place = (session, step, part);
                 self.pulls.on_step(now, (store, replica), from, place, &entries, &mut self.out)?;
             }
-            Message::StepEnd { session, step, parts, cover } => {
+            Message::StepEnd { session, step, parts, cover, recent_in } => {
                 let (replica, place) = (&mut self.replica, (session, step));
-                self.pulls.on_step_end(now, replica, from, place, (parts, cover), &mut self.out);
+                let end = (parts, cover, recent_in);
+                self.pulls.on_step_end(now, replica, from, place, end, &mut self.out);
             }
             Message::StepDone { session, step } => {
                 if self.settings.quirks.strike(Quirk::DropStepDone, now, &mut self.dice) {
@@ -166,6 +169,7 @@ impl<S: Storage> Node<S> {
     /// Takes a record that fails its checksum out of the way, and says so.
     pub(super) fn set_apart(&mut self, key: &Key) -> Result<(), StorageError> {
         if self.replica.quarantine(&mut self.store, key)? {
+            self.out.count("records_rotten", 1);
             let text = format!(
                 "the record of {key} fails its checksum; it is set apart, and peers are asked for it"
             );
@@ -187,7 +191,7 @@ impl<S: Storage> Node<S> {
         Ok(())
     }
 
-    fn on_digest(&mut self, now: Now, from: &NodeId, digest: u64) {
+    fn on_digest(&mut self, now: Now, from: &NodeId, digest: u64) -> Result<(), StorageError> {
         if self.membership.takes_data_from(from) {
             let own = self.replica.seen_digest();
             if own == digest {
@@ -195,10 +199,11 @@ impl<S: Storage> Node<S> {
                 self.meetings.is_equal(from, own);
             }
             if own != digest {
-                self.begin_bootstrap(now);
+                self.begin_bootstrap(now)?;
             }
             self.pulls.on_digest(now, from, digest, own);
         }
+        Ok(())
     }
 
     fn on_push(&mut self, now: Now, from: &NodeId, entries: &[Entry]) -> Result<(), StorageError> {

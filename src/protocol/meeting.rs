@@ -349,6 +349,13 @@ impl Meetings {
         }
     }
 
+    /// How many versions of `seen` a peer is not known to have, and how many it is known to have beyond.
+    pub fn apart(&self, peer: &NodeId, seen: &DotSet) -> (u64, u64) {
+        let theirs = self.by_peer.get(peer).and_then(|meeting| meeting.theirs.as_ref());
+        let Some(theirs) = theirs else { return (seen.count(), 0) };
+        (seen.minus(&theirs.covered).count(), theirs.covered.minus(seen).count())
+    }
+
     /// What every member has covered, those that cannot be reached included; and the members of whom this is not
     /// known, or not of the same table of members. Only if there are none of these does the cut count.
     pub fn stable_cut(&self, own: Own<'_>) -> (DotSet, Vec<NodeId>) {

@@ -58,6 +58,8 @@ pub enum Message {
         seen: Outline,
         /// How many bytes of entries may be under way at once.
         credit: u32,
+        /// Versions with stamps from this millisecond on are wanted first; 0 if it does not matter.
+        since: u64,
     },
     /// Part of one step of a stream.
     Step {
@@ -80,6 +82,8 @@ pub enum Message {
         parts: u16,
         /// On the last step: everything that the sender had covered in the read transaction of this whole pass.
         cover: Option<DotSet>,
+        /// Whether everything since the time that the pull names has now been sent.
+        recent_in: bool,
     },
     /// This step is durable at the puller; go on.
     StepDone {

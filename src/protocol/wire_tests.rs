@@ -305,9 +305,9 @@ fn golden() -> Vec<Message> {
         Message::Pong { nonce: 1, seen: 2, table: 3, rumours: Vec::new() },
         Message::Push { entries: vec![golden_entry()] },
         Message::Durable { dots: dots.clone() },
-        Message::Pull { session: 4, seen: Outline::Whole(dots.clone()), credit: 5 },
+        Message::Pull { session: 4, seen: Outline::Whole(dots.clone()), credit: 5, since: 6 },
         Message::Step { session: 4, step: 6, part: 7, entries: vec![tombstone] },
-        Message::StepEnd { session: 4, step: 6, parts: 8, cover: Some(dots) },
+        Message::StepEnd { session: 4, step: 6, parts: 8, cover: Some(dots), recent_in: true },
         Message::StepDone { session: 4, step: 6 },
         Message::Refuse { reason: "no".into() },
         Message::Ask {
@@ -339,6 +339,7 @@ fn golden() -> Vec<Message> {
             session: 11,
             step: 12,
             credit: 13,
+            room: 14,
             more: true,
             parts: Bytes::from_static(b"p"),
             entries: Vec::new(),
@@ -403,18 +404,19 @@ fn the_bytes_of_every_message_are_these() {
           0000000000020000000000000001000000000000000300000000000000050000
           00000000000500000000000000
         pull
-          524b4e540100010006063dcbeef0c976c6050000000400000000000000000000
+          524b4e540100010006f6949ac1e6c77bff050000000400000000000000000000
           000100000000000000a100000000000000020000000000000001000000000000
-          0003000000000000000500000000000000050000000000000005000000
+          0003000000000000000500000000000000050000000000000005000000060000
+          0000000000
         step
           524b4e5401000100075339c4c9b76a6e44060000000400000000000000060000
           00070001000000000000000900000000000000686f6d652f726f6f6d06050403
           020100000807a8a7a6a5a4a3a2a109000000000000000b000000000000000d0c
           00010000000000000000000000000000000000
         step-end
-          524b4e540100010008e24b4e54e122ec0e070000000400000000000000060000
+          524b4e5401000100083efdf4c7f127b5ae070000000400000000000000060000
           000800010100000000000000a100000000000000020000000000000001000000
-          00000000030000000000000005000000000000000500000000000000
+          0000000003000000000000000500000000000000050000000000000001
         step-done
           524b4e54010001000902e4b0c86c1cb3f0080000000400000000000000060000
           00
@@ -446,8 +448,8 @@ fn the_bytes_of_every_message_are_these() {
         sync-same
           524b4e540100010011a3eabe4c3288e50d110000000b000000
         sync-flight
-          524b4e5401000100126621b9ed6505ae69120000000b0000000c0000000d0000
-          00010100000000000000700000000000000000
+          524b4e5401000100125d0207fdf8b82a1a120000000b0000000c0000000d0000
+          000e00010100000000000000700000000000000000
         read-ask
           524b4e5401000100134b7ef6f21fc7f8b6130000000e00000000000000090000
           0000000000686f6d652f726f6f6d

@@ -741,6 +741,25 @@ pub fn chunks(store: &(impl Read + ?Sized)) -> Result<Vec<ChunkRow>, StorageErro
         .collect())
 }
 
+const FILLING: &str = "filling";
+
+/// Notes that this node has begun to take all that others hold; until it has, what is missing here is no news.
+pub fn put_filling(batch: &mut Batch, is_filling: bool) {
+    if is_filling {
+        batch.put(Table::Meta, FILLING, Vec::new());
+    } else {
+        batch.remove(Table::Meta, FILLING);
+    }
+}
+
+/// Whether this node has begun to take all that others hold, and has not come to the end.
+///
+/// # Errors
+/// Only when the disk is broken.
+pub fn is_filling(store: &(impl Read + ?Sized)) -> Result<bool, StorageError> {
+    Ok(store.get(Table::Meta, FILLING.as_bytes())?.is_some())
+}
+
 const ROOT: &str = "root";
 
 /// Adds the sums of the whole store. `hashed_with` names the key of the hashes.

@@ -153,21 +153,29 @@ pub fn message() -> impl Strategy<Value = Message> {
         }),
         entries().prop_map(|entries| Message::Push { entries }),
         dots().prop_map(|dots| Message::Durable { dots }),
-        (0_u64..3, dots(), select(vec![0, 1, 300, u32::MAX])).prop_map(|(session, seen, credit)| {
-            Message::Pull { session, seen: Outline::Whole(seen), credit }
-        }),
+        (0_u64..3, dots(), select(vec![0, 1, 300, u32::MAX]), 0_u64..3).prop_map(
+            |(session, seen, credit, since)| Message::Pull {
+                session,
+                seen: Outline::Whole(seen),
+                credit,
+                since
+            }
+        ),
         (step(), 0_u16..3, entries()).prop_map(|((session, step), part, entries)| Message::Step {
             session,
             step,
             part,
             entries
         }),
-        (step(), 0_u16..3, option::of(dots())).prop_map(|((session, step), parts, cover)| Message::StepEnd {
-            session,
-            step,
-            parts,
-            cover
-        }),
+        (step(), 0_u16..3, option::of(dots()), any::<bool>()).prop_map(
+            |((session, step), parts, cover, recent_in)| Message::StepEnd {
+                session,
+                step,
+                parts,
+                cover,
+                recent_in
+            }
+        ),
         step().prop_map(|(session, step)| Message::StepDone { session, step }),
         "[a-z ]{0,20}".prop_map(|reason| Message::Refuse { reason }),
         (0_u64..3, key(), [dot(), dot()]).prop_map(|(poll, key, pair)| Message::Ask { poll, key, pair }),
@@ -190,12 +198,19 @@ pub fn message() -> impl Strategy<Value = Message> {
             }
         ),
         any::<u32>().prop_map(|session| Message::SyncSame { session }),
-        (any::<u32>(), 0_u32..4, any::<u32>(), any::<bool>(), vec(any::<u8>(), 0..20), entries()).prop_map(
-            |(session, step, credit, more, parts, entries)| {
+        (
+            any::<u32>(),
+            0_u32..4,
+            any::<u32>(),
+            any::<u16>(),
+            any::<bool>(),
+            vec(any::<u8>(), 0..20),
+            entries()
+        )
+            .prop_map(|(session, step, credit, room, more, parts, entries)| {
                 let parts = parts.into();
-                Message::SyncFlight(Box::new(Flight { session, step, credit, more, parts, entries }))
-            }
-        ),
+                Message::SyncFlight(Box::new(Flight { session, step, credit, room, more, parts, entries }))
+            }),
         (0_u64..3, key()).prop_map(|(poll, key)| Message::ReadAsk { poll, key }),
         (0_u64..3, entries()).prop_map(|(poll, entries)| Message::ReadTell { poll, entries }),
         entries().prop_map(|entries| Message::Repair { entries }),

@@ -54,6 +54,7 @@ pub fn transcript(script: &str) -> String {
     settings.timing.gossip_interval_max = NEVER;
     settings.timing.sync_interval = NEVER;
     settings.timing.catchup_interval = NEVER;
+    settings.timing.throttle_delay = Duration::ZERO;
     let mut text = String::new();
     while let Some(line) = lines.next_if(|line| line.starts_with("set ")) {
         configure(&mut settings, line);
@@ -269,12 +270,12 @@ impl Play {
                 known.taking += 1;
                 let session = known.taking;
                 let seen = Outline::Whole(self.origins.dots(seen));
-                Message::Pull { session, seen, credit: number(credit) }
+                Message::Pull { session, seen, credit: number(credit), since: 0 }
             }
             ("pull", seen) => {
                 known.taking += 1;
                 let seen = Outline::Whole(self.origins.dots(seen));
-                Message::Pull { session: known.taking, seen, credit: 1 << 20 }
+                Message::Pull { session: known.taking, seen, credit: 1 << 20, since: 0 }
             }
             ("step-done", [step]) => Message::StepDone { session: known.taking, step: number(step) },
             ("step", [step, "part", part, versions @ ..]) => {
@@ -283,7 +284,8 @@ impl Play {
             }
             ("step-end", [step, "parts", parts, cover @ ..]) => {
                 let cover = cover.split_first().map(|(_, dots)| self.origins.dots(dots));
-                Message::StepEnd { session: known.giving, step: number(step), parts: number(parts), cover }
+                let (step, parts) = (number(step), number(parts));
+                Message::StepEnd { session: known.giving, step, parts, cover, recent_in: false }
             }
             ("ask", [poll, at, a, b]) => Message::Ask {
                 poll: number(poll),
