@@ -16,6 +16,15 @@ pub const ALL: &[(&str, &str)] = &[
         "vote-in-place",
         "a ruling is the confirmed version with another number of votes, not a version of its own",
     ),
+    ("no-fence", "data passes whatever the two sides have covered and collected, and old frames are read"),
+    ("no-epoch", "a collection does not end the meetings there are"),
+    ("grace-only", "tombstones are collected when they are old, whoever has covered them"),
+    ("collect-now", "tombstones are collected without any grace"),
+    ("cut-reachable", "the stable cut asks the members that can be reached only"),
+    ("no-horizon", "nobody remembers the greatest stamp of what was collected"),
+    ("no-rebase", "a node that is behind is never held against others"),
+    ("no-aside", "what returns is merged, however old"),
+    ("rot-is-absent", "a record that cannot be read counts as no record in a rebase"),
     ("clock-unseen", "applied stamps do not raise the hybrid clock"),
 ];
 

@@ -17,6 +17,7 @@ use crate::model::{
 };
 use crate::mutants;
 use crate::protocol::Message;
+use crate::protocol::collect::{Around, Collector};
 use crate::protocol::confirm::Confirmations;
 use crate::protocol::meeting::{Meetings, Own};
 use crate::protocol::membership::Membership;
@@ -24,6 +25,7 @@ use crate::protocol::outbox::{Action, Outbox};
 pub use crate::protocol::outbox::{Event, Level};
 use crate::protocol::pull::Pulls;
 use crate::protocol::push::Pushes;
+use crate::protocol::rebase::Rebase;
 use crate::protocol::replica::Replica;
 use crate::protocol::serve::Serves;
 use crate::protocol::vote::Votes;
@@ -101,6 +103,8 @@ pub struct Node<S> {
     pulls: Pulls,
     votes: Votes,
     meetings: Meetings,
+    rebase: Rebase,
+    collector: Collector,
     leaving: Option<clients::Leaving>,
     out: Outbox,
 }
@@ -140,6 +144,8 @@ impl<S: Storage> Node<S> {
             pushes: Pushes::default(),
             confirmations: Confirmations::default(),
             serves: Serves::default(),
+            rebase: Rebase::new(timing.clone()),
+            collector: Collector::new(timing.tombstone_grace, now),
             pulls: Pulls::new(timing, settings.stream_credit, now),
             votes,
             meetings,
@@ -185,6 +191,8 @@ impl<S: Storage> Node<S> {
             self.membership.next_wakeup(),
             self.pulls.next_wakeup(),
             self.meetings.next_wakeup(),
+            self.rebase.next_wakeup(),
+            self.collector.next_wakeup(),
             self.confirmations.next_wakeup(),
             self.votes.next_wakeup(),
             self.leaving.as_ref().map(|leaving| leaving.at_latest),
@@ -242,6 +250,12 @@ impl<S: Storage> Node<S> {
             let own = Own { replica: &self.replica, members: &self.membership };
             self.meetings.on_tick(now, own, &mut self.dice, &mut self.out);
         }
+        let own = Own { replica: &self.replica, members: &self.membership };
+        let meetings = (&mut self.meetings, own);
+        self.rebase.look(now, &self.store, meetings, &mut self.dice, &mut self.out)?;
+        if is_due(self.collector.next_wakeup(), now) {
+            self.collect(now)?;
+        }
         for (peer, is_open) in self.meetings.take_changed() {
             self.serves.end(&peer);
             self.pulls.on_parted(&peer);
@@ -264,6 +278,21 @@ impl<S: Storage> Node<S> {
         self.rule()?;
         self.leave_if_done(now);
         Ok(())
+    }
+
+    /// Drops what nothing can need any more, but not while this node itself may hold what others have deleted.
+    fn collect(&mut self, now: Now) -> Result<(), StorageError> {
+        if self.rebase.is_running() {
+            self.collector.put_off(now);
+            return Ok(());
+        }
+        let around = Around {
+            replica: &mut self.replica,
+            meetings: &mut self.meetings,
+            members: &self.membership,
+            is_reference: self.rebase.is_reference(now.mono),
+        };
+        self.collector.on_tick(now, &mut self.store, around, &mut self.dice, &mut self.out)
     }
 
     /// Confirms what votes found. A node that takes no writes makes no rulings either: the order stands.

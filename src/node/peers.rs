@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use rand::Rng;
 
 use super::Node;
-use crate::model::{Entry, NodeId, Now, Origin};
+use crate::model::{Entry, Member, NodeId, Now, Origin};
 use crate::protocol::Message;
 use crate::protocol::meeting::{Own, Told};
+use crate::protocol::rebase::Machines;
 use crate::protocol::replica::Merged;
 use crate::storage::{Storage, StorageError};
 
@@ -51,12 +52,14 @@ impl<S: Storage> Node<S> {
             }
             Message::Ping { nonce, seen, rumours } => {
                 let own = self.replica.seen_digest();
+                let life = life_in(from, &rumours);
                 self.membership.on_ping(now, from, (nonce, own), rumours, &mut self.out);
-                self.on_digest(now, from, seen);
+                self.on_digest(now, from, seen, life);
             }
             Message::Pong { nonce, seen, rumours } => {
+                let life = life_in(from, &rumours);
                 self.membership.on_pong(now, from, nonce, rumours, &mut self.out);
-                self.on_digest(now, from, seen);
+                self.on_digest(now, from, seen, life);
             }
             Message::Push { entries } => self.on_push(now, from, &entries)?,
             Message::Durable { dots } => {
@@ -113,19 +116,60 @@ impl<S: Storage> Node<S> {
                 self.meetings.on_answer(from, (fence, which), &part, own, &mut self.out);
             }
             Message::Within { .. } => self.out.count("messages_malformed", 1),
+            Message::AskHorizons { fence, nonce, after } => {
+                if self.is_mine(fence) {
+                    let asked = (nonce, after);
+                    self.rebase.on_ask_horizons(now, &self.store, from, asked, &mut self.out)?;
+                }
+            }
+            Message::AskHeld { fence, nonce, held } => {
+                if self.is_mine(fence) {
+                    let around = (&self.store, self.replica.seen());
+                    self.rebase.on_ask_held(now, around, from, (nonce, &held), &mut self.out)?;
+                }
+            }
+            Message::Horizons { nonce, chunks, is_last } => {
+                let (answer, store) = ((chunks.as_slice(), is_last), &mut self.store);
+                let machines = Machines {
+                    replica: &mut self.replica,
+                    meetings: &mut self.meetings,
+                    members: &self.membership,
+                };
+                let (dice, out) = (&mut self.dice, &mut self.out);
+                self.rebase.on_horizons(now, store, (from, nonce), answer, machines, dice, out)?;
+            }
+            Message::Judged { nonce, fates } => {
+                let store = &mut self.store;
+                let machines = Machines {
+                    replica: &mut self.replica,
+                    meetings: &mut self.meetings,
+                    members: &self.membership,
+                };
+                let (dice, out) = (&mut self.dice, &mut self.out);
+                self.rebase.on_judged(now, store, (from, nonce), &fates, machines, dice, out)?;
+            }
         }
         Ok(())
     }
 
-    fn on_digest(&mut self, now: Now, from: &NodeId, digest: u64) {
+    fn on_digest(&mut self, now: Now, from: &NodeId, digest: u64, life: Option<u64>) {
         if self.membership.takes_data_from(from) {
             let own = self.replica.seen_digest();
-            if own == digest {
+            if let Some(life) = life.filter(|_| own == digest) {
                 let own = Own { replica: &self.replica, members: &self.membership };
-                self.meetings.is_equal(from, own);
+                self.meetings.is_equal(from, life, own);
             }
             self.pulls.on_digest(now, from, digest, own);
         }
+    }
+
+    /// Whether a question is about this node as it is: it may have collected since.
+    fn is_mine(&mut self, fence: u64) -> bool {
+        let is_mine = fence == self.meetings.fence();
+        if !is_mine {
+            self.out.count("asks_late", 1);
+        }
+        is_mine
     }
 
     fn on_push(&mut self, now: Now, from: &NodeId, entries: &[Entry]) -> Result<(), StorageError> {
@@ -151,4 +195,9 @@ impl<S: Storage> Node<S> {
         }
         Ok(())
     }
+}
+
+/// Which of its lives the sender of these rumours was in: its own record stands first.
+fn life_in(from: &NodeId, rumours: &[Member]) -> Option<u64> {
+    rumours.first().filter(|member| member.id == *from).map(|member| member.life)
 }

@@ -46,6 +46,8 @@ struct Meeting {
     theirs: Option<Theirs>,
     /// The number under which the meeting stands.
     number: Option<u64>,
+    /// Whether this node has to be held against the peer first.
+    is_behind: bool,
     asking: Option<(Which, Assembly)>,
     /// When the peer was last told of this node's sets.
     told: Option<Instant>,
@@ -333,11 +335,10 @@ impl Meetings {
         set
     }
 
-    /// A peer has covered exactly what this node has: their digests are equal.
-    pub fn is_equal(&mut self, peer: &NodeId, own: Own<'_>) {
-        let Some(theirs) = self.by_peer.get_mut(peer).and_then(|meeting| meeting.theirs.as_mut()) else {
-            return;
-        };
+    /// A peer has covered exactly what this node has, as it said in this life of it: their digests are equal.
+    pub fn is_equal(&mut self, peer: &NodeId, life: u64, own: Own<'_>) {
+        let theirs = self.by_peer.get_mut(peer).and_then(|meeting| meeting.theirs.as_mut());
+        let Some(theirs) = theirs.filter(|theirs| theirs.life == life) else { return };
         if theirs.covered != *own.replica.seen() {
             theirs.covered = own.replica.seen().clone();
             theirs.is_covered_whole = true;
@@ -363,6 +364,26 @@ impl Meetings {
         (cut, unknown)
     }
 
+    /// Whether a peer is known to know the same members and to have covered all that this node has.
+    pub fn is_whole(&self, peer: &NodeId, own: Own<'_>) -> bool {
+        let theirs = self.by_peer.get(peer).and_then(|meeting| meeting.theirs.as_ref());
+        theirs.is_some_and(|theirs| {
+            Some(theirs.life) == own.members.life(peer)
+                && theirs.roster == own.members.roster()
+                && theirs.covered.includes(own.replica.seen())
+        })
+    }
+
+    /// A peer's number, as last heard.
+    pub fn fence_of(&self, peer: &NodeId) -> Option<u64> {
+        Some(self.by_peer.get(peer)?.theirs.as_ref()?.fence)
+    }
+
+    /// This node's own number.
+    pub fn fence(&self) -> u64 {
+        self.fence
+    }
+
     /// Whether data passes to and from this peer.
     pub fn is_open(&self, peer: &NodeId) -> bool {
         self.by_peer.get(peer).is_some_and(|meeting| meeting.number.is_some())
@@ -383,6 +404,9 @@ impl Meetings {
 
     /// Some reachable peer that this node is behind, if there is one.
     pub fn find_ahead(&self, own: Own<'_>) -> Option<NodeId> {
+        if !self.by_peer.values().any(|meeting| meeting.is_behind) {
+            return None;
+        }
         own.members.reachable().into_iter().find(|peer| self.behind(peer, own).is_some())
     }
 
@@ -445,8 +469,10 @@ impl Meetings {
 
     /// Says whether the meeting with a peer stands, as things are.
     fn settle(&mut self, peer: &NodeId, own: Own<'_>, out: &mut Outbox) {
+        let is_behind = self.behind(peer, own).is_some();
         let (fence, policies, is_suspended) = (self.fence, self.policies, self.is_suspended);
         let Some(meeting) = self.by_peer.get_mut(peer) else { return };
+        meeting.is_behind = is_behind;
         let number = meeting.theirs.as_ref().filter(|_| !is_suspended).and_then(|theirs| {
             let collected = theirs.collected.as_ref()?;
             let (seen, mine) = (own.replica.seen(), own.replica.collected());

@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::outline::{Outline, Part, Which};
-use crate::model::{Dot, DotSet, Entry, Key, Member};
+use super::rebase::{Fate, Held};
+use crate::model::{Dot, DotSet, Entry, Key, Member, Stamp};
 
 /// One message from one node to another. The order of the variants is part of the wire format.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -149,6 +150,40 @@ pub enum Message {
         /// What it says; never another `Within`.
         data: Box<Message>,
     },
+    /// Asks for the greatest stamps collected by chunks of keys, before the sender is held against the receiver.
+    AskHorizons {
+        /// The receiver's number.
+        fence: u64,
+        /// Comes back in the answer.
+        nonce: u64,
+        /// Where to go on.
+        after: Option<u16>,
+    },
+    /// Answers that.
+    Horizons {
+        /// From the question.
+        nonce: u64,
+        /// Chunks in order.
+        chunks: Vec<(u16, Stamp)>,
+        /// Whether these are the last.
+        is_last: bool,
+    },
+    /// Asks what becomes of versions that the sender holds, which is behind the receiver.
+    AskHeld {
+        /// The receiver's number.
+        fence: u64,
+        /// Comes back in the answer.
+        nonce: u64,
+        /// Which.
+        held: Vec<Held>,
+    },
+    /// Answers that.
+    Judged {
+        /// From the question.
+        nonce: u64,
+        /// As many, in the same order.
+        fates: Vec<Fate>,
+    },
 }
 
 impl Message {
@@ -170,7 +205,11 @@ impl Message {
             | Message::Meet { .. }
             | Message::AskDots { .. }
             | Message::Dots { .. }
-            | Message::Within { .. } => false,
+            | Message::Within { .. }
+            | Message::AskHorizons { .. }
+            | Message::Horizons { .. }
+            | Message::AskHeld { .. }
+            | Message::Judged { .. } => false,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The parts of the protocol, each a law or a machine of its own: pure, and ignorant of the world outside.
 
+pub mod collect;
 pub mod confirm;
 pub mod history;
 pub mod hlc;
@@ -11,6 +12,7 @@ pub mod outbox;
 pub mod outline;
 pub mod pull;
 pub mod push;
+pub mod rebase;
 pub mod replica;
 pub mod serve;
 pub mod summary;

@@ -98,7 +98,9 @@ impl Replica {
         change: Change,
     ) -> Result<Entry, StorageError> {
         let replaced = current.versions();
-        let floor = replaced.iter().map(|version| version.stamp).max().unwrap_or_default();
+        let held = replaced.iter().map(|version| version.stamp).max().unwrap_or_default();
+        // A delete whose tombstone was collected is not in the row any more, and must not beat this write elsewhere.
+        let floor = held.max(rows::horizon(store, rows::chunk(&key))?);
         let stamp = self.clock.issue(now, floor);
         let dot = self.next_dot(dice);
         let version = match change {

@@ -25,6 +25,8 @@ pub struct Timing {
     pub silence_max: Duration,
     /// How long a vote on a timestamp collision may take.
     pub vote_max: Duration,
+    /// How long a tombstone is kept once every member has covered it.
+    pub tombstone_grace: Duration,
 }
 
 impl Default for Timing {
@@ -40,6 +42,7 @@ impl Default for Timing {
             retry_max: Duration::from_secs(30),
             silence_max: Duration::from_secs(2),
             vote_max: Duration::from_secs(5),
+            tombstone_grace: Duration::from_secs(3600),
         }
     }
 }

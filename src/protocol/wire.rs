@@ -141,6 +141,10 @@ pub fn kind(message: &Message) -> u8 {
         Message::AskDots { .. } => 14,
         Message::Dots { .. } => 15,
         Message::Within { data, .. } => kind(data),
+        Message::AskHorizons { .. } => 16,
+        Message::Horizons { .. } => 17,
+        Message::AskHeld { .. } => 18,
+        Message::Judged { .. } => 19,
     }
 }
 
@@ -163,6 +167,10 @@ pub fn name(message: &Message) -> &'static str {
         Message::AskDots { .. } => "ask-dots",
         Message::Dots { .. } => "dots",
         Message::Within { data, .. } => name(data),
+        Message::AskHorizons { .. } => "ask-horizons",
+        Message::Horizons { .. } => "horizons",
+        Message::AskHeld { .. } => "ask-held",
+        Message::Judged { .. } => "judged",
     }
 }
 

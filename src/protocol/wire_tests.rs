@@ -13,6 +13,7 @@ use crate::model::{
     Address, Dot, Entry, Key, Member, MemberState, Mode, NodeId, Origin, Stamp, Version, WallTime,
 };
 use crate::protocol::outline::{Outline, Part, Which};
+use crate::protocol::rebase::{Fate, Held};
 use crate::testing::arbitrary;
 
 /// Bytes in the shape of a frame, with a checksum that fits.
@@ -327,6 +328,19 @@ fn golden() -> Vec<Message> {
             part: Part { first: 8, last: 9, differing: vec![9], dots: DotSet::default() },
         },
         Message::Within { meeting: 10, data: Box::new(Message::StepDone { session: 4, step: 6 }) },
+        Message::AskHorizons { fence: 3, nonce: 4, after: Some(5) },
+        Message::Horizons { nonce: 4, chunks: vec![(6, golden_entry().version.stamp)], is_last: true },
+        Message::AskHeld {
+            fence: 3,
+            nonce: 4,
+            held: vec![Held {
+                dot: golden_entry().version.dot,
+                key: golden_entry().key,
+                stamp: golden_entry().version.stamp,
+                tombstone: false,
+            }],
+        },
+        Message::Judged { nonce: 4, fates: vec![Fate::Stays, Fate::Goes, Fate::Aside] },
     ]
 }
 
@@ -417,6 +431,19 @@ fn the_bytes_of_every_message_are_these() {
         step-done
           524b4e5401000100090db51aa23a5c5e1a0f0000000a00000000000000080000
           00040000000000000006000000
+        ask-horizons
+          524b4e540100010010509a6256b40e618a100000000300000000000000040000
+          0000000000010500
+        horizons
+          524b4e5401000100115e1ccf5438d3d867110000000400000000000000010000
+          000000000006000605040302010000080701
+        ask-held
+          524b4e540100010012ead9f8a87a71b42d120000000300000000000000040000
+          00000000000100000000000000a8a7a6a5a4a3a2a10900000000000000090000
+          0000000000686f6d652f726f6f6d0605040302010000080700
+        judged
+          524b4e540100010013a31899233644b79f130000000400000000000000030000
+          0000000000000000000100000002000000
     "#]];
     expected.assert_eq(&text);
 }

@@ -336,6 +336,15 @@ pub fn dot_set(store: &(impl Read + ?Sized), table: Table) -> Result<DotSet, Sto
     Ok(set)
 }
 
+/// Into how many chunks the keys fall, as far as horizons go.
+pub const CHUNKS: u16 = 4096;
+
+/// The chunk of a key.
+pub fn chunk(key: &Key) -> u16 {
+    let hash = xxhash_rust::xxh3::xxh3_64(key.as_bytes());
+    u16::try_from(hash % u64::from(CHUNKS)).expect("a remainder is smaller than what it was divided by")
+}
+
 /// The greatest stamp of a version collected in a chunk.
 ///
 /// # Errors

@@ -349,6 +349,13 @@ impl Play {
             }
             Message::AskDots { .. } => "ask-dots".into(),
             Message::Dots { .. } => "dots".into(),
+            Message::AskHorizons { .. } => "ask-horizons".into(),
+            Message::Horizons { chunks, .. } => format!("horizons of {} chunks", chunks.len()),
+            Message::AskHeld { held, .. } => {
+                let dots: Vec<String> = held.iter().map(|held| self.origins.show_dot(held.dot)).collect();
+                format!("ask-held {}", dots.join(" "))
+            }
+            Message::Judged { fates, .. } => format!("judged {fates:?}"),
             Message::Within { .. } => unreachable!("it was unwrapped"),
             Message::Step { step, part, entries, .. } => {
                 format!("step {step} part {part} {}", self.origins.show_entries(&entries))

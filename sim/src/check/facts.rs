@@ -87,6 +87,8 @@ pub struct KeyFacts {
     pub acked: Vec<(VersionNo, NodeNo)>,
     /// How far each node has come, by node number; nodes at the end may be missing.
     floors: Vec<Floor>,
+    /// What the cluster owes though no single node does.
+    owed: Floor,
 }
 
 /// The greatest version, and the greatest tombstone, that are or were durable at some place.
@@ -105,6 +107,9 @@ pub struct NodeFacts {
     pub stamp: Stamp,
     /// What it said in its last pull that it has.
     pub pulled: DotSet,
+    /// Whether it is being held against a peer: it may drop anything then, so what it shows is held against the
+    /// cluster as a whole, in the end.
+    pub is_rebasing: bool,
 }
 
 /// All of it.
@@ -119,6 +124,8 @@ pub struct Facts {
     /// Further versions under a dot that another one has: only there once DOT is broken.
     impostors: Vec<VersionNo>,
     versions: Vec<VersionFacts>,
+    /// What was set aside somewhere: nobody is asked for it any more.
+    pub aside: DotSet,
 }
 
 impl Facts {
@@ -145,6 +152,7 @@ impl Facts {
             versions: Vec::new(),
             acked: Vec::new(),
             floors: Vec::new(),
+            owed: Floor::default(),
         });
         number
     }
@@ -237,6 +245,10 @@ impl Facts {
         let facts = &self.versions[version.0];
         let stamp = &mut self.nodes[node.0].stamp;
         *stamp = (*stamp).max(Stamp { millis: facts.rank.stamp.0, counter: facts.rank.stamp.1 });
+        if self.nodes[node.0].is_rebasing {
+            self.keys[facts.key.0].owed.raise(&self.versions, version);
+            return;
+        }
         let floors = &mut self.keys[facts.key.0].floors;
         if floors.len() <= node.0 {
             floors.resize(node.0 + 1, Floor::default());
@@ -253,6 +265,35 @@ impl Facts {
         self.nodes[node.0].pulled = pulled;
     }
 
+    /// From now on the cluster owes what `node` had, and not that node alone; until it is said to be done.
+    pub fn begin_rebase(&mut self, node: NodeNo) {
+        self.bind_to_pull(node);
+        for key in 0..self.keys.len() {
+            let Some(floor) = self.keys[key].floors.get_mut(node.0).map(std::mem::take) else { continue };
+            for version in [floor.top, floor.tombstone].into_iter().flatten() {
+                self.keys[key].owed.raise(&self.versions, version);
+            }
+        }
+        self.nodes[node.0] = NodeFacts { is_rebasing: true, ..NodeFacts::default() };
+    }
+
+    /// The disks were looked at after one of them was replaced: the cluster owes what single nodes have.
+    pub fn forget_owed(&mut self) {
+        self.keys.iter_mut().for_each(|key| key.owed = Floor::default());
+    }
+
+    /// The greatest version of `key` that says no more than nothing does, among these dots.
+    pub fn over(&self, key: KeyNo, dots: &DotSet) -> Option<VersionNo> {
+        let versions = &self.keys[key.0].versions;
+        let is_over = |version: &VersionNo| {
+            let known = self.version(*version);
+            let expires = known.whole.as_ref().is_some_and(|whole| whole.expires_at.is_some());
+            (known.rank.tombstone || expires) && dots.contains(known.dot)
+        };
+        let over: Vec<VersionNo> = versions.iter().copied().filter(is_over).collect();
+        self.greatest(&over)
+    }
+
     /// Nothing that was on `node`'s disk is known to be there any more.
     pub fn forget(&mut self, node: NodeNo) {
         self.nodes[node.0] = NodeFacts::default();
@@ -265,7 +306,7 @@ impl Facts {
 
     /// How far these nodes have come with `key`, taken together.
     pub fn floor_of_all(&self, nodes: &[NodeNo], key: KeyNo) -> Floor {
-        let mut out = Floor::default();
+        let mut out = self.keys[key.0].owed;
         for &node in nodes {
             let floor = self.floor(node, key);
             for version in [floor.top, floor.tombstone].into_iter().flatten() {

@@ -20,6 +20,9 @@ pub enum Sometimes {
     ReadsOfNothing,
     Restarts,
     DisksReplaced,
+    Collections,
+    Rebases,
+    SetAside,
     Pushed,
     Streamed,
     Pulls,
@@ -35,7 +38,7 @@ pub enum Sometimes {
 }
 
 /// All of them, in the order of the variants.
-const NAMES: [&str; 22] = [
+const NAMES: [&str; 25] = [
     "acked_puts",
     "acked_deletes",
     "acked_by_many",
@@ -46,6 +49,9 @@ const NAMES: [&str; 22] = [
     "reads_of_nothing",
     "restarts",
     "disks_replaced",
+    "collections",
+    "rebases",
+    "set_aside",
     "entries_pushed",
     "entries_streamed",
     "pulls",

@@ -34,7 +34,8 @@ pub struct Faults {
 
 /// The life of a cluster that this seed stands for.
 pub fn life(seed: u64) -> Scenario {
-    life_with(seed, Faults::default())
+    let mut dice = Dice::of(seed, "faults");
+    life_with(seed, Faults { disk_loss: dice.chance(40), membership: dice.chance(30) })
 }
 
 /// The life that this seed stands for, with further kinds of faults.

@@ -53,6 +53,7 @@ fn timing(config: &NodeConfig) -> Timing {
         retry_max: Duration::from_secs(2),
         silence_max: Duration::from_secs(1),
         vote_max: Duration::from_secs(1),
+        tombstone_grace: or(config.tombstone_grace, 4_000),
     }
 }
 

@@ -9,9 +9,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
-use reknit::model::{Address, Dot, Instant, Key, Now, Refusal, Reply, Stamp, WallTime};
+use reknit::model::{Address, Dot, DotSet, Instant, Key, Now, Refusal, Reply, Stamp, WallTime};
 use reknit::node::{Output, Settings};
-use reknit::protocol::wire;
+use reknit::protocol::{Message, wire};
 
 use super::asks::{self, Expected};
 use super::{Ending, Order, settings};
@@ -63,6 +63,10 @@ pub struct Stage {
     frame_bytes: u64,
     data_frames: u64,
     is_broken: bool,
+    /// What anybody is known to have collected.
+    collected: DotSet,
+    /// Who just said that it collected what nobody had before.
+    collecting: Option<(usize, DotSet)>,
 }
 
 /// One machine, as far as the stage must know.
@@ -74,6 +78,8 @@ struct Machine {
     is_armed: bool,
     /// An operator had it forgotten.
     is_removed: bool,
+    /// Its disk was replaced, so what others know of it need not be true of it any more.
+    is_replaced: bool,
     starts: u64,
     started: Duration,
 }
@@ -155,6 +161,8 @@ impl Stage {
             frame_bytes: 0,
             data_frames: 0,
             is_broken: false,
+            collected: DotSet::default(),
+            collecting: None,
             scenario: scenario.clone(),
             names,
             settings,
@@ -247,7 +255,16 @@ impl Stage {
     /// A node's output leaves it. Answers are not meant: they go to [`Stage::answered`].
     pub fn said(&mut self, at: Duration, node: usize, output: &Output) {
         match output {
-            Output::Send { to: _, message } => self.ghost.sent(at, &self.names[node], message),
+            Output::Send { to: _, message } => {
+                if let Message::Meet { collected, .. } = message {
+                    let news = collected.told().minus(&self.collected);
+                    if !news.is_empty() {
+                        self.collected.union(&news);
+                        self.collecting = Some((node, news));
+                    }
+                }
+                self.ghost.sent(at, &self.names[node], message);
+            }
             Output::Event(event) => {
                 let level = level_word(event.level);
                 let line = Event::Log { level, name: event.name, text: &event.text };
@@ -255,6 +272,28 @@ impl Stage {
                 self.ghost.event(at, &self.names[node], event);
             }
             Output::Reply { .. } | Output::Stop => {}
+        }
+    }
+
+    /// Who has just collected what nobody had before, if somebody has: the world shows the sets of all disks then.
+    pub fn take_collecting(&mut self) -> Option<(usize, DotSet)> {
+        self.collecting.take()
+    }
+
+    /// What each disk covers, at the moment of a collection. Members whose disks were replaced, or that came
+    /// later, are what the check at each meeting is for; all others must have covered every delete.
+    pub fn judge_collection(
+        &mut self,
+        at: Duration,
+        (node, news): (usize, &DotSet),
+        covered: impl Iterator<Item = (usize, DotSet)>,
+    ) {
+        for (member, covered) in covered {
+            let Machine { power, is_removed, is_replaced, .. } = self.machines[member];
+            let counts = matches!(power, Power::On | Power::Off) && !is_removed && !is_replaced;
+            if counts && member < self.scenario.nodes.len() {
+                self.ghost.collected(at, &self.names[node], news, (&self.names[member], &covered));
+            }
         }
     }
 
@@ -310,6 +349,7 @@ impl Stage {
 
     /// A disk now holds `records`; `others` are all other disks by node.
     pub fn disk_replaced(&mut self, at: Duration, node: usize, records: &Dump, others: Vec<(usize, Dump)>) {
+        self.machines[node].is_replaced = true;
         let names = &self.names;
         let others: Vec<(&str, Dump)> =
             others.into_iter().map(|(other, dump)| (names[other].as_str(), dump)).collect();

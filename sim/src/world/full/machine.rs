@@ -138,8 +138,12 @@ impl Observer for Watcher {
                 state.stage.answered(at, name, reply);
             }
         }
+        if let Some((collector, news)) = state.stage.take_collecting() {
+            let covered = state.machines.iter().map(super::world::Machine::covered).enumerate();
+            state.stage.judge_collection(at, (collector, &news), covered);
+        }
         if dies {
-            machine.disk.power_off();
+            state.machines[self.node].disk.power_off();
         }
         dies.then_some(count)
     }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use madsim::time::TimeHandle;
 use reknit::driver::{Mailbox, NoAnswer};
+use reknit::model::DotSet;
 use reknit::model::{Reply, Request};
 use reknit::storage::engine::Reader;
 use reknit::storage::{Read, Row, StorageError, Table};
@@ -159,10 +160,8 @@ impl World {
 impl Everything {
     /// Whether these nodes hold equal records.
     pub(super) fn agree(&self, nodes: &[usize]) -> bool {
-        let records = |node: &usize| self.machines[*node].durable(|rows| all(rows, Table::Records));
-        let mut records = nodes.iter().map(records);
-        let Some(first) = records.next() else { return true };
-        records.all(|other| other == first)
+        let dump = |&node: &usize| (self.stage.names()[node].clone(), self.machines[node].dump());
+        check::conv::agree(&nodes.iter().map(dump).collect())
     }
 }
 
@@ -170,6 +169,11 @@ impl Machine {
     /// All its durable records.
     pub(super) fn dump(&self) -> Dump {
         self.durable(|rows| check::dump(rows))
+    }
+
+    /// The dots that its disk covers, or was held against.
+    pub(super) fn covered(&self) -> DotSet {
+        self.durable(|rows| check::covered(rows))
     }
 
     /// Shows `look` what a loss of power would leave.

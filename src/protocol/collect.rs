@@ -1,0 +1,262 @@
+//! Drops tombstones, and versions past their deadline, once nothing can need them any more.
+//!
+//! Promises that a version is dropped only if every member, unreachable ones included, had covered its dot (the
+//! *stable cut*) for as long as the grace, and that the cut is in `collected`, and every meeting over, in the
+//! turn of the first drop. The grace is an economy: what makes a drop safe is the check when two nodes meet.
+//! Leaves to others: what the cut is (`meeting`), and what becomes of those who missed a delete (`rebase`).
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use rand::Rng;
+
+use super::meeting::{Meetings, Own};
+use super::membership::Membership;
+use super::outbox::{Level, Outbox};
+use super::replica::Replica;
+use crate::model::{Dot, DotSet, Instant, Key, NodeId, Now, Row, Version};
+use crate::mutants;
+use crate::storage::rows::{self, Record};
+use crate::storage::{Batch, Storage, StorageError, Table};
+
+/// Most rows of the index of tombstones that one turn looks at.
+pub const STEP_ROWS_MAX: usize = 256;
+/// Most cuts that are kept while they ripen.
+pub const CUTS_MAX: usize = 8;
+/// Shortest time between two looks for something to collect.
+pub const LOOK_MIN: Duration = Duration::from_millis(50);
+/// Longest time between two looks.
+pub const LOOK_MAX: Duration = Duration::from_secs(900);
+/// How long a collection waits for others that are being held against this node just now.
+pub const HELD_PATIENCE: Duration = Duration::from_secs(300);
+
+/// The collection of one node.
+#[derive(Debug)]
+pub struct Collector {
+    grace: Duration,
+    next_look: Instant,
+    /// Cuts as they became stable, oldest first. The first may be older than the grace, all others are younger.
+    cuts: VecDeque<(Instant, DotSet)>,
+    round: Option<Round>,
+    /// Since when collections wait for somebody who is held against this node.
+    held_since: Option<Instant>,
+    /// Members of whom too little is known for anything to be collected, as of the last look.
+    waits_for: Vec<NodeId>,
+}
+
+/// One walk over the index of tombstones.
+#[derive(Debug)]
+struct Round {
+    cut: DotSet,
+    after: Option<Dot>,
+    dropped: u64,
+}
+
+/// The machines that a collection acts on.
+pub struct Around<'a> {
+    /// What this node holds.
+    pub replica: &'a mut Replica,
+    /// Who has covered what.
+    pub meetings: &'a mut Meetings,
+    /// Who counts.
+    pub members: &'a Membership,
+    /// Whether somebody is held against this node just now.
+    pub is_reference: bool,
+}
+
+impl Collector {
+    /// Nothing ripens yet: the grace starts anew with each start.
+    pub fn new(grace: Duration, now: Now) -> Collector {
+        Collector {
+            grace,
+            next_look: now.mono + interval(grace),
+            cuts: VecDeque::new(),
+            round: None,
+            held_since: None,
+            waits_for: Vec::new(),
+        }
+    }
+
+    /// When the next thing is due.
+    pub fn next_wakeup(&self) -> Option<Instant> {
+        Some(self.next_look)
+    }
+
+    /// Members for whom tombstones wait.
+    pub fn waits_for(&self) -> &[NodeId] {
+        &self.waits_for
+    }
+
+    /// Looks again later.
+    pub fn put_off(&mut self, now: Now) {
+        self.next_look = now.mono + interval(self.grace);
+    }
+
+    /// Looks what has ripened, or goes on with a round, for one bounded step.
+    ///
+    /// # Errors
+    /// The disk is broken.
+    pub fn on_tick(
+        &mut self,
+        now: Now,
+        store: &mut impl Storage,
+        mut around: Around<'_>,
+        dice: &mut impl Rng,
+        out: &mut Outbox,
+    ) -> Result<(), StorageError> {
+        self.put_off(now);
+        if self.is_held(now.mono, around.is_reference) {
+            return Ok(());
+        }
+        if self.round.is_none() {
+            self.look(now, store, &mut around, out)?;
+        }
+        if let Some(mut round) = self.round.take()
+            && !round.step(now, store, &mut around, dice, out)?
+        {
+            self.round = Some(round);
+            self.next_look = now.mono + Duration::from_millis(1);
+        }
+        Ok(())
+    }
+
+    fn is_held(&mut self, now: Instant, is_reference: bool) -> bool {
+        if !is_reference {
+            self.held_since = None;
+            return false;
+        }
+        now.since(*self.held_since.get_or_insert(now)) < HELD_PATIENCE
+    }
+
+    /// Notes the present cut, and begins a round if an earlier one has ripened.
+    fn look(
+        &mut self,
+        now: Now,
+        store: &impl Storage,
+        around: &mut Around<'_>,
+        out: &mut Outbox,
+    ) -> Result<(), StorageError> {
+        if rows::tombs(store, None, 1)?.is_empty() {
+            self.cuts.clear();
+            self.waits_for.clear();
+            return Ok(());
+        }
+        let own = Own { replica: around.replica, members: around.members };
+        let (mut cut, mut unknown) = around.meetings.stable_cut(own);
+        if mutants::is_on("grace-only") {
+            (cut, unknown) = (own.replica.seen().clone(), Vec::new());
+        }
+        for peer in own.members.reachable() {
+            if !around.meetings.is_whole(&peer, own) {
+                around.meetings.refresh(now, &peer, own, out);
+            }
+        }
+        self.waits_for = unknown;
+        if !self.waits_for.is_empty() {
+            // What was stable before still is, but nobody can say so just now.
+            return Ok(());
+        }
+        if self.cuts.back().is_none_or(|(_, last)| *last != cut) && self.cuts.len() < CUTS_MAX {
+            self.cuts.push_back((now.mono, cut.clone()));
+        }
+        let grace = if mutants::is_on("collect-now") { Duration::ZERO } else { self.grace };
+        let is_ripe = |(since, _): &(Instant, DotSet)| now.mono.since(*since) >= grace;
+        while self.cuts.get(1).is_some_and(is_ripe) {
+            self.cuts.pop_front();
+        }
+        if let Some((_, ripe)) = self.cuts.front().filter(|cut| is_ripe(cut)) {
+            // A member that came, or came back with less, since then counts as well.
+            let cut = ripe.intersection(&cut);
+            self.round = Some(Round { cut, after: None, dropped: 0 });
+        }
+        Ok(())
+    }
+}
+
+impl Round {
+    /// Looks at one page of the index; says whether that was the last one.
+    fn step(
+        &mut self,
+        now: Now,
+        store: &mut impl Storage,
+        around: &mut Around<'_>,
+        dice: &mut impl Rng,
+        out: &mut Outbox,
+    ) -> Result<bool, StorageError> {
+        let page = rows::tombs(store, self.after, STEP_ROWS_MAX)?;
+        let is_last = page.len() < STEP_ROWS_MAX;
+        self.after = page.last().map(|(dot, _)| *dot);
+        let mut dropped = 0;
+        for (dot, key) in page {
+            if self.cut.contains(dot) && self.drop_one(now, store, around.replica, (dot, &key))? {
+                dropped += 1;
+            }
+        }
+        if dropped > 0 && self.dropped == 0 {
+            around.replica.collect_at(&self.cut);
+            if !mutants::is_on("no-epoch") {
+                let own = Own { replica: around.replica, members: around.members };
+                around.meetings.renew(now, own, dice, out);
+            }
+        }
+        self.dropped += dropped;
+        out.count("tombstones_collected", dropped);
+        if is_last && self.dropped > 0 {
+            out.event(Level::Info, "collected", format!("{} tombstones and expired versions", self.dropped));
+        }
+        Ok(is_last)
+    }
+
+    /// Takes a version out of its row, if its time has come.
+    fn drop_one(
+        &self,
+        now: Now,
+        store: &mut impl Storage,
+        replica: &Replica,
+        (dot, key): (Dot, &Key),
+    ) -> Result<bool, StorageError> {
+        let row = match rows::record(store, key)? {
+            Record::Row(row) => row,
+            // Whatever is in there waits for its repair.
+            Record::Rotten => return Ok(false),
+            Record::Absent => Row::default(),
+        };
+        let mut batch = Batch::default();
+        let Some(version) = row.version(dot) else {
+            // Left over from a record that could not be read when it was replaced.
+            batch.remove(Table::Tombs, rows::encode_dot(dot));
+            store.apply(batch)?;
+            return Ok(false);
+        };
+        if !is_over(now, replica, version) {
+            return Ok(false);
+        }
+        let chunk = rows::chunk(key);
+        if rows::horizon(store, chunk)? < version.stamp && !mutants::is_on("no-horizon") {
+            rows::put_horizon(&mut batch, chunk, version.stamp);
+        }
+        let left = row.versions.iter().filter(|held| held.dot != dot).cloned().collect();
+        let after = Row { versions: left, context: row.context.minus(replica.seen()) };
+        rows::put_row(&mut batch, key, &after, &row.versions);
+        store.apply(batch)?;
+        Ok(true)
+    }
+}
+
+/// Whether a version says no more than nothing would. What is stamped further ahead than clocks may stray waits
+/// until it no longer is, so that the horizon never runs ahead of them.
+fn is_over(now: Now, replica: &Replica, version: &Version) -> bool {
+    let clock = replica.clock();
+    let is_expired = version
+        .expires_at
+        .is_some_and(|deadline| deadline.after(clock.drift_max()).0 <= clock.read_millis(now));
+    (version.tombstone || is_expired) && !clock.is_far(version.stamp, now)
+}
+
+fn interval(grace: Duration) -> Duration {
+    (grace / 4).clamp(LOOK_MIN, LOOK_MAX)
+}
+
+#[cfg(test)]
+#[path = "collect_tests.rs"]
+mod tests;
