@@ -102,8 +102,8 @@ impl<S: Storage> Node<S> {
                 self.membership.on_refused(from, &reason, &mut self.out);
                 self.pulls.on_refused(now, from, &mut self.dice, &mut self.out);
             }
-            Message::Meet { life, draws, fence, roster, policies, seen, collected, answer } => {
-                let told = Told { life, draws, fence, roster, policies, seen, collected, answer };
+            Message::Meet { life, run, draws, fence, roster, policies, seen, collected, answer } => {
+                let told = Told { life, run, draws, fence, roster, policies, seen, collected, answer };
                 let own = Own { replica: &self.replica, members: &self.membership };
                 self.meetings.on_meet(now, from, told, own, &mut self.out);
             }

@@ -141,6 +141,10 @@ impl Collector {
             self.waits_for.clear();
             return Ok(());
         }
+        if !around.members.knows_members() {
+            // A node whose disk was wiped thinks that it is alone, until it is told otherwise.
+            return Ok(());
+        }
         let own = Own { replica: around.replica, members: around.members };
         let (mut cut, mut unknown) = around.meetings.stable_cut(own);
         if mutants::is_on("grace-only") {

@@ -31,6 +31,7 @@ pub const STALE_PATIENCE: Duration = Duration::from_millis(100);
 pub struct Meetings {
     timing: Timing,
     policies: u64,
+    run: u64,
     fence: u64,
     draws: u32,
     by_peer: BTreeMap<NodeId, Meeting>,
@@ -60,6 +61,7 @@ struct Meeting {
 #[derive(Clone, Debug)]
 struct Theirs {
     life: u64,
+    run: u64,
     draws: u32,
     fence: u64,
     roster: u64,
@@ -76,6 +78,8 @@ struct Theirs {
 pub struct Told {
     /// See the message.
     pub life: u64,
+    /// See the message.
+    pub run: u64,
     /// See the message.
     pub draws: u32,
     /// See the message.
@@ -107,6 +111,7 @@ impl Meetings {
         Meetings {
             timing,
             policies,
+            run: dice.next_u64(),
             fence: dice.next_u64(),
             draws: 0,
             by_peer: BTreeMap::new(),
@@ -143,9 +148,9 @@ impl Meetings {
     pub fn on_meet(&mut self, now: Now, from: &NodeId, told: Told, own: Own<'_>, out: &mut Outbox) {
         let meeting = self.by_peer.entry(from.clone()).or_default();
         let before = meeting.theirs.take();
-        if let Some(before) =
-            before.as_ref().filter(|theirs| (told.life, told.draws) < (theirs.life, theirs.draws))
-        {
+        let is_late =
+            |theirs: &&Theirs| told.life < theirs.life || told.run == theirs.run && told.draws < theirs.draws;
+        if let Some(before) = before.as_ref().filter(is_late) {
             out.count("meets_late", 1);
             meeting.theirs = Some(before.clone());
             return;
@@ -164,9 +169,9 @@ impl Meetings {
             same.map(|theirs| (theirs.covered, theirs.collected)).unwrap_or_default();
         covered.union(whole.as_ref().unwrap_or(told.seen.told()));
         let collected = same_collected.or(collected);
-        let Told { life, draws, fence, roster, policies, .. } = told;
+        let Told { life, run, draws, fence, roster, policies, .. } = told;
         meeting.theirs =
-            Some(Theirs { life, draws, fence, roster, policies, covered, is_covered_whole, collected });
+            Some(Theirs { life, run, draws, fence, roster, policies, covered, is_covered_whole, collected });
         meeting.failures = 0;
         if is_new {
             meeting.asking = None;
@@ -431,6 +436,7 @@ impl Meetings {
         let open = own.members.open_origins();
         let message = Message::Meet {
             life: own.members.me().life,
+            run: self.run,
             draws: self.draws,
             fence: self.fence,
             roster: own.members.roster(),

@@ -108,7 +108,9 @@ pub enum Message {
     Meet {
         /// Which of its lives the sender is in.
         life: u64,
-        /// How often it has drawn its number in this life.
+        /// Drawn at its start: a disk that was set back begins a life of the same number twice.
+        run: u64,
+        /// How often it has drawn its number in this run.
         draws: u32,
         /// The sender's number now.
         fence: u64,

@@ -404,13 +404,20 @@ fn after(dot: Dot) -> Option<Dot> {
 
 /// What becomes of a version that a peer holds which is behind, as far as this node can say.
 ///
-/// A delete that was not covered stays, however old: it brings nothing back.
+/// Where this node holds a later version of the key, that one will replace it in the usual way, and until it does
+/// the peer holds what it says it has covered. A delete that was not covered stays, however old: it brings nothing
+/// back.
+///
+/// # Errors
+/// The disk is broken.
 pub fn judge(store: &impl Read, seen: &DotSet, held: &Held) -> Result<Fate, StorageError> {
     let record = rows::record(store, &held.key)?;
     let is_held = match &record {
         // It may be in there.
         Record::Rotten => !mutants::is_on("rot-is-absent"),
-        Record::Row(_) | Record::Absent => record.versions().iter().any(|version| version.dot == held.dot),
+        Record::Row(_) | Record::Absent => {
+            record.versions().iter().any(|version| version.dot == held.dot || version.stamp > held.stamp)
+        }
     };
     Ok(if is_held {
         Fate::Stays
@@ -437,8 +444,9 @@ fn take_out(
     let mut batch = Batch::default();
     if is_aside {
         rows::put_aside(&mut batch, &Entry { key: held.key.clone(), version: version.clone() });
-        replica.uncover(held.dot);
     }
+    // What came after it need not be here yet.
+    replica.uncover(held.dot);
     let left = row.versions.iter().filter(|version| version.dot != held.dot).cloned().collect();
     let after = Row { versions: left, context: row.context.clone() };
     rows::put_row(&mut batch, &held.key, &after, &row.versions);

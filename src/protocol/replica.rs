@@ -61,6 +61,8 @@ pub struct Replica {
     digest: Option<u64>,
     clock: Hlc,
     origin: Option<Origin>,
+    /// The last number of this run's origin that was given out, covered or not.
+    issued: u64,
     /// Timestamp collisions of this turn.
     collisions: Vec<Collision>,
 }
@@ -81,7 +83,17 @@ impl Replica {
         let clock = Hlc::new(identity.high_water, drift_max, now);
         let origin = mutants::is_on("dot-reuse").then(|| seen.origins().next()).flatten();
         let (unsaved, uncollected, collisions) = (BTreeSet::new(), BTreeSet::new(), Vec::new());
-        Ok(Replica { seen, unsaved, collected, uncollected, digest: None, clock, origin, collisions })
+        Ok(Replica {
+            seen,
+            unsaved,
+            collected,
+            uncollected,
+            digest: None,
+            clock,
+            origin,
+            issued: 0,
+            collisions,
+        })
     }
 
     /// Writes a client's change over `current`, the key's record. `dice` draws the origin before the first write.
@@ -228,7 +240,8 @@ impl Replica {
         self.collected.union(&news);
     }
 
-    /// Takes a dot out again: its version was set aside, so this node no longer covers it.
+    /// Takes a dot out again: a rebase took its version away, so this node covers it no longer, until a peer that
+    /// holds what came after says that it does.
     pub fn uncover(&mut self, dot: Dot) {
         self.seen.remove(dot);
         self.unsaved.insert(dot.origin);
@@ -291,8 +304,11 @@ impl Replica {
             // Only a peer's nonsense can have used an origin up.
             origin = Origin(dice.next_u64());
             self.origin = Some(origin);
+            self.issued = 0;
         }
-        Dot { origin, seq: self.seen.last(origin) + 1 }
+        // A number may have been given out and not be covered any more, after a rebase.
+        self.issued = self.issued.max(self.seen.last(origin)) + 1;
+        Dot { origin, seq: self.issued }
     }
 
     fn mark(&mut self, dot: Dot) {

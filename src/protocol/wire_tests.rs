@@ -313,6 +313,7 @@ fn golden() -> Vec<Message> {
         Message::Answer { poll: 7, first: Some(Dot { origin: Origin(0xb1), seq: 2 }) },
         Message::Meet {
             life: 1,
+            run: 9,
             draws: 2,
             fence: 3,
             roster: 4,

@@ -217,11 +217,12 @@ fn part() -> impl Strategy<Value = Part> {
 
 /// The opening of a meeting. Most are of a first life, so that the meeting stands for a while.
 fn meet() -> impl Strategy<Value = Message> {
-    let life = (select(vec![1, 1, 1, 2, u64::MAX]), 0_u32..2, 0_u64..2);
+    let life = (select(vec![1, 1, 1, 2, u64::MAX]), 0_u64..2, 0_u32..2, 0_u64..2);
     let collected = prop_oneof![3 => Just(Outline::Whole(DotSet::default())).boxed(), 1 => outline().boxed()];
     (life, 0_u64..2, outline(), collected, any::<bool>()).prop_map(
-        |((life, draws, fence), policies, seen, collected, answer)| Message::Meet {
+        |((life, run, draws, fence), policies, seen, collected, answer)| Message::Meet {
             life,
+            run,
             draws,
             fence,
             roster: 0,

@@ -247,6 +247,7 @@ impl Play {
                 let collected = self.origins.dots(collected.get(1..).unwrap_or_default());
                 Message::Meet {
                     life: 1,
+                    run: 0,
                     draws: 0,
                     fence: FENCE,
                     roster: 0,

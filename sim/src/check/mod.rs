@@ -27,12 +27,12 @@ pub mod nores;
 pub mod ord;
 pub mod vote;
 
-use std::collections::{BTreeMap, btree_map};
+use std::collections::{BTreeMap, BTreeSet, btree_map};
 use std::fmt;
 use std::ops::{Bound, Deref, DerefMut};
 use std::time::Duration;
 
-use reknit::model::{DotSet, Key, Version};
+use reknit::model::{DotSet, Key, MemberState, Version};
 use reknit::storage::{Read, StorageError, Table, rows};
 
 /// All the records of one disk or node: the versions under each key that has any, in dot order. It reads as that
@@ -105,6 +105,15 @@ pub fn covered(store: &(impl Read + ?Sized)) -> Result<DotSet, StorageError> {
     let aside = rows::aside(store, None, usize::MAX)?;
     covered.union(&aside.into_iter().map(|entry| entry.version.dot).collect());
     Ok(covered)
+}
+
+/// The names of those that a disk knows as members.
+///
+/// # Errors
+/// The disk is broken.
+pub fn members(store: &(impl Read + ?Sized)) -> Result<BTreeSet<String>, StorageError> {
+    let members = rows::members(store)?.into_iter().filter(|member| member.state <= MemberState::Down);
+    Ok(members.map(|member| member.id.to_string()).collect())
 }
 
 /// Where a violation was noticed.

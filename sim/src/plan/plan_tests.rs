@@ -56,7 +56,7 @@ fn every_value_is_put_only_once() {
 #[test]
 fn disks_and_members_stay_unless_their_loss_was_asked_for() {
     for seed in 0..SEEDS {
-        let life = life(seed);
+        let life = life_with(seed, Faults::default());
         let lost =
             life.timeline.iter().find(|timed| kind(&timed.step).is_some_and(|kind| EXTRA.contains(&kind)));
         assert_eq!(lost, None, "seed {seed}");

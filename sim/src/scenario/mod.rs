@@ -69,7 +69,7 @@ pub struct NodeConfig {
     pub collision: Option<CollisionRule>,
     /// `stream_credit`: bytes of entries that may be under way on one stream, so that small ones need many steps.
     pub stream_credit: Option<u32>,
-    /// `tombstone_grace`: read and kept for the collection of tombstones, which is not built yet.
+    /// `tombstone_grace`: how long a tombstone is kept once every member has covered it.
     pub tombstone_grace: Option<Duration>,
 }
 

@@ -271,7 +271,9 @@ impl FastWorld {
         }
         if let Some((node, news)) = stage.take_collecting() {
             let covered = self.machines.iter().map(Machine::covered).enumerate();
-            stage.judge_collection(self.at, (node, &news), covered);
+            let known =
+                check::members(self.machines[node].durable()).expect("a disk in memory does not break");
+            stage.judge_collection(self.at, (node, &news), &known, covered);
         }
         if let Some((boundary, _)) = dies {
             self.crash(stage, node, boundary);

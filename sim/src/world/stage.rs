@@ -5,7 +5,7 @@
 mod phases;
 mod steps;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -280,18 +280,21 @@ impl Stage {
         self.collecting.take()
     }
 
-    /// What each disk covers, at the moment of a collection. Members whose disks were replaced, or that came
-    /// later, are what the check at each meeting is for; all others must have covered every delete.
+    /// What each disk covers, at the moment of a collection, and whom the collector knows. Members whose disks were
+    /// replaced, or that came later, are what the check at each meeting is for, and of whom all disks that knew
+    /// were destroyed nobody can know; all others must have covered every delete.
     pub fn judge_collection(
         &mut self,
         at: Duration,
         (node, news): (usize, &DotSet),
+        known: &BTreeSet<String>,
         covered: impl Iterator<Item = (usize, DotSet)>,
     ) {
         for (member, covered) in covered {
             let Machine { power, is_removed, is_replaced, .. } = self.machines[member];
             let counts = matches!(power, Power::On | Power::Off) && !is_removed && !is_replaced;
-            if counts && member < self.scenario.nodes.len() {
+            let is_known = known.contains(&self.names[member]);
+            if counts && is_known && member < self.scenario.nodes.len() {
                 self.ghost.collected(at, &self.names[node], news, (&self.names[member], &covered));
             }
         }

@@ -140,7 +140,8 @@ impl Observer for Watcher {
         }
         if let Some((collector, news)) = state.stage.take_collecting() {
             let covered = state.machines.iter().map(super::world::Machine::covered).enumerate();
-            state.stage.judge_collection(at, (collector, &news), covered);
+            let known = state.machines[collector].members();
+            state.stage.judge_collection(at, (collector, &news), &known, covered);
         }
         if dies {
             state.machines[self.node].disk.power_off();

@@ -2,7 +2,7 @@
 //!
 //! One thread runs all of them, and nobody holds the lock while it waits, so nobody ever waits for the lock.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -174,6 +174,11 @@ impl Machine {
     /// The dots that its disk covers, or was held against.
     pub(super) fn covered(&self) -> DotSet {
         self.durable(|rows| check::covered(rows))
+    }
+
+    /// The names of those that its disk knows as members.
+    pub(super) fn members(&self) -> BTreeSet<String> {
+        self.durable(|rows| check::members(rows))
     }
 
     /// Shows `look` what a loss of power would leave.
