@@ -26,6 +26,10 @@ pub const ALL: &[(&str, &str)] = &[
     ("no-aside", "what returns is merged, however old"),
     ("rot-is-absent", "a record that cannot be read counts as no record in a rebase"),
     ("clock-unseen", "applied stamps do not raise the hybrid clock"),
+    ("stale-summary", "range summaries do not follow a record that is replaced"),
+    ("session-silent", "a sync session names the rows that differ and sends none"),
+    ("session-blind", "a node says of every store that it holds just the same"),
+    ("repair-overwrites", "a repair replaces the record whatever it is"),
 ];
 
 #[cfg(feature = "mutants")]

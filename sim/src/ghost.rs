@@ -93,12 +93,13 @@ impl Ghost {
                 (key, Want::Put { value, content_type, ttl: *ttl })
             }
             Request::Delete { key, .. } => (key, Want::Delete),
-            Request::Get { key } => (key, Want::Get),
+            Request::Get { key } | Request::Read { key, .. } => (key, Want::Get),
             Request::Members
             | Request::Status
             | Request::Join { .. }
             | Request::Leave
             | Request::Remove { .. }
+            | Request::Sync { .. }
             | Request::Drain => return,
         };
         let (node, key) = (self.facts.node_number(node), self.facts.key_number(key));
@@ -174,6 +175,9 @@ impl Ghost {
                 }
             }
             Message::Within { data, .. } => self.sent(at, from, data),
+            Message::SyncFlight(flight) => self.shown(at, from, &flight.entries),
+            Message::ReadTell { entries, .. } | Message::Repair { entries } => self.shown(at, from, entries),
+            Message::SyncOpen { .. } | Message::SyncSame { .. } | Message::ReadAsk { .. } => {}
             Message::Table { .. }
             | Message::Meet { .. }
             | Message::AskDots { .. }
@@ -188,6 +192,16 @@ impl Ghost {
             | Message::Refuse { .. }
             | Message::Answer { .. } => {}
             Message::Ask { .. } => self.tally.add(Sometimes::Asked),
+        }
+    }
+
+    /// Versions that a node shows outside streams.
+    fn shown(&mut self, at: Duration, from: &str, entries: &[Entry]) {
+        let node = self.facts.node_number(from);
+        let sight = Sight { at, node, site: Site::Message };
+        for Entry { key, version } in entries {
+            let version = self.meet(sight, key, version);
+            self.facts.raise(node, version);
         }
     }
 
@@ -343,7 +357,12 @@ impl Ghost {
                 self.tally.add(Sometimes::Refusals);
                 self.facts.key_mut(op.key).submitted.refuse(&op.want);
             }
-            Reply::Written { .. } | Reply::Value(_) | Reply::Members(_) | Reply::Status(_) | Reply::Done => {
+            Reply::Written { .. }
+            | Reply::Value(_)
+            | Reply::Members(_)
+            | Reply::Status(_)
+            | Reply::Synced(_)
+            | Reply::Done => {
                 self.report("REPLY", sight, Some(op.key), |_| {
                     "an answer of another kind of request".to_owned()
                 });

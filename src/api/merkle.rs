@@ -1,6 +1,5 @@
-//! The digest that two nodes compare: recomputed from one snapshot each time it is asked for.
+//! The digest that two nodes compare, from the summaries that every write keeps up to date.
 
-use std::ops::Bound;
 use std::sync::Arc;
 
 use axum::extract::{Request as HttpRequest, State};
@@ -10,12 +9,12 @@ use serde::Serialize;
 use super::params::Params;
 use super::problem::Problem;
 use super::{Shared, json, reads};
-use crate::model::Entry;
-use crate::protocol::summary::{Summary, SummaryKey};
+use crate::model::WallTime;
+use crate::protocol::span::Span;
 use crate::storage::rows;
 use crate::storage::{Read, StorageError};
 
-/// Rows read at a time: a row holds up to 1 MiB.
+/// Rows read at a time where some have expired: a row holds up to 1 MiB.
 const BATCH: usize = 16;
 
 #[derive(Serialize)]
@@ -33,29 +32,46 @@ pub async fn root(State(shared): State<Arc<Shared>>, request: HttpRequest) -> Re
         let wall = shared.app.clock.now().wall;
         shared.app.reader.snapshot(|store| {
             let millis = reads::read_millis(store, wall)?;
-            of_store(store, &shared.summary_key, millis)
+            of_store(store, millis)
         })
     });
     Ok(json(&root.await?))
 }
 
 /// One snapshot for the whole of it: a root over two states would be the root of neither.
-fn of_store(store: &dyn Read, key: &SummaryKey, millis: u64) -> Result<Root, StorageError> {
-    let mut summary = Summary::default();
-    let mut live = 0;
-    let mut from = Vec::new();
-    loop {
-        let range = (Bound::Excluded(from.as_slice()), Bound::Unbounded);
-        let rows = rows::records(store, range, BATCH, false)?;
-        let Some((last, _)) = rows.last() else { break };
-        from = last.as_bytes().to_vec();
-        for (at, record) in rows {
-            let Some(row) = record.row() else { continue };
-            live += u64::from(row.versions.iter().any(|version| version.is_live_at(millis)));
-            for version in row.versions.into_iter().filter(|version| !version.tombstone) {
-                summary.add(key, &Entry { key: at.clone(), version });
-            }
-        }
+fn of_store(store: &dyn Read, millis: u64) -> Result<Root, StorageError> {
+    let root = rows::root(store)?.map(|(_, root)| root).unwrap_or_default();
+    let hash = format!("{:032x}", root.live.sum);
+    if !may_have_expired(root.earliest, millis) {
+        return Ok(Root { hash, count: root.keys });
     }
-    Ok(Root { hash: format!("{:032x}", summary.sum), count: live })
+    let chunks = rows::chunks(store)?;
+    let starts: Vec<&Vec<u8>> = chunks.iter().map(|(start, _)| start).collect();
+    let mut count = 0;
+    for (number, (start, sums)) in chunks.iter().enumerate() {
+        let to = starts.get(number + 1).map(|to| to.to_vec());
+        count += match sums {
+            Some(sums) if !may_have_expired(sums.earliest, millis) => sums.keys,
+            _ => shown(store, &Span { from: start.clone(), to }, millis)?,
+        };
+    }
+    Ok(Root { hash, count })
+}
+
+fn may_have_expired(earliest: Option<WallTime>, millis: u64) -> bool {
+    earliest.is_some_and(|earliest| earliest.0 <= millis)
+}
+
+/// How many keys of a span a read finds.
+fn shown(store: &dyn Read, span: &Span, millis: u64) -> Result<u64, StorageError> {
+    let (mut count, mut span) = (0, span.clone());
+    loop {
+        let rows = rows::records(store, span.bounds(), BATCH, false)?;
+        let Some((last, _)) = rows.last() else { return Ok(count) };
+        span.from = last.as_bytes().to_vec();
+        span.from.push(0);
+        let is_shown =
+            |record: &rows::Record| record.versions().iter().any(|version| version.is_live_at(millis));
+        count += rows.iter().filter(|(_, record)| is_shown(record)).count() as u64;
+    }
 }

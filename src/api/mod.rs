@@ -45,7 +45,6 @@ use tower_http::catch_panic::CatchPanicLayer;
 use crate::driver::tokio_world::Peers;
 use crate::driver::{Clock, Mailbox};
 use crate::model::{NodeId, Reply, Request, Status, Version, WallTime};
-use crate::protocol::summary::SummaryKey;
 use metrics::{Metrics, Route};
 pub use peer::router_with_peers;
 use problem::{Code, Problem};
@@ -106,7 +105,6 @@ struct Shared {
     /// Counted for `/metrics` and `/status`.
     peers: Option<Peers>,
     metrics: Metrics,
-    summary_key: SummaryKey,
     scans: Arc<Semaphore>,
     started: WallTime,
     requests: AtomicU64,
@@ -179,7 +177,6 @@ impl Shared {
         assert!(app.limits.value_bytes_max <= Version::VALUE_BYTES_MAX, "what is taken can be stored");
         Arc::new(Shared {
             metrics: Metrics::new(&app.info),
-            summary_key: SummaryKey::new(&app.info.cluster_secret),
             scans: Arc::new(Semaphore::new(SCANS_MAX)),
             started: app.clock.now().wall,
             requests: AtomicU64::new(0),
@@ -223,9 +220,12 @@ impl Shared {
         })??;
         match reply {
             Reply::Refused(refusal) => Err(refusal.into()),
-            Reply::Written { .. } | Reply::Value(_) | Reply::Members(_) | Reply::Status(_) | Reply::Done => {
-                Ok(reply)
-            }
+            Reply::Written { .. }
+            | Reply::Value(_)
+            | Reply::Members(_)
+            | Reply::Status(_)
+            | Reply::Synced(_)
+            | Reply::Done => Ok(reply),
         }
     }
 

@@ -58,6 +58,8 @@ pub enum Code {
     AckAboveMembers,
     /// Stored here, but not confirmed in time.
     AckTimeout,
+    /// Not enough nodes answered a read in time.
+    ReadTimeout,
     /// Too many writes wait for confirmations.
     TooManyPending,
     /// Too many requests wait for the node.
@@ -116,6 +118,9 @@ impl Code {
             }
             Code::AckTimeout => {
                 ("ack-timeout", S::GATEWAY_TIMEOUT, true, "Stored here, not confirmed in time")
+            }
+            Code::ReadTimeout => {
+                ("read-timeout", S::GATEWAY_TIMEOUT, true, "Not enough nodes answered in time")
             }
             Code::TooManyPending => {
                 ("too-many-pending", S::SERVICE_UNAVAILABLE, true, "Too many writes wait for confirmations")
@@ -321,6 +326,7 @@ impl From<Refusal> for Problem {
                 let written = Written::of(id).confirmed(acked, asked);
                 Problem { written: Some(Box::new(written)), ..Problem::new(Code::AckTimeout, detail) }
             }
+            Refusal::ReadTimeout { .. } => Problem::new(Code::ReadTimeout, detail),
             Refusal::Corrupt => Problem::new(Code::CorruptRecord, detail),
             Refusal::TooManyPending { limit } => {
                 Problem::new(Code::TooManyPending, detail).with_limit(limit as u64)

@@ -224,7 +224,7 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         name: "throttle_delay_ms",
-        about: "Kept for repair sessions, which are not built yet [milliseconds, default: 100]",
+        about: "Pause of a sync session after a flight that brought entries [milliseconds, default: 100]",
         list: false,
         sets: &[],
         set: |draft, given| given.one(values::delay_ms).map(|delay| draft.config.throttle_delay_ms = delay),
@@ -232,7 +232,7 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         name: "fetch_delay_ms",
-        about: "Kept for repair sessions, which are not built yet [milliseconds, default: 50]",
+        about: "Pause of a sync session before it answers a wish for rows [milliseconds, default: 50]",
         list: false,
         sets: &[],
         set: |draft, given| given.one(values::delay_ms).map(|delay| draft.config.fetch_delay_ms = delay),

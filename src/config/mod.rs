@@ -199,6 +199,8 @@ impl Config {
                 gossip_interval_max: self.gossip_interval_max,
                 sync_interval: self.sync_interval,
                 catchup_interval: self.catchup_interval,
+                throttle_delay: Duration::from_millis(self.throttle_delay_ms),
+                fetch_delay: Duration::from_millis(self.fetch_delay_ms),
                 ..settings.timing
             },
             clock_drift_max: self.max_clock_drift,

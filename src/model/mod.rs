@@ -7,6 +7,7 @@ pub mod member;
 pub mod policy;
 pub mod request;
 pub mod row;
+pub mod sums;
 pub mod time;
 pub mod version;
 
@@ -14,7 +15,10 @@ pub use dots::DotSet;
 pub use key::{Key, KeyError};
 pub use member::{Address, Member, MemberState, Mode, NodeId};
 pub use policy::{Policies, Policy, Strategy};
-pub use request::{Ack, Condition, MemberView, PeerStatus, Refusal, Reply, Request, RequestId, Status};
+pub use request::{
+    Ack, Condition, MemberView, PeerStatus, Refusal, Reply, Request, RequestId, Status, SyncReport,
+};
 pub use row::Row;
+pub use sums::{Summary, Sums};
 pub use time::{Instant, Now, WallTime};
 pub use version::{Dot, Entry, Origin, Stamp, Version, VersionId};

@@ -84,6 +84,15 @@ pub enum Request {
         /// Where.
         key: Key,
     },
+    /// Ask several nodes, answer with the winner, and repair every stale copy.
+    Read {
+        /// Where.
+        key: Key,
+        /// How many nodes have to answer, this one included.
+        asked: Ack,
+        /// How long to wait for them.
+        timeout: Duration,
+    },
     /// The member table.
     Members,
     /// The node about itself.
@@ -102,6 +111,15 @@ pub enum Request {
     },
     /// Stop taking writes; part of a graceful stop.
     Drain,
+    /// Compare with a peer now, and repair what differs.
+    Sync {
+        /// With whom.
+        peer: NodeId,
+        /// Only keys that begin with this.
+        prefix: Bytes,
+        /// Only count.
+        dry_run: bool,
+    },
 }
 
 /// What the node answers. Exactly one per request.
@@ -120,6 +138,8 @@ pub enum Reply {
     Members(Vec<MemberView>),
     /// The node about itself.
     Status(Box<Status>),
+    /// A comparison is over.
+    Synced(SyncReport),
     /// Done; nothing to tell.
     Done,
     /// Not done, or done with less than was asked for.
@@ -153,6 +173,14 @@ pub enum Refusal {
         id: VersionId,
         /// Confirmed in time, self included.
         acked: u16,
+        /// What was asked.
+        asked: u16,
+    },
+    /// Not enough nodes answered a read in time. Safe to retry.
+    #[error("{answered} of {asked} nodes answered within the timeout")]
+    ReadTimeout {
+        /// Answered in time, self included.
+        answered: u16,
         /// What was asked.
         asked: u16,
     },
@@ -200,6 +228,25 @@ pub struct Status {
     pub peers: Vec<PeerStatus>,
     /// Everything counted since the start, by name.
     pub counters: Vec<(&'static str, u64)>,
+}
+
+/// What a sync session did.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct SyncReport {
+    /// How it ended: `equal`, `repaired`, or why it broke off.
+    pub ended: &'static str,
+    /// Rows that the peer was found to lack, or to have in another version.
+    pub ahead: u64,
+    /// Rows that this node was found to lack, or to have in another version.
+    pub behind: u64,
+    /// Entries sent.
+    pub sent: u64,
+    /// Entries taken that won over what was here.
+    pub took: u64,
+    /// Bytes of statements and entries, both ways.
+    pub bytes: u64,
+    /// Flights, both ways.
+    pub flights: u32,
 }
 
 /// Replication with one peer.

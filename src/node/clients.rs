@@ -50,6 +50,10 @@ impl<S: Storage> Node<S> {
                 let reply = self.read(now, &key)?;
                 self.out.reply(id, reply);
             }
+            Request::Read { key, asked, timeout } => self.begin_read(now, (id, key), asked, timeout)?,
+            Request::Sync { peer, prefix, dry_run } => {
+                self.sessions.wish(id, peer, prefix, dry_run, &mut self.out);
+            }
             Request::Members => self.out.reply(id, Reply::Members(self.membership.view(now))),
             Request::Status => {
                 let status = self.status();
@@ -67,6 +71,7 @@ impl<S: Storage> Node<S> {
                         self.pushes.on_gone(&member);
                         self.serves.end(&member);
                         self.meetings.on_gone(&member, &mut self.out);
+                        self.sessions.on_gone(now, &member, &mut self.out);
                         Reply::Done
                     }
                     Err(reason) => Reply::Refused(Refusal::Member(reason)),
@@ -173,7 +178,7 @@ impl<S: Storage> Node<S> {
         }
     }
 
-    fn asked(&self, ack: Ack) -> u16 {
+    pub(super) fn asked(&self, ack: Ack) -> u16 {
         match ack {
             Ack::Local => 1,
             Ack::Nodes(nodes) => nodes,
@@ -181,8 +186,12 @@ impl<S: Storage> Node<S> {
         }
     }
 
-    fn read(&self, now: Now, key: &Key) -> Result<Reply, StorageError> {
-        Ok(match rows::record(&self.store, key)? {
+    pub(super) fn read(&mut self, now: Now, key: &Key) -> Result<Reply, StorageError> {
+        let record = rows::record(&self.store, key)?;
+        if !record.is_sound() {
+            self.set_apart(key)?;
+        }
+        Ok(match record {
             Record::Rotten => Reply::Refused(Refusal::Corrupt),
             Record::Absent => Reply::Value(None),
             Record::Row(row) => {

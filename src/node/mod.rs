@@ -6,6 +6,7 @@
 mod clients;
 mod peers;
 pub mod settings;
+mod sync;
 
 use std::time::Duration;
 
@@ -25,9 +26,12 @@ use crate::protocol::outbox::{Action, Outbox};
 pub use crate::protocol::outbox::{Event, Level};
 use crate::protocol::pull::Pulls;
 use crate::protocol::push::Pushes;
+use crate::protocol::reads::Reads;
 use crate::protocol::rebase::Rebase;
 use crate::protocol::replica::Replica;
 use crate::protocol::serve::Serves;
+use crate::protocol::sessions::Sessions;
+use crate::protocol::summary::SummaryKey;
 use crate::protocol::vote::Votes;
 use crate::storage::rows::{self, Identity};
 use crate::storage::{Batch, Storage, StorageError, Table};
@@ -103,6 +107,11 @@ pub struct Node<S> {
     pulls: Pulls,
     votes: Votes,
     meetings: Meetings,
+    sessions: Sessions,
+    reads: Reads,
+    /// The first key of the chunk that the scrub looks at next.
+    scrub_at: Vec<u8>,
+    next_scrub: Option<Instant>,
     rebase: Rebase,
     collector: Collector,
     leaving: Option<clients::Leaving>,
@@ -119,7 +128,12 @@ impl<S: Storage> Node<S> {
         let mut dice = ChaCha8Rng::from_seed(dice);
         let mut out = Outbox::default();
         let identity = begin_life(&mut store, &settings, now, &mut out)?;
-        let replica = Replica::load(&store, &identity, settings.clock_drift_max, now)?;
+        let key = SummaryKey::new(&settings.cluster_secret);
+        let mut replica = Replica::load(&store, &identity, key, settings.clock_drift_max, now)?;
+        let mut batch = Batch::default();
+        replica.save(&mut batch);
+        store.apply(batch)?;
+        store.persist()?;
         let me = Member {
             id: settings.id.clone(),
             address: settings.address.clone(),
@@ -135,6 +149,7 @@ impl<S: Storage> Node<S> {
         let votes = Votes::new(settings.collision, timing.vote_max);
         let membership = Membership::load(me, known, settings.seeds.clone(), timing.clone(), now, &mut dice);
         let meetings = Meetings::new(timing.clone(), settings.policies, &mut dice);
+        let sessions = Sessions::new(timing.clone(), settings.stream_credit, now);
         Ok(Node {
             store,
             dice,
@@ -149,6 +164,10 @@ impl<S: Storage> Node<S> {
             pulls: Pulls::new(timing, settings.stream_credit, now),
             votes,
             meetings,
+            sessions,
+            reads: Reads::default(),
+            scrub_at: Vec::new(),
+            next_scrub: settings.timing.scrub_interval.map(|interval| now.mono + interval),
             leaving: None,
             out,
             settings,
@@ -191,6 +210,9 @@ impl<S: Storage> Node<S> {
             self.membership.next_wakeup(),
             self.pulls.next_wakeup(),
             self.meetings.next_wakeup(),
+            Some(self.sessions.next_wakeup()),
+            self.reads.next_wakeup(),
+            self.next_scrub,
             self.rebase.next_wakeup(),
             self.collector.next_wakeup(),
             self.confirmations.next_wakeup(),
@@ -259,6 +281,7 @@ impl<S: Storage> Node<S> {
         for (peer, is_open) in self.meetings.take_changed() {
             self.serves.end(&peer);
             self.pulls.on_parted(&peer);
+            self.sessions.on_parted(now, &peer, &mut self.out);
             if is_open {
                 self.pulls.on_met(now, &peer);
             }
@@ -267,6 +290,7 @@ impl<S: Storage> Node<S> {
             let around = (&mut self.replica, &self.membership, &self.meetings);
             self.pulls.on_tick(now, around, &mut self.dice, &mut self.out);
         }
+        self.mend(now)?;
         for collision in self.replica.take_collisions() {
             let own = self.replica.origin();
             self.votes.on_collision(now.mono, own, collision, &mut self.dice, &mut self.out);
@@ -318,6 +342,7 @@ impl<S: Storage> Node<S> {
 
     /// Brings the rows of this turn's bookkeeping into its transaction.
     fn save(&mut self) -> Result<(), StorageError> {
+        debug_assert_eq!(self.replica.chunks().first_wrong(&self.store)?, None);
         let mut batch = Batch::default();
         self.replica.save(&mut batch);
         self.membership.save(&mut batch);
@@ -350,7 +375,7 @@ fn is_due(wakeup: Option<Instant>, now: Now) -> bool {
     wakeup.is_some_and(|at| at <= now.mono)
 }
 
-/// Raises the disk's life and writes it back, before the node says a word in it.
+/// Raises the disk's life and writes it back; it has to be durable before the node says a word in it.
 fn begin_life(
     store: &mut impl Storage,
     settings: &Settings,
@@ -374,7 +399,6 @@ fn begin_life(
     };
     rows::put_identity(&mut batch, &identity);
     store.apply(batch)?;
-    store.persist()?;
     Ok(identity)
 }
 
@@ -382,6 +406,8 @@ fn begin_life(
 mod conversation_tests;
 #[cfg(test)]
 mod hostile_tests;
+#[cfg(test)]
+mod sync_tests;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]

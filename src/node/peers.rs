@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use rand::Rng;
 
 use super::Node;
-use crate::model::{Entry, Member, NodeId, Now, Origin};
+use crate::model::{Entry, Key, Member, NodeId, Now, Origin};
 use crate::protocol::Message;
 use crate::protocol::meeting::{Own, Told};
+use crate::protocol::outbox::Level;
 use crate::protocol::rebase::Machines;
 use crate::protocol::replica::Merged;
 use crate::storage::{Storage, StorageError};
@@ -116,6 +117,14 @@ impl<S: Storage> Node<S> {
                 self.meetings.on_answer(from, (fence, which), &part, own, &mut self.out);
             }
             Message::Within { .. } => self.out.count("messages_malformed", 1),
+            Message::SyncOpen { session, print, scope } => {
+                self.on_sync_open(now, from, (session, print, scope.map(|scope| *scope)))?;
+            }
+            Message::SyncSame { session } => self.sessions.on_same(now, from, session, &mut self.out),
+            Message::SyncFlight(flight) => self.on_flight(now, from, *flight)?,
+            Message::ReadAsk { poll, key } => self.on_read_ask(from, poll, key)?,
+            Message::ReadTell { poll, entries } => self.on_read_tell(now, from, (poll, entries))?,
+            Message::Repair { entries } => self.on_repair(now, &entries)?,
             Message::AskHorizons { fence, nonce, after } => {
                 if self.is_mine(fence) {
                     let asked = (nonce, after);
@@ -148,6 +157,20 @@ impl<S: Storage> Node<S> {
                 let (dice, out) = (&mut self.dice, &mut self.out);
                 self.rebase.on_judged(now, store, (from, nonce), &fates, machines, dice, out)?;
             }
+        }
+        for key in self.serves.take_rotten() {
+            self.set_apart(&key)?;
+        }
+        Ok(())
+    }
+
+    /// Takes a record that fails its checksum out of the way, and says so.
+    pub(super) fn set_apart(&mut self, key: &Key) -> Result<(), StorageError> {
+        if self.replica.quarantine(&mut self.store, key)? {
+            let text = format!(
+                "the record of {key} fails its checksum; it is set apart, and peers are asked for it"
+            );
+            self.out.event(Level::Warn, "record-rotten", text);
         }
         Ok(())
     }

@@ -14,7 +14,7 @@ use super::meeting::{Meetings, Own};
 use super::membership::Membership;
 use super::outbox::{Level, Outbox};
 use super::replica::Replica;
-use crate::model::{Dot, DotSet, Instant, Key, NodeId, Now, Row, Version};
+use crate::model::{Dot, DotSet, Instant, Key, NodeId, Now, Row};
 use crate::mutants;
 use crate::storage::rows::{self, Record};
 use crate::storage::{Batch, Storage, StorageError, Table};
@@ -216,7 +216,7 @@ impl Round {
         &self,
         now: Now,
         store: &mut impl Storage,
-        replica: &Replica,
+        replica: &mut Replica,
         (dot, key): (Dot, &Key),
     ) -> Result<bool, StorageError> {
         let row = match rows::record(store, key)? {
@@ -232,7 +232,9 @@ impl Round {
             store.apply(batch)?;
             return Ok(false);
         };
-        if !is_over(now, replica, version) {
+        // What is stamped further ahead than clocks may stray waits until it no longer is, so that the horizon never
+        // runs ahead of them.
+        if !replica.is_over(now, version) || replica.clock().is_far(version.stamp, now) {
             return Ok(false);
         }
         let chunk = rows::chunk(key);
@@ -241,20 +243,10 @@ impl Round {
         }
         let left = row.versions.iter().filter(|held| held.dot != dot).cloned().collect();
         let after = Row { versions: left, context: row.context.minus(replica.seen()) };
-        rows::put_row(&mut batch, key, &after, &row.versions);
         store.apply(batch)?;
+        replica.set_row(store, key, &after, &row.versions)?;
         Ok(true)
     }
-}
-
-/// Whether a version says no more than nothing would. What is stamped further ahead than clocks may stray waits
-/// until it no longer is, so that the horizon never runs ahead of them.
-fn is_over(now: Now, replica: &Replica, version: &Version) -> bool {
-    let clock = replica.clock();
-    let is_expired = version
-        .expires_at
-        .is_some_and(|deadline| deadline.after(clock.drift_max()).0 <= clock.read_millis(now));
-    (version.tombstone || is_expired) && !clock.is_far(version.stamp, now)
 }
 
 fn interval(grace: Duration) -> Duration {

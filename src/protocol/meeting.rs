@@ -415,6 +415,12 @@ impl Meetings {
         own.members.reachable().into_iter().find(|peer| self.behind(peer, own).is_some())
     }
 
+    /// Whether a peer in a meeting has collected just what this node has. It stays so while the meeting stands.
+    pub fn has_collected_alike(&self, peer: &NodeId, replica: &Replica) -> bool {
+        let theirs = self.by_peer.get(peer).and_then(|meeting| meeting.theirs.as_ref());
+        theirs.and_then(|theirs| theirs.collected.as_ref()) == Some(replica.collected())
+    }
+
     /// What all peers that this node meets say they have collected.
     pub fn collected_elsewhere(&self) -> DotSet {
         let mut all = DotSet::default();

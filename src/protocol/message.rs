@@ -1,7 +1,9 @@
 //! What nodes say to each other. Any of it may be lost, late, repeated or out of order.
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::flight::Flight;
 use super::outline::{Outline, Part, Which};
 use super::rebase::{Fate, Held};
 use crate::model::{Dot, DotSet, Entry, Key, Member, Stamp};
@@ -152,6 +154,41 @@ pub enum Message {
         /// What it says; never another `Within`.
         data: Box<Message>,
     },
+    /// Opens a sync session: do you hold just what I hold?
+    SyncOpen {
+        /// Drawn by the opener.
+        session: u32,
+        /// The print of all that the sender holds.
+        print: u64,
+        /// Unless it is about everything.
+        scope: Option<Box<Scope>>,
+    },
+    /// Just the same.
+    SyncSame {
+        /// From the opening.
+        session: u32,
+    },
+    /// One turn of a session that found a difference.
+    SyncFlight(Box<Flight>),
+    /// What do you hold under this key?
+    ReadAsk {
+        /// Drawn by the asker; comes back in the answer.
+        poll: u64,
+        /// Which key.
+        key: Key,
+    },
+    /// This.
+    ReadTell {
+        /// From the question.
+        poll: u64,
+        /// The versions under the key, if there are any.
+        entries: Vec<Entry>,
+    },
+    /// Versions that the receiver was found to lack.
+    Repair {
+        /// Which.
+        entries: Vec<Entry>,
+    },
     /// Asks for the greatest stamps collected by chunks of keys, before the sender is held against the receiver.
     AskHorizons {
         /// The receiver's number.
@@ -188,6 +225,15 @@ pub enum Message {
     },
 }
 
+/// What a sync session is about.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Scope {
+    /// Keys that begin with this.
+    pub prefix: Bytes,
+    /// Only count what differs.
+    pub dry_run: bool,
+}
+
 impl Message {
     /// Whether this may be said only within a meeting.
     pub fn needs_meeting(&self) -> bool {
@@ -197,7 +243,13 @@ impl Message {
             | Message::Pull { .. }
             | Message::Step { .. }
             | Message::StepEnd { .. }
-            | Message::StepDone { .. } => true,
+            | Message::StepDone { .. }
+            | Message::SyncOpen { .. }
+            | Message::SyncSame { .. }
+            | Message::SyncFlight(_)
+            | Message::ReadAsk { .. }
+            | Message::ReadTell { .. }
+            | Message::Repair { .. } => true,
             Message::Table { .. }
             | Message::Ping { .. }
             | Message::Pong { .. }

@@ -1,8 +1,10 @@
 //! The parts of the protocol, each a law or a machine of its own: pure, and ignorant of the world outside.
 
+pub mod chunks;
 pub mod collect;
 pub mod confirm;
 pub mod history;
+pub mod flight;
 pub mod hlc;
 pub mod meeting;
 pub mod membership;
@@ -12,10 +14,14 @@ pub mod outbox;
 pub mod outline;
 pub mod pull;
 pub mod push;
+pub mod reads;
 pub mod rebase;
 pub mod replica;
 pub mod serve;
+pub mod sessions;
+pub mod span;
 pub mod summary;
+pub mod talk;
 pub mod timing;
 pub mod vote;
 pub mod wire;

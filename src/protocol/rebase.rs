@@ -441,16 +441,16 @@ fn take_out(
 ) -> Result<bool, StorageError> {
     let Record::Row(row) = rows::record(store, &held.key)? else { return Ok(false) };
     let Some(version) = row.version(held.dot) else { return Ok(false) };
-    let mut batch = Batch::default();
     if is_aside {
+        let mut batch = Batch::default();
         rows::put_aside(&mut batch, &Entry { key: held.key.clone(), version: version.clone() });
+        store.apply(batch)?;
     }
     // What came after it need not be here yet.
     replica.uncover(held.dot);
     let left = row.versions.iter().filter(|version| version.dot != held.dot).cloned().collect();
     let after = Row { versions: left, context: row.context.clone() };
-    rows::put_row(&mut batch, &held.key, &after, &row.versions);
-    store.apply(batch)?;
+    replica.set_row(store, &held.key, &after, &row.versions)?;
     Ok(true)
 }
 

@@ -9,10 +9,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use rand::Rng;
 
+use super::chunks::{Chunks, Scrubbed};
 use super::hlc::Hlc;
 use super::order;
 use super::outbox::Outbox;
 use super::outline::Which;
+use super::summary::SummaryKey;
 use super::vote::{Collision, Verdict};
 use crate::model::{Dot, DotSet, Entry, Key, Now, Origin, Row, Stamp, Version, WallTime};
 use crate::mutants;
@@ -61,20 +63,22 @@ pub struct Replica {
     digest: Option<u64>,
     clock: Hlc,
     origin: Option<Origin>,
-    /// The last number of this run's origin that was given out, covered or not.
+    /// The last number that this run's origin has issued. `seen` may have lost it again, to rot.
     issued: u64,
+    chunks: Chunks,
     /// Timestamp collisions of this turn.
     collisions: Vec<Collision>,
 }
 
 impl Replica {
-    /// Reads what the disk has seen. `identity` gives the clock's durable mark.
+    /// Reads what the disk has seen. `identity` gives the clock's durable mark, `key` hashes the summaries.
     ///
     /// # Errors
     /// The disk is broken.
     pub fn load(
         store: &impl Read,
         identity: &Identity,
+        key: SummaryKey,
         drift_max: Duration,
         now: Now,
     ) -> Result<Replica, StorageError> {
@@ -82,17 +86,17 @@ impl Replica {
         let collected = rows::dot_set(store, Table::Collected)?;
         let clock = Hlc::new(identity.high_water, drift_max, now);
         let origin = mutants::is_on("dot-reuse").then(|| seen.origins().next()).flatten();
-        let (unsaved, uncollected, collisions) = (BTreeSet::new(), BTreeSet::new(), Vec::new());
         Ok(Replica {
             seen,
-            unsaved,
+            unsaved: BTreeSet::new(),
             collected,
-            uncollected,
+            uncollected: BTreeSet::new(),
             digest: None,
             clock,
             origin,
             issued: 0,
-            collisions,
+            chunks: Chunks::load(store, key)?,
+            collisions: Vec::new(),
         })
     }
 
@@ -110,9 +114,13 @@ impl Replica {
         change: Change,
     ) -> Result<Entry, StorageError> {
         let replaced = current.versions();
-        let held = replaced.iter().map(|version| version.stamp).max().unwrap_or_default();
+        let mut floor = replaced.iter().map(|version| version.stamp).max().unwrap_or_default();
+        if !current.is_sound() {
+            self.quarantine(store, &key)?;
+            floor = rows::quarantined_stamp(store, &key)?;
+        }
         // A delete whose tombstone was collected is not in the row any more, and must not beat this write elsewhere.
-        let floor = held.max(rows::horizon(store, rows::chunk(&key))?);
+        floor = floor.max(rows::horizon(store, rows::chunk(&key))?);
         let stamp = self.clock.issue(now, floor);
         let dot = self.next_dot(dice);
         let version = match change {
@@ -140,13 +148,9 @@ impl Replica {
             },
         };
         let entry = Entry { key, version };
-        let mut batch = Batch::default();
-        if entry.version.tombstone && mutants::is_on("delete-removes") {
-            batch.remove(crate::storage::Table::Records, entry.key.as_bytes());
-        } else {
-            rows::put_row(&mut batch, &entry.key, &Row::one(entry.version.clone()), replaced);
-        }
-        store.apply(batch)?;
+        let removes = entry.version.tombstone && mutants::is_on("delete-removes");
+        let row = if removes { Row::default() } else { Row::one(entry.version.clone()) };
+        self.set_row(store, &entry.key, &row, replaced)?;
         self.mark(dot);
         Ok(entry)
     }
@@ -168,6 +172,52 @@ impl Replica {
             return Ok(Merged::Known);
         }
         let current = rows::record(store, &entry.key)?;
+        self.settle(now, store, entry, &current)
+    }
+
+    /// Merges an entry although its dot may have been seen: the row that held it may be lost. Only for what a peer
+    /// shows in a meeting, so that nothing comes back that was deleted and collected since.
+    ///
+    /// # Errors
+    /// The disk is broken.
+    pub fn repair(
+        &mut self,
+        now: Now,
+        store: &mut impl Storage,
+        entry: &Entry,
+    ) -> Result<Merged, StorageError> {
+        let version = &entry.version;
+        if !is_well_formed(version) {
+            return Ok(Merged::Malformed);
+        }
+        let current = rows::record(store, &entry.key)?;
+        let is_held = current.versions().contains(version);
+        if is_held || self.is_over(now, version) && self.collected.contains(version.dot) {
+            return Ok(Merged::Known);
+        }
+        if mutants::is_on("repair-overwrites") {
+            self.set_row(store, &entry.key, &Row::one(version.clone()), current.versions())?;
+            return Ok(Merged::Won);
+        }
+        let was_lost = self.seen.contains(version.dot);
+        let merged = self.settle(now, store, entry, &current)?;
+        if was_lost && merged == Merged::Won {
+            // The sums may speak of the lost row still, and would now do so twice.
+            self.chunks.recount(store, entry.key.as_bytes())?;
+        }
+        Ok(merged)
+    }
+
+    fn settle(
+        &mut self,
+        now: Now,
+        store: &mut impl Storage,
+        entry: &Entry,
+        current: &Record,
+    ) -> Result<Merged, StorageError> {
+        if !current.is_sound() {
+            self.quarantine(store, &entry.key)?;
+        }
         if !mutants::is_on("clock-unseen") {
             self.clock.observe(entry.version.stamp, now);
         }
@@ -184,10 +234,51 @@ impl Replica {
         if !wins {
             return Ok(Merged::Lost);
         }
-        let mut batch = Batch::default();
-        rows::put_row(&mut batch, &entry.key, &Row::one(entry.version.clone()), current.versions());
-        store.apply(batch)?;
+        self.set_row(store, &entry.key, &Row::one(entry.version.clone()), current.versions())?;
         Ok(Merged::Won)
+    }
+
+    /// Makes `row` the record of `key` in place of `before`, in the summaries too; an empty row removes it. The
+    /// one way in which a record may change.
+    ///
+    /// # Errors
+    /// The disk is broken.
+    pub fn set_row(
+        &mut self,
+        store: &mut impl Storage,
+        key: &Key,
+        row: &Row,
+        before: &[Version],
+    ) -> Result<(), StorageError> {
+        let mut batch = Batch::default();
+        rows::put_row(&mut batch, key, row, before);
+        if before.is_empty() {
+            // Only then can there have been a record in quarantine, which this one replaces.
+            batch.remove(Table::Quarantine, key.as_bytes());
+        }
+        store.apply(batch)?;
+        self.chunks.change(store, key, before, &row.versions)
+    }
+
+    /// Takes a record that fails its checksum out of the way: its bytes are kept apart, its dots are no longer
+    /// seen, and so whoever holds them sends them again. Says whether there was such a record.
+    ///
+    /// # Errors
+    /// The disk is broken.
+    pub fn quarantine(&mut self, store: &mut impl Storage, key: &Key) -> Result<bool, StorageError> {
+        let Some(record) = store.get(Table::Records, key.as_bytes())? else { return Ok(false) };
+        if rows::decode_record(key, Bytes::copy_from_slice(&record)).is_sound() {
+            return Ok(false);
+        }
+        let lost = rows::dots_of(store, key, &record)?;
+        let mut batch = Batch::default();
+        rows::put_in_quarantine(&mut batch, key, record, &lost);
+        store.apply(batch)?;
+        for dot in lost {
+            self.uncover(dot);
+        }
+        self.chunks.recount(store, key.as_bytes())?;
+        Ok(true)
     }
 
     /// Writes what a vote found, unless the row is no longer one of the two that were voted on.
@@ -212,9 +303,7 @@ impl Replica {
         }
         let (ruling, confirms) = (votes.max(1), Some(confirmed.dot));
         let entry = Entry { key, version: Version { dot, ruling, confirms, ..confirmed } };
-        let mut batch = Batch::default();
-        rows::put_row(&mut batch, &entry.key, &Row::one(entry.version.clone()), current.versions());
-        store.apply(batch)?;
+        self.set_row(store, &entry.key, &Row::one(entry.version.clone()), current.versions())?;
         self.mark(dot);
         Ok(Some(entry))
     }
@@ -233,6 +322,13 @@ impl Replica {
         self.digest = None;
     }
 
+    /// Whether a version says no more than nothing would: it is a tombstone, or past its deadline by any clock.
+    pub fn is_over(&self, now: Now, version: &Version) -> bool {
+        let is_past =
+            |deadline: WallTime| deadline.after(self.clock.drift_max()).0 <= self.clock.read_millis(now);
+        version.tombstone || version.expires_at.is_some_and(is_past)
+    }
+
     /// Adds a cut to what was collected.
     pub fn collect_at(&mut self, cut: &DotSet) {
         let news = cut.minus(&self.collected);
@@ -240,8 +336,8 @@ impl Replica {
         self.collected.union(&news);
     }
 
-    /// Takes a dot out again: a rebase took its version away, so this node covers it no longer, until a peer that
-    /// holds what came after says that it does.
+    /// Takes a dot out again: its version is gone here, to rot or to a rebase, so this node covers it no longer,
+    /// until a peer that holds it, or what came after, says that it does.
     pub fn uncover(&mut self, dot: Dot) {
         self.seen.remove(dot);
         self.unsaved.insert(dot.origin);
@@ -256,6 +352,7 @@ impl Replica {
         for origin in std::mem::take(&mut self.uncollected) {
             rows::put_runs(batch, Table::Collected, origin, self.collected.runs(origin));
         }
+        self.chunks.save(batch);
     }
 
     /// The join of all cuts ever collected at. No version that a tombstone in it beats is here, or ever comes.
@@ -269,6 +366,20 @@ impl Replica {
             Which::Seen => &self.seen,
             Which::Collected => &self.collected,
         }
+    }
+
+    /// Looks at the rows of the chunk that begins at or before `start`, and counts it anew if they are not what they
+    /// are said to be.
+    ///
+    /// # Errors
+    /// The disk is broken.
+    pub fn scrub(&mut self, store: &impl Read, start: &[u8]) -> Result<Scrubbed, StorageError> {
+        self.chunks.scrub(store, start)
+    }
+
+    /// What the versions of each range of keys come down to.
+    pub fn chunks(&self) -> &Chunks {
+        &self.chunks
     }
 
     /// The dots this replica has covered.

@@ -39,7 +39,7 @@ struct Side {
 impl Side {
     fn open(tables: Tables, start: u8) -> Side {
         let store = Memory::new(tables);
-        let replica = Replica::load(&store, &identity(), DRIFT, at(1_000_000)).unwrap();
+        let replica = Replica::load(&store, &identity(), SummaryKey::new(b""), DRIFT, at(1_000_000)).unwrap();
         Side { store, replica, dice: ChaCha8Rng::from_seed([start; 32]), all: BTreeMap::new() }
     }
 

@@ -8,9 +8,9 @@
 use std::collections::BTreeMap;
 
 use super::message::Message;
-use super::outbox::{Level, Outbox};
+use super::outbox::Outbox;
 use super::push::{batches, size};
-use crate::model::{Dot, DotSet, Entry, NodeId};
+use crate::model::{Dot, DotSet, Entry, Key, NodeId};
 use crate::mutants;
 use crate::storage::rows::{self, Record};
 use crate::storage::{Read, StorageError};
@@ -26,6 +26,8 @@ const PAGE: usize = 512;
 #[derive(Debug, Default)]
 pub struct Serves {
     by_peer: BTreeMap<NodeId, Serve>,
+    /// Keys of records that failed their checksum since the last call of [`Serves::take_rotten`].
+    rotten: Vec<Key>,
 }
 
 #[derive(Debug)]
@@ -50,8 +52,8 @@ struct Step {
     bytes: usize,
     /// Set when the step's last pass began and ended within it.
     is_closed: bool,
-    /// A record that cannot be read keeps its dot and the whole stream open.
-    met_rot: bool,
+    /// Keys of records that cannot be read. They go into quarantine; until then no cover may close the stream.
+    rotten: Vec<Key>,
 }
 
 impl Serves {
@@ -107,6 +109,11 @@ impl Serves {
         self.send_step(store, seen, peer, out)
     }
 
+    /// Keys that streams found rotten since the last call. Once they are in quarantine, their dots are in no gap.
+    pub fn take_rotten(&mut self) -> Vec<Key> {
+        std::mem::take(&mut self.rotten)
+    }
+
     /// Forgets the stream to a peer that is gone.
     pub fn end(&mut self, peer: &NodeId) {
         self.by_peer.remove(peer);
@@ -121,15 +128,8 @@ impl Serves {
     ) -> Result<(), StorageError> {
         let serve = self.by_peer.get_mut(peer).expect("the caller has just found or put it");
         let content = serve.next_step(store, seen)?;
-        if content.met_rot && content.entries.is_empty() {
-            let text = format!("stream to {peer} stays open: a record it needs fails its checksum");
-            out.event(Level::Warn, "stream-met-rot", text);
-            out.send(peer, Message::Refuse { reason: "a record fails its checksum here".into() });
-            self.by_peer.remove(peer);
-            return Ok(());
-        }
         let (session, step) = (serve.session, serve.step);
-        let closes = content.is_closed && !content.met_rot || mutants::is_on("cover-early");
+        let closes = content.is_closed && content.rotten.is_empty() || mutants::is_on("cover-early");
         let cover = closes.then(|| seen.minus(&serve.known));
         serve.is_last = closes;
         out.count("stream_entries_sent", content.entries.len() as u64);
@@ -139,6 +139,7 @@ impl Serves {
             out.send(peer, Message::Step { session, step, part, entries });
         }
         out.send(peer, Message::StepEnd { session, step, parts, cover });
+        self.rotten.extend(content.rotten);
         Ok(())
     }
 }
@@ -202,7 +203,7 @@ impl Serve {
         &mut self,
         store: &impl Read,
         dot: Dot,
-        key: crate::model::Key,
+        key: Key,
         step: &mut Step,
     ) -> Result<(), StorageError> {
         match rows::record(store, &key)? {
@@ -216,7 +217,7 @@ impl Serve {
             }
             // The log's row is left over from a record that could not be read when it was replaced.
             Record::Row(_) | Record::Absent => {}
-            Record::Rotten => step.met_rot = true,
+            Record::Rotten => step.rotten.push(key),
         }
         Ok(())
     }

@@ -35,7 +35,14 @@ impl Side {
         let store = Memory::new(tables);
         let id = NodeId::new("a").unwrap();
         let identity = Identity { id, life: 1, joined: WallTime(1), high_water: Stamp::default() };
-        let replica = Replica::load(&store, &identity, Duration::from_secs(60), NOW).unwrap();
+        let replica = Replica::load(
+            &store,
+            &identity,
+            crate::protocol::summary::SummaryKey::new(b""),
+            Duration::from_secs(60),
+            NOW,
+        )
+        .unwrap();
         Side { store, replica, dice: ChaCha8Rng::from_seed([1; 32]) }
     }
 
@@ -320,7 +327,7 @@ fn a_step_is_bounded_in_bytes_whatever_credit_the_puller_gives() {
 }
 
 #[test]
-fn rot_keeps_the_stream_open_and_nothing_is_covered() {
+fn what_has_rotted_is_not_covered_and_stops_nothing_else() {
     let mut server = Side::open(Tables::default());
     server.write(key(0), 10);
     let rotten = server.write(key(1), 10);
@@ -332,14 +339,20 @@ fn rot_keeps_the_stream_open_and_nothing_is_covered() {
     let mut tables = server.store.power_loss();
     let row = tables.rows_mut(Table::Records).get_mut(rotten.key.as_bytes()).unwrap();
     *row.last_mut().unwrap() ^= 1;
-    let server = Side::open(tables);
+    let mut server = Side::open(tables);
 
     let mut stream = Stream::open(&server, DotSet::default(), u32::MAX);
     let first = stream.brought().unwrap();
+    let met = stream.serves.take_rotten();
+    assert!(server.replica.quarantine(&mut server.store, &rotten.key).unwrap());
     stream.step_done(&server, 0);
     stream.step = 1;
+    let second = stream.brought().unwrap();
 
     assert_eq!(first.entries.iter().map(|entry| entry.key.clone()).collect::<Vec<_>>(), [key(0), key(2)]);
-    assert_eq!(first.cover, None);
-    assert!(stream.brought().is_none(), "the stream ends with a refusal, not with a cover");
+    assert_eq!(first.cover, None, "the rotten record may be what a cover would speak of");
+    assert_eq!(met, std::slice::from_ref(&rotten.key));
+    let cover = second.cover.expect("nothing is left to send");
+    assert!(!cover.contains(rotten.version.dot) && !server.replica.seen().contains(rotten.version.dot));
+    assert_eq!(rows::record(&server.store, &rotten.key).unwrap(), Record::Rotten, "nor is it absent");
 }

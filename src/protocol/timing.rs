@@ -27,6 +27,19 @@ pub struct Timing {
     pub vote_max: Duration,
     /// How long a tombstone is kept once every member has covered it.
     pub tombstone_grace: Duration,
+    /// Between the flights of a sync session that bring entries.
+    pub throttle_delay: Duration,
+    /// Before a sync session answers a wish for rows.
+    pub fetch_delay: Duration,
+    /// Between two chunks that the scrub looks at; `None` turns it off.
+    pub scrub_interval: Option<Duration>,
+}
+
+impl Timing {
+    /// How long a session may be silent: the peer paces itself as this node does.
+    pub fn session_silence_max(&self) -> Duration {
+        self.silence_max + self.throttle_delay + self.fetch_delay + Duration::from_secs(1)
+    }
 }
 
 impl Default for Timing {
@@ -43,6 +56,9 @@ impl Default for Timing {
             silence_max: Duration::from_secs(2),
             vote_max: Duration::from_secs(5),
             tombstone_grace: Duration::from_secs(3600),
+            throttle_delay: Duration::from_millis(100),
+            fetch_delay: Duration::from_millis(50),
+            scrub_interval: Some(Duration::from_secs(1)),
         }
     }
 }

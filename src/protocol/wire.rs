@@ -141,10 +141,16 @@ pub fn kind(message: &Message) -> u8 {
         Message::AskDots { .. } => 14,
         Message::Dots { .. } => 15,
         Message::Within { data, .. } => kind(data),
-        Message::AskHorizons { .. } => 16,
-        Message::Horizons { .. } => 17,
-        Message::AskHeld { .. } => 18,
-        Message::Judged { .. } => 19,
+        Message::SyncOpen { .. } => 16,
+        Message::SyncSame { .. } => 17,
+        Message::SyncFlight(_) => 18,
+        Message::ReadAsk { .. } => 19,
+        Message::ReadTell { .. } => 20,
+        Message::Repair { .. } => 21,
+        Message::AskHorizons { .. } => 22,
+        Message::Horizons { .. } => 23,
+        Message::AskHeld { .. } => 24,
+        Message::Judged { .. } => 25,
     }
 }
 
@@ -167,6 +173,12 @@ pub fn name(message: &Message) -> &'static str {
         Message::AskDots { .. } => "ask-dots",
         Message::Dots { .. } => "dots",
         Message::Within { data, .. } => name(data),
+        Message::SyncOpen { .. } => "sync-open",
+        Message::SyncSame { .. } => "sync-same",
+        Message::SyncFlight(_) => "sync-flight",
+        Message::ReadAsk { .. } => "read-ask",
+        Message::ReadTell { .. } => "read-tell",
+        Message::Repair { .. } => "repair",
         Message::AskHorizons { .. } => "ask-horizons",
         Message::Horizons { .. } => "horizons",
         Message::AskHeld { .. } => "ask-held",
@@ -176,7 +188,7 @@ pub fn name(message: &Message) -> &'static str {
 
 /// Whether a frame carries data rather than control; control goes first where both wait.
 pub fn is_data(frame: &[u8]) -> bool {
-    matches!(frame.get(HASH_AT - 1), Some(4 | 7))
+    matches!(frame.get(HASH_AT - 1), Some(4 | 7 | 18 | 21))
 }
 
 /// Whether bytes look like a frame; only [`Assembler::push`] knows whether they are one.

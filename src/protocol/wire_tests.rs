@@ -12,6 +12,7 @@ use crate::model::DotSet;
 use crate::model::{
     Address, Dot, Entry, Key, Member, MemberState, Mode, NodeId, Origin, Stamp, Version, WallTime,
 };
+use crate::protocol::flight::Flight;
 use crate::protocol::outline::{Outline, Part, Which};
 use crate::protocol::rebase::{Fate, Held};
 use crate::testing::arbitrary;
@@ -49,7 +50,10 @@ proptest! {
         let frames = encode(&message, number).unwrap();
 
         prop_assert_eq!(frames.len(), 1);
-        prop_assert_eq!(is_data(&frames[0]), matches!(message, Message::Push { .. } | Message::Step { .. }));
+        prop_assert_eq!(is_data(&frames[0]), matches!(
+            message,
+            Message::Push { .. } | Message::Step { .. } | Message::SyncFlight(_) | Message::Repair { .. }
+        ));
         prop_assert_eq!(open_alone(frames[0].clone()), Ok(Some(message)));
     }
 
@@ -329,6 +333,19 @@ fn golden() -> Vec<Message> {
             part: Part { first: 8, last: 9, differing: vec![9], dots: DotSet::default() },
         },
         Message::Within { meeting: 10, data: Box::new(Message::StepDone { session: 4, step: 6 }) },
+        Message::SyncOpen { session: 11, print: 12, scope: None },
+        Message::SyncSame { session: 11 },
+        Message::SyncFlight(Box::new(Flight {
+            session: 11,
+            step: 12,
+            credit: 13,
+            more: true,
+            parts: Bytes::from_static(b"p"),
+            entries: Vec::new(),
+        })),
+        Message::ReadAsk { poll: 14, key: golden_entry().key },
+        Message::ReadTell { poll: 14, entries: Vec::new() },
+        Message::Repair { entries: Vec::new() },
         Message::AskHorizons { fence: 3, nonce: 4, after: Some(5) },
         Message::Horizons { nonce: 4, chunks: vec![(6, golden_entry().version.stamp)], is_last: true },
         Message::AskHeld {
@@ -420,9 +437,10 @@ fn the_bytes_of_every_message_are_these() {
           524b4e54010001000cc4a488208452ad230b000000070000000000000001b100
           0000000000000200000000000000
         meet
-          524b4e54010001000ddd35059f46decc370c0000000100000000000000020000
-          0003000000000000000400000000000000050000000000000000000000000000
-          0000000000010000000000000000000000060000000000000001
+          524b4e54010001000da0b1656f306f2d390c0000000100000000000000090000
+          0000000000020000000300000000000000040000000000000005000000000000
+          0000000000000000000000000001000000000000000000000006000000000000
+          0001
         ask-dots
           524b4e54010001000e8597590a29e37f990d0000000300000000000000000000
           000100000000000000070000000000000008
@@ -432,18 +450,34 @@ fn the_bytes_of_every_message_are_these() {
         step-done
           524b4e5401000100090db51aa23a5c5e1a0f0000000a00000000000000080000
           00040000000000000006000000
+        sync-open
+          524b4e540100010010520b4f7c4e27352d100000000b0000000c000000000000
+          0000
+        sync-same
+          524b4e540100010011a3eabe4c3288e50d110000000b000000
+        sync-flight
+          524b4e5401000100126621b9ed6505ae69120000000b0000000c0000000d0000
+          00010100000000000000700000000000000000
+        read-ask
+          524b4e5401000100134b7ef6f21fc7f8b6130000000e00000000000000090000
+          0000000000686f6d652f726f6f6d
+        read-tell
+          524b4e540100010014c11c76ef62ba8e5c140000000e00000000000000000000
+          0000000000
+        repair
+          524b4e540100010015048d104fc2dcae55150000000000000000000000
         ask-horizons
-          524b4e540100010010509a6256b40e618a100000000300000000000000040000
+          524b4e54010001001651124058537c87c2160000000300000000000000040000
           0000000000010500
         horizons
-          524b4e5401000100115e1ccf5438d3d867110000000400000000000000010000
+          524b4e540100010017ad568a0f9d6e811e170000000400000000000000010000
           000000000006000605040302010000080701
         ask-held
-          524b4e540100010012ead9f8a87a71b42d120000000300000000000000040000
+          524b4e5401000100188601ff064a666df9180000000300000000000000040000
           00000000000100000000000000a8a7a6a5a4a3a2a10900000000000000090000
           0000000000686f6d652f726f6f6d0605040302010000080700
         judged
-          524b4e540100010013a31899233644b79f130000000400000000000000030000
+          524b4e540100010019fed83d0f8d864d50190000000400000000000000030000
           0000000000000000000100000002000000
     "#]];
     expected.assert_eq(&text);

@@ -359,6 +359,8 @@ fn definition(table: Table) -> TableDefinition<'static, Bytes, Bytes> {
         Table::Collected => "collected",
         Table::Horizon => "horizon",
         Table::Aside => "aside",
+        Table::Chunks => "chunks",
+        Table::Quarantine => "quarantine",
     })
 }
 

@@ -32,11 +32,15 @@ pub enum Table {
     Horizon,
     /// Dot → an entry that came back too old to be told from deleted data.
     Aside,
+    /// First key of a chunk (empty for the first one) → what its versions come down to.
+    Chunks,
+    /// Key → the bytes of a record that failed its checksum.
+    Quarantine,
 }
 
 impl Table {
     /// Every table.
-    pub const ALL: [Table; 9] = [
+    pub const ALL: [Table; 11] = [
         Table::Records,
         Table::Dots,
         Table::Seen,
@@ -46,6 +50,8 @@ impl Table {
         Table::Collected,
         Table::Horizon,
         Table::Aside,
+        Table::Chunks,
+        Table::Quarantine,
     ];
 }
 

@@ -10,8 +10,8 @@ use xxhash_rust::xxh3::Xxh3Default;
 
 use super::{Batch, Read, StorageError, Table};
 use crate::model::{
-    Address, Dot, DotSet, Entry, Key, Member, MemberState, Mode, NodeId, Origin, Row, Stamp, Version,
-    WallTime,
+    Address, Dot, DotSet, Entry, Key, Member, MemberState, Mode, NodeId, Origin, Row, Stamp, Summary, Sums,
+    Version, WallTime,
 };
 
 /// What is stored under a key.
@@ -34,6 +34,11 @@ impl Record {
         }
     }
 
+    /// Whether what is there can be trusted; nothing can.
+    pub fn is_sound(&self) -> bool {
+        !matches!(self, Record::Rotten)
+    }
+
     /// The versions that can be trusted, in dot order.
     pub fn versions(&self) -> &[Version] {
         match self {
@@ -50,6 +55,9 @@ const FORMAT_ROW: u8 = 2;
 /// Format and checksum.
 const HEAD_BYTES: usize = 9;
 
+/// Where a record of one version names its dot: after the flags and the stamp.
+const DOT_AT: usize = HEAD_BYTES + 1 + 10;
+
 const FLAG_TOMBSTONE: u8 = 1;
 const FLAG_CONFIRMS: u8 = 2;
 const FLAG_EXPIRES: u8 = 4;
@@ -59,8 +67,12 @@ const FLAG_EXPIRES: u8 = 4;
 /// # Errors
 /// Only when the disk is broken.
 pub fn record(store: &(impl Read + ?Sized), key: &Key) -> Result<Record, StorageError> {
-    let bytes = store.get(Table::Records, key.as_bytes())?;
-    Ok(bytes.map_or(Record::Absent, |bytes| decode_record(key, bytes.into())))
+    if let Some(bytes) = store.get(Table::Records, key.as_bytes())? {
+        return Ok(decode_record(key, bytes.into()));
+    }
+    // A record in quarantine is no data, and no absence either.
+    let is_quarantined = store.get(Table::Quarantine, key.as_bytes())?.is_some();
+    Ok(if is_quarantined { Record::Rotten } else { Record::Absent })
 }
 
 /// At most `limit` records with keys in `range`, in key order or in reverse.
@@ -149,7 +161,9 @@ fn seal(format: u8, key: &Key, mut record: Vec<u8>) -> Vec<u8> {
     record
 }
 
-fn encode_version(out: &mut Vec<u8>, version: &Version) {
+/// Adds a version's header, media type and value to `out`: the same bytes for the same version, whatever lies
+/// beside it.
+pub fn encode_version(out: &mut Vec<u8>, version: &Version) {
     let mut flags = 0;
     if version.tombstone {
         flags |= FLAG_TOMBSTONE;
@@ -233,9 +247,13 @@ fn decode_version(bytes: &Bytes) -> Option<Version> {
 }
 
 fn checksum(key: &Key, rest: &[u8]) -> u64 {
+    checksum_of(key.as_bytes(), rest)
+}
+
+fn checksum_of(name: &[u8], rest: &[u8]) -> u64 {
     let mut hasher = Xxh3Default::new();
-    hasher.update(&(key.as_bytes().len() as u32).to_be_bytes());
-    hasher.update(key.as_bytes());
+    hasher.update(&(name.len() as u32).to_be_bytes());
+    hasher.update(name);
     hasher.update(rest);
     hasher.digest()
 }
@@ -297,6 +315,69 @@ fn dots_in(
             Ok((dot, key))
         })
         .collect()
+}
+
+/// Adds to `batch` what takes the bytes of a rotten record out of the way, and the rows of the log that lead to it.
+pub fn put_in_quarantine(batch: &mut Batch, key: &Key, record: Vec<u8>, dots: &[Dot]) {
+    batch.remove(Table::Records, key.as_bytes());
+    batch.put(Table::Quarantine, key.as_bytes(), record);
+    for dot in dots {
+        batch.remove(Table::Dots, encode_dot(*dot));
+        batch.remove(Table::Tombs, encode_dot(*dot));
+    }
+}
+
+/// At most `limit` keys in quarantine from `from` on.
+///
+/// # Errors
+/// Only when the disk is broken, or holds what is no key.
+pub fn quarantine(
+    store: &(impl Read + ?Sized),
+    from: Bound<&[u8]>,
+    limit: usize,
+) -> Result<Vec<Key>, StorageError> {
+    let rows = store.scan(Table::Quarantine, (from, Bound::Unbounded), limit, false)?;
+    let key = |(key, _)| Key::try_from(Bytes::from(key)).map_err(|error| damaged("key in quarantine", error));
+    rows.into_iter().map(key).collect()
+}
+
+/// The stamp that the record of `key` in quarantine seems to have. Its bytes are damaged somewhere, so it is good
+/// for nothing but to make a later stamp later still.
+///
+/// # Errors
+/// Only when the disk is broken.
+pub fn quarantined_stamp(store: &(impl Read + ?Sized), key: &Key) -> Result<Stamp, StorageError> {
+    let bytes = store.get(Table::Quarantine, key.as_bytes())?.unwrap_or_default();
+    let body = Bytes::from(bytes.get(HEAD_BYTES..).unwrap_or_default().to_vec());
+    Ok(decode_version(&body).map_or(Stamp::default(), |version| version.stamp))
+}
+
+/// The dots that lead to `key`. If the record itself still names one that the log confirms, that is all; else the
+/// whole log is searched.
+///
+/// # Errors
+/// Only when the disk is broken, or holds what is no dot or no key.
+pub fn dots_of(store: &(impl Read + ?Sized), key: &Key, record: &[u8]) -> Result<Vec<Dot>, StorageError> {
+    if record.first() == Some(&FORMAT_ONE_VERSION) {
+        let named = record.get(DOT_AT..DOT_AT + 16).and_then(decode_dot);
+        if let Some(dot) = named
+            && store.get(Table::Dots, &encode_dot(dot))?.as_deref() == Some(key.as_bytes())
+        {
+            return Ok(vec![dot]);
+        }
+    }
+    const PAGE: usize = 1024;
+    let mut found = Vec::new();
+    let mut first = Dot { origin: Origin(0), seq: 0 };
+    let last = Dot { origin: Origin(u64::MAX), seq: u64::MAX };
+    loop {
+        let page = dots(store, first, last, PAGE)?;
+        found.extend(page.iter().filter(|(_, of)| of == key).map(|(dot, _)| *dot));
+        match page.last() {
+            Some((dot, _)) if page.len() == PAGE => first = Dot { seq: dot.seq + 1, ..*dot },
+            _ => return Ok(found),
+        }
+    }
 }
 
 /// Adds the numbers of one origin in the table of a set of dots to `batch`: inclusive runs, ascending and apart.
@@ -494,6 +575,78 @@ fn decode_member(id: &[u8], value: &[u8]) -> Option<Member> {
     Some(Member { id, address, life, incarnation, state, joined, mode, origin })
 }
 
+/// Begins the value of a chunk; sketches of the dots would be a format of their own.
+const FORMAT_CHUNK: u8 = 1;
+
+/// Adds what the versions of the chunk that begins at `start` come down to.
+pub fn put_chunk(batch: &mut Batch, start: &[u8], sums: &Sums) {
+    batch.put(Table::Chunks, start, encode_sums(start, sums));
+}
+
+/// A chunk's first key and its sums.
+pub type ChunkRow = (Vec<u8>, Option<Sums>);
+
+/// Every chunk's first key and sums; `None` for sums that cannot be read.
+///
+/// # Errors
+/// Only when the disk is broken.
+pub fn chunks(store: &(impl Read + ?Sized)) -> Result<Vec<ChunkRow>, StorageError> {
+    let rows = store.scan(Table::Chunks, (Bound::Unbounded, Bound::Unbounded), usize::MAX, false)?;
+    Ok(rows
+        .into_iter()
+        .map(|(start, value)| (decode_sums(&start, &value), start))
+        .map(|(sums, start)| (start, sums))
+        .collect())
+}
+
+const ROOT: &str = "root";
+
+/// Adds the sums of the whole store. `hashed_with` names the key of the hashes.
+pub fn put_root(batch: &mut Batch, hashed_with: u64, sums: &Sums) {
+    let mut value = hashed_with.to_be_bytes().to_vec();
+    value.extend_from_slice(&encode_sums(ROOT.as_bytes(), sums));
+    batch.put(Table::Meta, ROOT, value);
+}
+
+/// The sums of the whole store and the name of the key they were hashed with; `None` before the first write, or
+/// if the row cannot be read.
+///
+/// # Errors
+/// Only when the disk is broken.
+pub fn root(store: &(impl Read + ?Sized)) -> Result<Option<(u64, Sums)>, StorageError> {
+    let Some(value) = store.get(Table::Meta, ROOT.as_bytes())? else { return Ok(None) };
+    let Some((name, sums)) = value.split_first_chunk() else { return Ok(None) };
+    Ok(decode_sums(ROOT.as_bytes(), sums).map(|sums| (u64::from_be_bytes(*name), sums)))
+}
+
+fn encode_sums(name: &[u8], sums: &Sums) -> Vec<u8> {
+    let mut out = vec![0; HEAD_BYTES];
+    out.extend_from_slice(&sums.keys.to_be_bytes());
+    for part in [sums.live, sums.dead] {
+        out.extend_from_slice(&part.count.to_be_bytes());
+        out.extend_from_slice(&part.sum.to_be_bytes());
+    }
+    out.extend_from_slice(&sums.expiring.to_be_bytes());
+    out.extend_from_slice(&sums.earliest.map_or(u64::MAX, |earliest| earliest.0).to_be_bytes());
+    let sum = checksum_of(name, &out[HEAD_BYTES..]);
+    out[0] = FORMAT_CHUNK;
+    out[1..HEAD_BYTES].copy_from_slice(&sum.to_be_bytes());
+    out
+}
+
+fn decode_sums(name: &[u8], bytes: &[u8]) -> Option<Sums> {
+    let mut at = Cursor { bytes, at: 0 };
+    if at.u8()? != FORMAT_CHUNK || at.u64()? != checksum_of(name, &bytes[HEAD_BYTES..]) {
+        return None;
+    }
+    let keys = at.u64()?;
+    let live = Summary { count: at.u64()?, sum: at.u128()? };
+    let dead = Summary { count: at.u64()?, sum: at.u128()? };
+    let expiring = at.u64()?;
+    let earliest = Some(at.u64()?).filter(|millis| *millis != u64::MAX).map(WallTime);
+    at.is_done().then_some(Sums { keys, live, dead, expiring, earliest })
+}
+
 /// Who this disk belongs to and how far its clock has come.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
@@ -573,6 +726,10 @@ impl<'a> Cursor<'a> {
 
     fn u64(&mut self) -> Option<u64> {
         Some(u64::from_be_bytes(self.take(8)?.try_into().ok()?))
+    }
+
+    fn u128(&mut self) -> Option<u128> {
+        Some(u128::from_be_bytes(self.take(16)?.try_into().ok()?))
     }
 
     fn dot(&mut self) -> Option<Dot> {

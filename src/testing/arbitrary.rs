@@ -9,6 +9,8 @@ use crate::model::{
     Address, Dot, DotSet, Entry, Key, Member, MemberState, Mode, NodeId, Origin, Stamp, Version, WallTime,
 };
 use crate::protocol::Message;
+use crate::protocol::flight::Flight;
+use crate::protocol::message::Scope;
 use crate::protocol::outline::{Outline, Part, Which};
 use crate::protocol::rebase::{Fate, Held};
 
@@ -174,6 +176,22 @@ pub fn message() -> impl Strategy<Value = Message> {
         meet(),
         (0_u64..3, which(), vec(any::<u64>(), 0..3), any::<u8>())
             .prop_map(|(fence, which, digests, first)| Message::AskDots { fence, which, digests, first }),
+        (any::<u32>(), any::<u64>(), option::of(("[a-z]{0,4}", any::<bool>()))).prop_map(
+            |(session, print, scope)| {
+                let scope = scope.map(|(prefix, dry_run)| Box::new(Scope { prefix: prefix.into(), dry_run }));
+                Message::SyncOpen { session, print, scope }
+            }
+        ),
+        any::<u32>().prop_map(|session| Message::SyncSame { session }),
+        (any::<u32>(), 0_u32..4, any::<u32>(), any::<bool>(), vec(any::<u8>(), 0..20), entries()).prop_map(
+            |(session, step, credit, more, parts, entries)| {
+                let parts = parts.into();
+                Message::SyncFlight(Box::new(Flight { session, step, credit, more, parts, entries }))
+            }
+        ),
+        (0_u64..3, key()).prop_map(|(poll, key)| Message::ReadAsk { poll, key }),
+        (0_u64..3, entries()).prop_map(|(poll, entries)| Message::ReadTell { poll, entries }),
+        entries().prop_map(|entries| Message::Repair { entries }),
         (0_u64..3, 0_u64..3, option::of(any::<u16>()))
             .prop_map(|(fence, nonce, after)| Message::AskHorizons { fence, nonce, after }),
         (0_u64..3, vec((any::<u16>(), stamp()), 0..3), any::<bool>())

@@ -10,9 +10,9 @@ use crate::model::{
 };
 use crate::node::{Input, Node, Output, Settings};
 use crate::protocol::wire::{self, Assembler};
-use crate::storage::Table;
 use crate::storage::memory::{Memory, Tables};
 use crate::storage::rows::{self, Record};
+use crate::storage::{Batch, Storage, Table};
 
 /// The wall clock at the cluster's start.
 pub const START: WallTime = WallTime(1_000_000);
@@ -76,6 +76,7 @@ impl Cluster {
         settings.timing.probe_interval = Duration::from_millis(200);
         settings.timing.suspect_timeout = Duration::from_secs(1);
         settings.timing.gossip_interval_min = Duration::from_secs(1);
+        settings.timing.scrub_interval = Some(Duration::from_millis(200));
         settings.timing.gossip_interval_max = Duration::from_secs(2);
         settings.timing.tombstone_grace = Duration::from_secs(4);
         let mut dice = [0; 32];
@@ -102,6 +103,14 @@ impl Cluster {
     /// Puts something else on the disk of a node that is off.
     pub fn replace_disk(&mut self, name: char, tables: Tables) {
         self.off.insert(name, tables).expect("the node is off");
+    }
+
+    /// Changes the disk of a node that is off, as rot and lost pages do.
+    pub fn damage(&mut self, name: char, batch: Batch) {
+        let mut disk = Memory::new(self.off.remove(&name).expect("the node is off"));
+        disk.apply(batch).expect("a memory disk does not break");
+        disk.persist().expect("a memory disk does not break");
+        self.off.insert(name, disk.power_loss());
     }
 
     /// Puts nodes on two or more sides (`"a | b c"`) that cannot hear each other.

@@ -358,6 +358,14 @@ impl Play {
             }
             Message::Judged { fates, .. } => format!("judged {fates:?}"),
             Message::Within { .. } => unreachable!("it was unwrapped"),
+            Message::SyncOpen { .. } => "sync-open".into(),
+            Message::SyncSame { .. } => "sync-same".into(),
+            Message::SyncFlight(flight) => {
+                format!("sync-flight {}", self.origins.show_entries(&flight.entries))
+            }
+            Message::ReadAsk { .. } => "read-ask".into(),
+            Message::ReadTell { entries, .. } => format!("read-tell {}", self.origins.show_entries(&entries)),
+            Message::Repair { entries } => format!("repair {}", self.origins.show_entries(&entries)),
             Message::Step { step, part, entries, .. } => {
                 format!("step {step} part {part} {}", self.origins.show_entries(&entries))
             }
@@ -402,6 +410,9 @@ impl Play {
                 format!("{} clock {high}, {} dots{far}", show_members(&[status.me]), status.dots_seen)
             }
             Reply::Refused(refusal) => format!("refused: {refusal}"),
+            Reply::Synced(report) => {
+                format!("synced {}, sent {}, took {}", report.ended, report.sent, report.took)
+            }
             Reply::Members(_) | Reply::Done => "done".into(),
         }
     }

@@ -12,6 +12,7 @@
 //! | `HLC` | a write got a stamp that is not later than what its node held |
 //! | `TTL` | a value was served after its deadline |
 //! | `REPLY` | a request was answered twice, or with another request's kind of answer |
+//! | `MERK` | a node's range summaries are not what a recount of its records gives |
 //! | `SAFE-GC` | a delete was collected before every member had covered it |
 //! | `LOG` | a node said that a person must look |
 //!
@@ -22,6 +23,7 @@ pub mod conv;
 pub mod dot;
 pub mod dur;
 pub mod facts;
+pub mod merk;
 pub mod noinv;
 pub mod nores;
 pub mod ord;

@@ -31,14 +31,14 @@ pub fn delete(key: Key, options: &WriteOptions) -> Request {
 /// The HTTP status that the API gives for a reply.
 pub fn status(reply: &Reply) -> u16 {
     match reply {
-        Reply::Written { .. } | Reply::Members(_) | Reply::Status(_) | Reply::Done => 200,
+        Reply::Written { .. } | Reply::Members(_) | Reply::Status(_) | Reply::Synced(_) | Reply::Done => 200,
         Reply::Value(Some(_)) => 200,
         Reply::Value(None) => 404,
         Reply::Refused(refusal) => match refusal {
             Refusal::Mode(_) | Refusal::TooManyPending { .. } => 503,
             Refusal::Condition { .. } => 412,
             Refusal::AckAboveMembers { .. } => 400,
-            Refusal::AckTimeout { .. } => 504,
+            Refusal::AckTimeout { .. } | Refusal::ReadTimeout { .. } => 504,
             Refusal::Corrupt => 500,
             Refusal::Member(_) => 409,
         },

@@ -165,6 +165,9 @@ impl FastWorld {
                 stage.compared(self.at, agree);
             }
             Order::Look => {
+                for node in stage.core() {
+                    stage.summed(self.at, node, check::merk::judge(self.machines[node].durable()));
+                }
                 let dumps = stage.core().into_iter().map(|node| (node, self.machines[node].dump()));
                 stage.looked(self.at, &dumps.collect());
             }

@@ -108,6 +108,10 @@ impl Conductor {
             }
             Order::Look => {
                 let state = &mut *world.state();
+                for node in state.stage.core() {
+                    let wrong = state.machines[node].judge_summaries();
+                    state.stage.summed(at, node, wrong);
+                }
                 let dumps = state.stage.core().into_iter().map(|node| (node, state.machines[node].dump()));
                 let dumps = dumps.collect();
                 state.stage.looked(at, &dumps);

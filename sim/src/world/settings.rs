@@ -53,6 +53,9 @@ fn timing(config: &NodeConfig) -> Timing {
         retry_max: Duration::from_secs(2),
         silence_max: Duration::from_secs(1),
         vote_max: Duration::from_secs(1),
+        throttle_delay: Duration::from_millis(5),
+        fetch_delay: Duration::from_millis(2),
+        scrub_interval: Some(Duration::from_millis(500)),
         tombstone_grace: or(config.tombstone_grace, 4_000),
     }
 }

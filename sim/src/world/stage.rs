@@ -526,7 +526,12 @@ fn name_of(reply: &Reply) -> Option<(Stamp, Dot)> {
             Some((id.stamp, id.dot))
         }
         Reply::Value(Some(version)) => Some((version.stamp, version.dot)),
-        Reply::Value(None) | Reply::Members(_) | Reply::Status(_) | Reply::Done | Reply::Refused(_) => None,
+        Reply::Value(None)
+        | Reply::Members(_)
+        | Reply::Status(_)
+        | Reply::Synced(_)
+        | Reply::Done
+        | Reply::Refused(_) => None,
     }
 }
 

@@ -181,6 +181,11 @@ impl Machine {
         self.durable(|rows| check::members(rows))
     }
 
+    /// What is wrong with its range summaries.
+    pub(super) fn judge_summaries(&self) -> Option<String> {
+        self.durable(|rows| Ok(check::merk::judge(rows)))
+    }
+
     /// Shows `look` what a loss of power would leave.
     fn durable<T>(&self, mut look: impl FnMut(&dyn Read) -> Result<T, StorageError>) -> T {
         if let Some(reader) = &self.reader

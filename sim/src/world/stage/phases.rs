@@ -191,6 +191,13 @@ impl Stage {
         Order::Look
     }
 
+    /// What is wrong with a node's range summaries, if something is.
+    pub fn summed(&mut self, at: Duration, node: usize, wrong: Option<String>) {
+        if let Some(text) = wrong {
+            self.broken("MERK", Site::Dump, at, Some(node), None, text);
+        }
+    }
+
     /// The records of the nodes of [`Stage::core`].
     pub fn looked(&mut self, at: Duration, records: &BTreeMap<usize, Dump>) {
         match self.looks.pop_front().expect("a look was ordered") {
