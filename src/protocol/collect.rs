@@ -168,9 +168,14 @@ impl Collector {
         while self.cuts.get(1).is_some_and(is_ripe) {
             self.cuts.pop_front();
         }
-        if let Some((_, ripe)) = self.cuts.front().filter(|cut| is_ripe(cut)) {
-            // A member that came, or came back with less, since then counts as well.
-            let cut = ripe.intersection(&cut);
+        // What others have collected has waited long enough, and while this node keeps it they do not compare equal.
+        let mut ripe = around.meetings.collected_elsewhere();
+        if let Some((_, own)) = self.cuts.front().filter(|cut| is_ripe(cut)) {
+            ripe.union(own);
+        }
+        // A member that came, or came back with less, since then counts as well.
+        let cut = ripe.intersection(&cut);
+        if !cut.is_empty() {
             self.round = Some(Round { cut, after: None, dropped: 0 });
         }
         Ok(())

@@ -322,11 +322,9 @@ impl Replica {
         self.digest = None;
     }
 
-    /// Whether a version says no more than nothing would: it is a tombstone, or past its deadline by any clock.
+    /// Whether a version says no more than nothing would: it is a tombstone, or past its deadline.
     pub fn is_over(&self, now: Now, version: &Version) -> bool {
-        let is_past =
-            |deadline: WallTime| deadline.after(self.clock.drift_max()).0 <= self.clock.read_millis(now);
-        version.tombstone || version.expires_at.is_some_and(is_past)
+        !version.is_live_at(self.clock.read_millis(now))
     }
 
     /// Adds a cut to what was collected.

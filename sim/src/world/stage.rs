@@ -63,6 +63,10 @@ pub struct Stage {
     frame_bytes: u64,
     data_frames: u64,
     is_broken: bool,
+    /// By when nothing is left to collect.
+    drained_by: Duration,
+    /// When a node last said that it collected something.
+    collected_at: Duration,
     /// What anybody is known to have collected.
     collected: DotSet,
     /// Who just said that it collected what nobody had before.
@@ -161,6 +165,8 @@ impl Stage {
             frame_bytes: 0,
             data_frames: 0,
             is_broken: false,
+            drained_by: Duration::ZERO,
+            collected_at: Duration::ZERO,
             collected: DotSet::default(),
             collecting: None,
             scenario: scenario.clone(),
@@ -266,6 +272,9 @@ impl Stage {
                 self.ghost.sent(at, &self.names[node], message);
             }
             Output::Event(event) => {
+                if event.name == "collected" {
+                    self.collected_at = at;
+                }
                 let level = level_word(event.level);
                 let line = Event::Log { level, name: event.name, text: &event.text };
                 self.trace.record(at, Some(node), &line);

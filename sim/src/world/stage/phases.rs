@@ -21,6 +21,9 @@ use crate::world::settings::quiet_bound;
 const COMPARE_EVERY: Duration = Duration::from_millis(50);
 /// However long the intervals of a story are, nobody watches a cluster that agrees for longer than this.
 const WATCH_MAX: Duration = Duration::from_secs(60);
+/// How long after the power came back the last delete and the last expired version may be collected: the grace, the
+/// longest deadline, and the distance between two clocks.
+const DRAIN_MAX: Duration = Duration::from_secs(180);
 /// How long the last questions may take.
 const CHECK_MAX: Duration = Duration::from_secs(1);
 
@@ -94,6 +97,12 @@ impl Stage {
             }
             Part::Hold { until, .. } | Part::Idle { until, .. } if at < until => Some(Order::Until(until)),
             Part::Hold { phase, .. } => Some(self.judge(phase)),
+            Part::Idle { until, .. } if self.is_draining(at, until) => {
+                // Each node collects in its own time, and until all have they do not compare equal.
+                self.begin(at, "idle");
+                self.idle_again(at);
+                None
+            }
             Part::Idle { data_frames, .. } => {
                 let moved = self.data_frames - data_frames;
                 if moved > 0 {
@@ -186,6 +195,17 @@ impl Stage {
         intervals.min(WATCH_MAX)
     }
 
+    /// Whether something was collected in the idle time that ends at `until`, and there may be more of it.
+    fn is_draining(&self, at: Duration, until: Duration) -> bool {
+        let began = until.saturating_sub(self.while_watched() * 2);
+        self.collected_at >= began && at < self.drained_by
+    }
+
+    fn idle_again(&mut self, at: Duration) {
+        let until = at + self.while_watched() * 2;
+        self.part = Part::Idle { until, data_frames: self.data_frames };
+    }
+
     fn judge(&mut self, phase: Phase) -> Order {
         self.looks.push_back(Look::Judge(phase));
         Order::Look
@@ -229,8 +249,8 @@ impl Stage {
             }
             Phase::Cold => {
                 self.begin(at, "idle");
-                let until = at + self.while_watched() * 2;
-                self.part = Part::Idle { until, data_frames: self.data_frames };
+                self.drained_by = at + DRAIN_MAX;
+                self.idle_again(at);
             }
             Phase::Idle => self.check_story(at),
         }
