@@ -39,3 +39,8 @@ sim *args:
 [no-exit-message]
 sweep seeds="0..1000" *args:
     @shift; cargo run --quiet --release -p reknit-sim --bin sim -- seeds={{ quote(trim_start_match(seeds, "seeds=")) }} "$@"
+
+# Hunts every known bug with the simulator and prints the kill table: just mutants | just mutants tie-keeps no-pull
+[no-exit-message]
+mutants *ids:
+    @cargo run --quiet --release -p reknit-sim --features mutants --bin sim -- mutants "$@"

@@ -1,45 +1,132 @@
 //! Known bugs, re-created on purpose so that the simulator can prove that it would find them.
 //!
-//! Without the feature `mutants` every question here is answered `false` at compile time.
+//! Without the feature `mutants` every question here is answered `false` at compile time. `just mutants` hunts them
+//! all; docs/mutants.md is what it found.
 
-/// The bugs that can be switched on: id, then what it does.
-pub const ALL: &[(&str, &str)] = &[
-    ("no-persist", "flush hands its outputs over without persisting"),
-    ("no-pull", "a node never asks a peer for what it missed"),
-    ("tie-incoming", "of two versions with equal stamps the one that arrives wins"),
-    ("delete-removes", "a delete removes the row instead of writing a tombstone"),
-    ("cover-early", "a stream covers what it has not sent yet"),
-    ("dot-reuse", "an origin continues over a restart from what the disk has"),
-    ("vote-on-rulings", "a ruling collides with what it has beaten, and is voted on again"),
-    ("history-mixes-generations", "a patch of a deleted generation takes effect on the one that follows"),
-    (
+/// How many lives may pass before the simulator must have found a bug.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Class {
+    /// Easy: 10.
+    Easy,
+    /// Middling: 100.
+    Middling,
+    /// Hard: 2,000.
+    Hard,
+}
+
+impl Class {
+    /// Most seeds until it must be found.
+    pub fn seeds_max(self) -> u64 {
+        match self {
+            Class::Easy => 10,
+            Class::Middling => 100,
+            Class::Hard => 2_000,
+        }
+    }
+}
+
+/// A bug that can be switched on.
+#[derive(Clone, Copy, Debug)]
+pub struct Mutant {
+    /// Its name, as the code asks for it.
+    pub id: &'static str,
+    /// How hard it may be to find.
+    pub class: Class,
+    /// What it does.
+    pub what: &'static str,
+}
+
+const fn easy(id: &'static str, what: &'static str) -> Mutant {
+    Mutant { id, class: Class::Easy, what }
+}
+
+const fn middling(id: &'static str, what: &'static str) -> Mutant {
+    Mutant { id, class: Class::Middling, what }
+}
+
+const fn hard(id: &'static str, what: &'static str) -> Mutant {
+    Mutant { id, class: Class::Hard, what }
+}
+
+/// The bugs that can be switched on.
+pub const ALL: &[Mutant] = &[
+    easy("no-persist", "flush hands its outputs over without persisting"),
+    easy("no-pull", "a node never asks a peer for what it missed"),
+    easy("tie-incoming", "of two versions with equal stamps the one that arrives wins"),
+    easy("tie-keeps", "of two values with equal stamps each node keeps the one it has"),
+    middling("tie-by-view", "the author's age counts the other way round while a member is not alive"),
+    easy("tie-delete", "of a value and a delete with equal stamps the one that arrives wins"),
+    easy("delete-removes", "a delete removes the row instead of writing a tombstone"),
+    easy("delete-early", "a delete is stamped by the wall clock alone"),
+    easy("stamp-wall", "a write is stamped by the wall clock alone"),
+    easy("clock-unseen", "applied stamps do not raise the hybrid clock"),
+    middling("clock-forgets", "the hybrid clock begins anew at each start"),
+    middling("clock-trusts", "a stamp raises the hybrid clock however far ahead it is"),
+    easy("dot-reuse", "an origin continues over a restart from what the disk has"),
+    middling(
+        "origin-fixed",
+        "an origin is made from the node's name, so a lost disk issues its numbers again",
+    ),
+    easy("cover-early", "a stream covers what it has not sent yet"),
+    easy("push-jumps", "a push counts as everything that its origin wrote before"),
+    easy("step-overwrites", "what a stream brings replaces what is there, later or not"),
+    easy("absence-deletes", "what a peer that pulls lacks is removed here"),
+    middling("tombstone-unlogged", "a tombstone has no row in the log that streams read"),
+    middling("stream-skips", "a stream begins one dot late"),
+    middling("digest-stale", "a merge does not touch the digest that peers compare"),
+    middling("digest-own", "the digest that peers compare has something of the node's own in it"),
+    easy("index-leak", "a replaced version keeps its row in the log"),
+    easy("wire-drops", "decoding loses when the author of a version joined"),
+    easy("checksum-off", "frames are not checked for damage"),
+    easy("ttl-rearmed", "a deadline counts from the arrival of its version"),
+    middling("rot-is-absence", "a record that fails its checksum counts as absent"),
+    easy("gives-up", "a stream that failed once is never tried again"),
+    middling("never-refutes", "a node does not contradict those who believe it down"),
+    hard("leave-echoes", "a goodbye counts whichever life of the member said it"),
+    middling("pong-pongs", "an answer to a probe is answered again"),
+    middling("down-unprobed", "a member that is down is not probed any more"),
+    easy("ack-counts-messages", "an acknowledgement counts each time it arrives"),
+    easy("vote-on-rulings", "a ruling collides with what it has beaten, and is voted on again"),
+    middling(
+        "history-mixes-generations",
+        "a patch of a deleted generation takes effect on the one that follows",
+    ),
+    easy("history-last-only", "merging a transaction replaces the history instead of joining it"),
+    middling("history-names-view", "a write is made on top of one head alone, so that forks never close"),
+    easy(
         "vote-in-place",
         "a ruling is the confirmed version with another number of votes, not a version of its own",
     ),
-    ("no-fence", "data passes whatever the two sides have covered and collected, and old frames are read"),
-    ("no-epoch", "a collection does not end the meetings there are"),
-    ("grace-only", "tombstones are collected when they are old, whoever has covered them"),
-    ("collect-now", "tombstones are collected without any grace"),
-    ("cut-reachable", "the stable cut asks the members that can be reached only"),
-    ("no-horizon", "nobody remembers the greatest stamp of what was collected"),
-    ("no-rebase", "a node that is behind is never held against others"),
-    ("no-aside", "what returns is merged, however old"),
-    ("rot-is-absent", "a record that cannot be read counts as no record in a rebase"),
-    ("clock-unseen", "applied stamps do not raise the hybrid clock"),
-    ("stale-summary", "range summaries do not follow a record that is replaced"),
-    ("session-silent", "a sync session names the rows that differ and sends none"),
-    ("session-blind", "a node says of every store that it holds just the same"),
-    ("repair-overwrites", "a repair replaces the record whatever it is"),
+    hard(
+        "no-fence",
+        "data passes whatever the two sides have covered and collected, and old frames are read",
+    ),
+    hard("no-epoch", "a collection does not end the meetings there are"),
+    middling("grace-only", "tombstones are collected when they are old, whoever has covered them"),
+    hard("collect-now", "tombstones are collected without any grace"),
+    hard("cut-reachable", "the stable cut asks the members that can be reached only"),
+    hard("no-horizon", "nobody remembers the greatest stamp of what was collected"),
+    hard("no-rebase", "a node that is behind is never held against others"),
+    hard("no-aside", "what returns is merged, however old"),
+    hard("rot-is-absent", "a record that cannot be read counts as no record in a rebase"),
+    middling("stale-summary", "range summaries do not follow a record that is replaced"),
+    middling("session-silent", "a sync session names the rows that differ and sends none"),
+    middling("session-blind", "a node says of every store that it holds just the same"),
+    middling("repair-overwrites", "a repair replaces the record whatever it is"),
 ];
 
 #[cfg(feature = "mutants")]
 static CHOSEN: std::sync::OnceLock<&'static str> = std::sync::OnceLock::new();
 
+/// The bug of this name.
+pub fn find(id: &str) -> Option<&'static Mutant> {
+    ALL.iter().find(|mutant| mutant.id == id)
+}
+
 /// Switches one bug on for this process; `false` when there is no such bug, or one is on already.
 #[cfg(feature = "mutants")]
 pub fn choose(id: &str) -> bool {
-    let known = ALL.iter().find(|(known, _)| *known == id);
-    known.is_some_and(|(known, _)| CHOSEN.set(known).is_ok())
+    find(id).is_some_and(|mutant| CHOSEN.set(mutant.id).is_ok())
 }
 
 /// Whether this bug is switched on.

@@ -24,6 +24,10 @@ pub enum Command {
     Schema,
     /// Live one or more lives.
     Run(Run),
+    /// Hunt known bugs: these, or all of them.
+    Mutants(Vec<&'static str>),
+    /// Live seeds until one fails, for the hunt that waits.
+    Hunt(Run),
 }
 
 /// Which lives to live, and how to tell about them.
@@ -43,6 +47,8 @@ pub struct Run {
     pub json: bool,
     /// Tell the verdict only.
     pub quiet: bool,
+    /// Whether to make a failure small: nothing said, a sweep does and a single run does not.
+    pub shrink: Option<bool>,
 }
 
 /// Which seeds to run.
@@ -70,6 +76,11 @@ impl Run {
         }
     }
 
+    /// Whether the first failure is made small.
+    pub fn shrinks(&self) -> bool {
+        self.shrink.unwrap_or(self.is_sweep())
+    }
+
     /// Whether this is a sweep: a bar and a summary instead of one line per event.
     pub fn is_sweep(&self) -> bool {
         matches!(self.seeds, Seeds::Many(_))
@@ -84,7 +95,7 @@ impl Run {
 /// Words with a value behind `=`.
 const KEYS: [&str; 6] = ["seed", "seeds", "scenario", "world", "until", "mutant"];
 /// Words that stand alone.
-const FLAGS: [&str; 4] = ["json", "quiet", "help", "schema"];
+const FLAGS: [&str; 6] = ["json", "quiet", "shrink", "no-shrink", "help", "schema"];
 
 /// Reads the words behind the program's name.
 ///
@@ -92,9 +103,12 @@ const FLAGS: [&str; 4] = ["json", "quiet", "help", "schema"];
 /// What was found and what was expected; the caller exits with 2.
 pub fn parse<I: IntoIterator<Item = String>>(words: I) -> Result<Command, String> {
     let mut words = words.into_iter().peekable();
+    if words.next_if(|word| word == "mutants").is_some() {
+        return Ok(Command::Mutants(words.map(|word| mutant(&word)).collect::<Result<_, _>>()?));
+    }
     let mut run = Run::default();
     let mut given: Vec<String> = Vec::new();
-    let mut help = None;
+    let (mut help, mut hunts) = (None, false);
     while let Some(word) = words.next() {
         let dashed = word.starts_with("--");
         let bare = word.strip_prefix("--").unwrap_or(&word);
@@ -118,6 +132,10 @@ pub fn parse<I: IntoIterator<Item = String>>(words: I) -> Result<Command, String
             ("scenario" | "scenarios", None) if help.is_some() => help = Some(Command::HelpScenario),
             ("json", None) => run.json = true,
             ("quiet", None) => run.quiet = true,
+            ("shrink", None) => run.shrink = Some(true),
+            ("no-shrink", None) => run.shrink = Some(false),
+            // Between two processes of `sim mutants` only.
+            ("hunt", None) => hunts = true,
             (key, None) => return Err(stray(key)),
             (flag, Some(value)) if FLAGS.contains(&flag) => {
                 return Err(format!("'{flag}' takes no value, found '{flag}={value}'"));
@@ -126,10 +144,17 @@ pub fn parse<I: IntoIterator<Item = String>>(words: I) -> Result<Command, String
         }
         given.push(key);
     }
+    if given.iter().any(|key| key == "shrink") && given.iter().any(|key| key == "no-shrink") {
+        return Err("found both 'shrink' and 'no-shrink', expected one of them".to_owned());
+    }
     if given.iter().any(|key| key == "seed") && run.is_sweep() {
         return Err("found both 'seed' and 'seeds', expected one of them".to_owned());
     }
-    Ok(help.unwrap_or(Command::Run(run)))
+    Ok(match help {
+        Some(help) => help,
+        None if hunts => Command::Hunt(run),
+        None => Command::Run(run),
+    })
 }
 
 fn set(run: &mut Run, key: &str, value: String) -> Result<(), String> {
@@ -198,8 +223,8 @@ fn world(text: &str) -> Result<World, String> {
 }
 
 fn mutant(text: &str) -> Result<&'static str, String> {
-    let known = || reknit::mutants::ALL.iter().map(|(id, _)| *id);
-    let found = known().find(|id| *id == text);
+    let known = || reknit::mutants::ALL.iter().map(|mutant| mutant.id);
+    let found = reknit::mutants::find(text).map(|mutant| mutant.id);
     found.ok_or_else(|| match closest(text, known()) {
         Some(near) => format!("unknown mutant '{text}', did you mean '{near}'?"),
         None => format!("unknown mutant '{text}', {}", instead(text, known())),
@@ -208,8 +233,7 @@ fn mutant(text: &str) -> Result<&'static str, String> {
 
 /// What `sim help` shows.
 pub fn help() -> String {
-    let mutants =
-        reknit::mutants::ALL.iter().map(|(id, what)| format!("                     {id}: {what}\n"));
+    let mutants = reknit::mutants::ALL.iter().map(|mutant| format!("{:>19}  {}\n", mutant.id, mutant.what));
     let mutants: String = mutants.collect();
     format!("{HELP}{mutants}")
 }
@@ -235,6 +259,7 @@ Lives the life of a cluster and judges it. The same seed gives the same life.
   just sim seed=7 scenario=rejoin_stale    a story from scenarios/, by name or path
   just sim seeds=0..1000                   a sweep: every seed from 0 to 999
   just sim seeds=0..50 scenario=smoke      a story with many dice
+  just sim seed=7 shrink                   a life, and if it fails the smallest story that fails likewise
 
 Words, in any order, also as --word value or --word=value:
 
@@ -247,6 +272,8 @@ Words, in any order, also as --word value or --word=value:
   until=31s          stop there and print the states, without a verdict
   json               tell it in JSON
   quiet              tell the verdict only
+  shrink, no-shrink  whether a failure is made small, in a minute at most: a sweep does so with its first one, a
+                     single run only when told to. The small story is left beside the run as shrunk.yaml
   help               this; 'help scenario' shows the steps and checks of scenarios
   schema             the JSON Schema of scenarios, for editors
 
@@ -254,7 +281,8 @@ Exit: 0 passed, 1 a promise was broken, 2 it could not run.
 Every run of one seed leaves target/sim/SCENARIO-WORLD-SEED/ with summary.json, trace.jsonl and plan.yaml, which
 is itself a scenario.
 
-  mutant=ID          a known bug, in a build with --features mutants:
+  mutants [ID …]     hunts known bugs and prints the table, in a build with --features mutants: just mutants
+  mutant=ID          lives with one of them:
 ";
 
 #[cfg(test)]

@@ -31,6 +31,7 @@ fn words_stand_in_any_order() {
         mutant: Some("no-persist"),
         json: true,
         quiet: true,
+        shrink: None,
     };
     assert_eq!(
         run("seeds=0..200 scenario=rejoin_stale world=full until=31s mutant=no-persist json quiet"),

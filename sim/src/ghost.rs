@@ -12,12 +12,13 @@ mod sometimes;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use reknit::model::{Dot, DotSet, Entry, Key, Refusal, Reply, Request, Stamp, Version, VersionId};
+use reknit::model::{Dot, DotSet, Entry, Key, Policies, Refusal, Reply, Request, Stamp, Version, VersionId};
 use reknit::node::{Event, Level};
 use reknit::protocol::Message;
 
 use crate::check::clock::{self, ClockBounds};
 use crate::check::facts::{Facts, Floor, KeyNo, NodeNo, VersionFacts, VersionNo, Want, Written};
+use crate::check::hist::{Broken, Histories};
 use crate::check::ord::{self, Rank};
 use crate::check::{Dump, Phase, Site, Violation, conv, dot, dur, nores, vote};
 use sometimes::{Sometimes, Tally};
@@ -33,7 +34,10 @@ pub const VIOLATIONS_MAX: usize = 64;
 #[derive(Debug, Default)]
 pub struct Ghost {
     facts: Facts,
+    histories: Histories,
     ops: BTreeMap<OpId, Op>,
+    /// Open writes of keys with histories.
+    history_ops: BTreeMap<OpId, (NodeNo, Key)>,
     bounds: Option<ClockBounds>,
     /// How many disks were replaced: every rule about what must be durable starts anew with each.
     disks_replaced: u32,
@@ -85,6 +89,11 @@ impl Ghost {
         self.bounds = Some(bounds);
     }
 
+    /// Tells which keys have histories, which are judged by themselves.
+    pub fn set_policies(&mut self, policies: Policies) {
+        self.histories.set_policies(policies);
+    }
+
     /// A client submits a put, a delete or a get to a node. Other requests are none of the ghost's business.
     pub fn invoked(&mut self, at: Duration, op: OpId, node: &str, request: &Request) {
         let (key, want) = match request {
@@ -92,6 +101,8 @@ impl Ghost {
                 let (value, content_type) = (value.clone(), content_type.clone());
                 (key, Want::Put { value, content_type, ttl: *ttl })
             }
+            // Nobody may write a part of a value where there is no history.
+            Request::Patch { key, .. } => (key, Want::Get),
             Request::Delete { key, .. } => (key, Want::Delete),
             Request::Get { key } | Request::Read { key, .. } => (key, Want::Get),
             Request::Members
@@ -102,6 +113,14 @@ impl Ghost {
             | Request::Sync { .. }
             | Request::Drain => return,
         };
+        if self.histories.has(key) {
+            self.histories.asked(request);
+            if want != Want::Get || matches!(request, Request::Patch { .. }) {
+                let node = self.facts.node_number(node);
+                self.history_ops.insert(op, (node, key.clone()));
+            }
+            return;
+        }
         let (node, key) = (self.facts.node_number(node), self.facts.key_number(key));
         self.facts.key_mut(key).submitted.submit(&want);
         let floor = self.facts.floor(node, key);
@@ -114,6 +133,13 @@ impl Ghost {
 
     /// The node answers. An answer after [`Ghost::lost`] is not believed, and one to an unknown id is ignored.
     pub fn answered(&mut self, at: Duration, op: OpId, reply: &Reply) {
+        if let Some((node, key)) = self.history_ops.remove(&op) {
+            if let Reply::Written { id, .. } | Reply::Refused(Refusal::AckTimeout { id, .. }) = reply {
+                self.histories.acked(self.facts.node_name(node), &key, id.dot);
+                self.tally.add(Sometimes::Transactions);
+            }
+            return;
+        }
         let Some(mut asked) = self.ops.remove(&op) else { return };
         match asked.state {
             OpState::Open => {
@@ -131,6 +157,7 @@ impl Ghost {
 
     /// No answer will come, or none that counts: whether the operation took place is unknown for good.
     pub fn lost(&mut self, _at: Duration, op: OpId) {
+        self.history_ops.remove(&op);
         if let Some(asked) = self.ops.get_mut(&op).filter(|asked| asked.state == OpState::Open) {
             asked.state = OpState::Lost;
             if asked.want != Want::Get {
@@ -149,8 +176,7 @@ impl Ghost {
                 self.tally
                     .add_many(if is_push { Sometimes::Pushed } else { Sometimes::Streamed }, entries.len());
                 for Entry { key, version } in entries {
-                    let version = self.meet(sight, key, version);
-                    self.facts.raise(node, version);
+                    self.take_entry(sight, from, key, version);
                 }
             }
             Message::Durable { dots } => {
@@ -200,8 +226,24 @@ impl Ghost {
         let node = self.facts.node_number(from);
         let sight = Sight { at, node, site: Site::Message };
         for Entry { key, version } in entries {
-            let version = self.meet(sight, key, version);
-            self.facts.raise(node, version);
+            self.take_entry(sight, from, key, version);
+        }
+    }
+
+    /// A version that has left a node, and so is durable there.
+    fn take_entry(&mut self, sight: Sight, from: &str, key: &Key, version: &Version) {
+        if self.histories.has(key) {
+            let broken = self.histories.shown(from, key, version);
+            return self.report_histories(sight, broken);
+        }
+        let version = self.meet(sight, key, version);
+        self.facts.raise(sight.node, version);
+    }
+
+    fn report_histories(&mut self, sight: Sight, broken: impl IntoIterator<Item = Broken>) {
+        for (code, key, text) in broken {
+            let key = self.facts.key_number(&key);
+            self.report(code, sight, Some(key), |_| text);
         }
     }
 
@@ -224,6 +266,7 @@ impl Ghost {
         for (other, records) in others {
             self.dumped(at, other, records);
         }
+        self.histories.forget(node);
         let node = self.facts.node_number(node);
         self.facts.forget_owed();
         self.facts.forget(node);
@@ -287,6 +330,8 @@ impl Ghost {
             let node = self.facts.node_number(name);
             nodes.push(node);
             self.facts.bind_to_pull(node);
+            let broken = self.histories.dumped(name, records);
+            self.report_histories(Sight { at, node, site }, broken);
             found.push(self.take_in(Sight { at, node, site }, records));
         }
         let agree = conv::agree(running);
@@ -296,6 +341,10 @@ impl Ghost {
                 let key = self.facts.key_number(&key);
                 self.report_cluster("CONV", at, site, key, text);
             }
+        }
+        for (code, key, text) in self.histories.judge(running) {
+            let key = self.facts.key_number(&key);
+            self.report_cluster(code, at, site, key, text);
         }
         for key in self.facts.key_numbers() {
             if let Some(text) = vote::judge(&self.facts, key) {
@@ -452,6 +501,8 @@ impl Ghost {
     /// Judges all records of one node against how far it had come, and takes them in.
     fn judge_records(&mut self, sight: Sight, records: &Dump) {
         self.facts.aside.union(&records.aside);
+        let broken = self.histories.dumped(self.facts.node_name(sight.node), records);
+        self.report_histories(sight, broken);
         self.facts.bind_to_pull(sight.node);
         let before: Vec<Floor> =
             self.facts.key_numbers().map(|key| self.facts.floor(sight.node, key)).collect();
@@ -471,6 +522,9 @@ impl Ghost {
     fn take_in(&mut self, sight: Sight, records: &Dump) -> BTreeMap<KeyNo, Vec<VersionNo>> {
         let mut found: BTreeMap<KeyNo, Vec<VersionNo>> = BTreeMap::new();
         for (key, versions) in records {
+            if self.histories.has(key) {
+                continue;
+            }
             for version in versions {
                 let version = self.meet(sight, key, version);
                 self.facts.raise(sight.node, version);

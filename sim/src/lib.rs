@@ -2,7 +2,7 @@
 //!
 //! In reading order: a [`scenario`] is what shall happen, explicit to the last operation; [`plan`] draws one
 //! from a seed; [`random`], [`clocks`], [`links`] and [`disks`] model what nodes stand on; a [`world`] lives the
-//! scenario and tells the [`ghost`], which knows everything; [`check`] says what was broken.
+//! scenario and tells the [`ghost`], which knows everything; [`check`] says what was broken; [`shrink`] makes it small.
 
 #[cfg(not(madsim))]
 compile_error!(
@@ -15,6 +15,7 @@ pub mod check;
 pub mod clocks;
 pub mod disks;
 pub mod ghost;
+pub mod kills;
 pub mod links;
 pub mod panics;
 pub mod plan;
@@ -22,6 +23,7 @@ pub mod random;
 pub mod report;
 pub mod run;
 pub mod scenario;
+pub mod shrink;
 pub mod suggest;
 pub mod sweep;
 pub mod trace;

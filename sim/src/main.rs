@@ -13,7 +13,7 @@ use reknit_sim::run::{self, Options, Verdict};
 use reknit_sim::scenario::Scenario;
 use reknit_sim::scenario::parse::load;
 use reknit_sim::scenario::schema::schema;
-use reknit_sim::sweep;
+use reknit_sim::{kills, shrink, sweep};
 
 const BROKEN: u8 = 1;
 const COULD_NOT_RUN: u8 = 2;
@@ -24,6 +24,8 @@ fn main() -> ExitCode {
         Ok(Command::HelpScenario) => say(&args::help_scenario()),
         Ok(Command::Schema) => say(&schema()),
         Ok(Command::Run(run)) => live(&run),
+        Ok(Command::Mutants(ids)) => hunt_all(&ids),
+        Ok(Command::Hunt(run)) => hunt(&run),
         Err(text) => Err(anyhow::Error::msg(text)),
     };
     done.unwrap_or_else(|error| {
@@ -66,7 +68,25 @@ fn live_one(asked: &Run, story: Option<&Scenario>, of_seed: sweep::Stories<'_>) 
     } else {
         say(&format!("{}\n", report::verdict(&outcome)))?;
     }
+    if let Some(violation) = outcome.violations.first().filter(|_| asked.shrinks()) {
+        make_small(asked, &scenario, seed, &violation.signature())?;
+    }
     Ok(exit(outcome.verdict != Verdict::Failed))
+}
+
+/// Tells the smallest story that fails likewise; beside JSON, where only one thing can be told, on the other stream.
+fn make_small(asked: &Run, scenario: &Scenario, seed: u64, signature: &str) -> Result<()> {
+    let shrunk = shrink::shrink(scenario, seed, asked.world(), signature, shrink::TIME_MAX)?;
+    let text = match shrunk {
+        Some(shrunk) => shrunk.leave(&run::files_of(&scenario.name, asked.world(), seed))?,
+        None => format!("the failure {signature} did not show again, so it was not made small"),
+    };
+    if asked.json {
+        eprintln!("{text}");
+    } else {
+        say(&format!("{text}\n"))?;
+    }
+    Ok(())
 }
 
 fn live_many(asked: &Run, of_seed: sweep::Stories<'_>) -> Result<ExitCode> {
@@ -82,7 +102,28 @@ fn live_many(asked: &Run, of_seed: sweep::Stories<'_>) -> Result<ExitCode> {
         say(&format!("{}\n", if asked.quiet { swept.verdict() } else { swept.text() }))?;
         eprintln!("{}", swept.speed());
     }
+    if let Some(failure) = swept.failures.first().filter(|_| asked.shrinks()) {
+        make_small(asked, &of_seed(failure.seeds[0]), failure.seeds[0], &failure.signature)?;
+    }
     Ok(exit(swept.failed == 0))
+}
+
+/// Hunts known bugs, each in a process of its own.
+fn hunt_all(ids: &[&'static str]) -> Result<ExitCode> {
+    if !cfg!(feature = "mutants") {
+        bail!("this build has no mutants; with them it is: just mutants");
+    }
+    let (table, is_good) = kills::table(ids, |line| eprintln!("{line}"))?;
+    say(&table)?;
+    Ok(exit(is_good))
+}
+
+fn hunt(asked: &Run) -> Result<ExitCode> {
+    if let Some(id) = asked.mutant {
+        choose(id)?;
+    }
+    let kill = kills::hunt(asked.seeds(None).end)?;
+    say(&serde_json::to_string(&kill)?)
 }
 
 #[cfg(feature = "mutants")]

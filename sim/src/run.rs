@@ -286,7 +286,7 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn write(path: &Path, bytes: &[u8]) -> Result<(), RunError> {
+pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), RunError> {
     std::fs::write(path, bytes).map_err(|error| RunError::Files { path: path.to_owned(), error })
 }
 

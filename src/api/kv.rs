@@ -1,5 +1,6 @@
 //! One key: put, read, delete.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,9 +19,9 @@ use uuid::Uuid;
 use super::params::{self, Params};
 use super::problem::{Code, Problem};
 use super::tags::{self, Tags};
-use super::{Shared, body, json, media, odd, reads};
-use crate::model::{Ack, Condition, Key, Reply, Request, Version, VersionId};
-use crate::protocol::order;
+use super::{Shared, body, history, json, media, odd, reads};
+use crate::model::{Ack, Condition, Key, Refusal, Reply, Request, Version, VersionId};
+use crate::protocol::resolve;
 use crate::storage::rows::{self, Record};
 
 /// How long a write waits for its confirmations unless it says otherwise.
@@ -68,12 +69,20 @@ pub async fn put(State(shared): State<Arc<Shared>>, request: HttpRequest) -> Res
     };
     let limits = &shared.app.limits;
     let value = body::take(&parts.headers, body, limits.value_bytes_max, limits.body_patience).await?;
-    let Put { key, content_type, ttl, write } = wanted;
-    if media::is_json(&content_type) {
-        media::check_json(&value)?;
-    }
+    let Put { key, content_type, ttl, offset, write } = wanted;
     let Write { condition, ack, timeout } = write;
-    let request = Request::Put { key, value, content_type, ttl, condition, ack, timeout };
+    let request = match offset {
+        Some(offset) => {
+            history::check_end(offset, value.len(), limits.value_bytes_max)?;
+            Request::Patch { key, offset, value, content_type, condition, ack, timeout }
+        }
+        None => {
+            if media::is_json(&content_type) {
+                media::check_json(&value)?;
+            }
+            Request::Put { key, value, content_type, ttl, condition, ack, timeout }
+        }
+    };
     let written = shared.write(request, timeout).await?;
     let mut response = json(&written);
     response.headers_mut().insert(ETAG, etag(written.uuid));
@@ -94,7 +103,10 @@ pub async fn delete(State(shared): State<Arc<Shared>>, request: HttpRequest) -> 
 pub async fn read(State(shared): State<Arc<Shared>>, request: HttpRequest) -> Result<Response, Problem> {
     let (parts, _) = request.into_parts();
     let key = key(&parts)?;
-    Params::parse(parts.uri.query(), &[])?;
+    let params = Params::parse(parts.uri.query(), &history::PARAMETERS)?;
+    if let Some(question) = history::Question::read(&params)? {
+        return shared.answer(&key, question);
+    }
     let matches = Tags::read(&parts.headers, &IF_MATCH)?;
     let differs = Tags::read(&parts.headers, &IF_NONE_MATCH)?;
 
@@ -132,8 +144,11 @@ impl Shared {
         match record {
             Record::Absent => Ok(None),
             Record::Row(row) => {
-                let shown = order::greatest(&row.versions).filter(|version| version.is_live_at(millis));
-                Ok(shown.cloned())
+                let policy = self.app.info.policies.of(key);
+                if let Some(heads) = resolve::conflict(policy, &row.versions) {
+                    return Err(Refusal::Heads { heads }.into());
+                }
+                Ok(resolve::shown(policy, &row.versions, millis).map(Cow::into_owned))
             }
             Record::Rotten => {
                 self.metrics.corrupt_record();
@@ -143,7 +158,7 @@ impl Shared {
     }
 
     /// The value byte for byte, or only its name if the client has it already.
-    fn show(&self, version: Version, is_known: bool) -> Response {
+    pub(super) fn show(&self, version: Version, is_known: bool) -> Response {
         let uuid = version.uuid();
         let mut headers = HeaderMap::new();
         headers.insert(ETAG, etag(uuid));
@@ -166,14 +181,20 @@ struct Put {
     key: Key,
     content_type: String,
     ttl: Option<Duration>,
+    /// Where the body goes, if it is a part of a value.
+    offset: Option<u64>,
     write: Write,
 }
 
 impl Put {
     fn read(parts: &Parts) -> Result<Put, Problem> {
         let key = key(parts)?;
-        let params = Params::parse(parts.uri.query(), &["ack", "timeout", "ttl"])?;
+        let params = Params::parse(parts.uri.query(), &["ack", "timeout", "ttl", "offset"])?;
         let ttl = params.duration("ttl", TTL_MAX)?;
+        let offset = history::offset(&params)?;
+        if offset.is_some() && ttl.is_some() {
+            return Err(params::bad("a part of a value takes no ttl".into()));
+        }
         let content_type = media::of_request(&parts.headers)?;
         // What is stored is the bytes and their type alone, so neither of these would come back with them.
         let encoding = super::problem::single_header(&parts.headers, &CONTENT_ENCODING)?;
@@ -182,9 +203,12 @@ impl Put {
             return Err(Problem::new(Code::ContentEncoding, detail));
         }
         if parts.headers.contains_key(CONTENT_RANGE) {
-            return Err(Problem::new(Code::BadHeader, "a part of a value cannot be written: Content-Range"));
+            return Err(Problem::new(
+                Code::BadHeader,
+                "a part of a value is written with ?offset=, not with Content-Range",
+            ));
         }
-        Ok(Put { key, content_type, ttl, write: Write::read(&params, &parts.headers)? })
+        Ok(Put { key, content_type, ttl, offset, write: Write::read(&params, &parts.headers)? })
     }
 }
 

@@ -16,8 +16,8 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::params::{self, Params};
 use super::problem::{Code, Problem};
 use super::{Shared, json, media, reads};
-use crate::model::{Key, KeyError, Version, key};
-use crate::protocol::order;
+use crate::model::{Key, KeyError, Policies, Version, key};
+use crate::protocol::resolve;
 use crate::storage::rows::{self, Record};
 use crate::storage::{Read, StorageError, Table};
 
@@ -50,10 +50,10 @@ pub async fn list(State(shared): State<Arc<Shared>>, request: HttpRequest) -> Re
         let mut has_time = || shared.app.clock.now().mono.since(began.mono) < SCAN_TIME_MAX;
         let page = shared.app.reader.snapshot(|store| {
             let millis = reads::read_millis(store, began.wall)?;
-            query.page(store, millis, &mut has_time)
+            query.page(store, &shared.app.info.policies, millis, &mut has_time)
         })?;
         for item in &page.items {
-            if matches!(item, Item::Rotten(_)) {
+            if matches!(item, Item::Broken(_, Code::CorruptRecord)) {
                 shared.metrics.corrupt_record();
             }
         }
@@ -89,8 +89,9 @@ enum Position {
 /// One key of a page.
 enum Item {
     Live(Key, Version),
-    /// A key whose record fails its checksum: shown, so that nobody takes it for deleted.
-    Rotten(Key),
+    /// A key that shows no value, and why: listed, so that nobody takes it for deleted. Its record fails its
+    /// checksum, or somebody has to choose between the heads of its history.
+    Broken(Key, Code),
 }
 
 /// A bounded share of a listing.
@@ -145,11 +146,13 @@ impl Query {
     fn page(
         &self,
         store: &dyn Read,
+        policies: &Policies,
         millis: u64,
         has_time: &mut dyn FnMut() -> bool,
     ) -> Result<Page, StorageError> {
         let Some(span) = self.span() else { return Ok(Page::default()) };
-        let mut walk = Walk { query: self, millis, span, page: Page::default(), rows: 0, bytes: 0, shown: 0 };
+        let mut walk =
+            Walk { query: self, policies, millis, span, page: Page::default(), rows: 0, bytes: 0, shown: 0 };
         let batch = if self.delimiter.is_empty() { BATCH } else { BATCH_IN_GROUPS };
         loop {
             let rows = rows::records(store, walk.span.range(), batch, self.reverse)?;
@@ -193,13 +196,13 @@ impl Query {
         Some(key[..self.prefix.len() + at + self.delimiter.len()].to_vec())
     }
 
-    fn item(&self, key: Key, record: Record) -> Item {
-        match record.row().and_then(|row| order::greatest(&row.versions).cloned()) {
-            None => Item::Rotten(key),
-            Some(version) if self.keys_only => {
+    fn item(&self, key: Key, shown: Result<Version, Code>) -> Item {
+        match shown {
+            Err(code) => Item::Broken(key, code),
+            Ok(version) if self.keys_only => {
                 Item::Live(key, Version { value: bytes::Bytes::new(), ..version })
             }
-            Some(version) => Item::Live(key, version),
+            Ok(version) => Item::Live(key, version),
         }
     }
 
@@ -251,6 +254,7 @@ impl Query {
 /// A listing under way.
 struct Walk<'a> {
     query: &'a Query,
+    policies: &'a Policies,
     millis: u64,
     /// What is left.
     span: Span,
@@ -273,15 +277,8 @@ enum Step {
 impl Walk<'_> {
     fn take(&mut self, key: Key, record: Record) -> Step {
         self.rows += 1;
-        let is_live = match &record {
-            Record::Row(row) => {
-                self.bytes += row.value_bytes();
-                order::greatest(&row.versions).is_some_and(|version| version.is_live_at(self.millis))
-            }
-            Record::Rotten => true,
-            Record::Absent => false,
-        };
-        let group = self.query.group(key.as_bytes()).filter(|_| is_live);
+        let shown = self.shown(&key, &record);
+        let group = self.query.group(key.as_bytes()).filter(|_| shown.is_some());
         let (position, step) = match group {
             Some(group) => {
                 self.shown += group.len();
@@ -290,8 +287,8 @@ impl Walk<'_> {
             }
             None => {
                 let position = Position::Key(key.as_bytes().to_vec());
-                if is_live {
-                    let item = self.query.item(key, record);
+                if let Some(shown) = shown {
+                    let item = self.query.item(key, shown);
                     self.shown += item.bytes();
                     self.page.items.push(item);
                 }
@@ -301,6 +298,21 @@ impl Walk<'_> {
         let is_left = self.span.go_past(&position, self.query.reverse);
         self.page.next = Some(position);
         if is_left { step } else { Step::End }
+    }
+
+    /// What a key is listed with, if it is listed.
+    fn shown(&mut self, key: &Key, record: &Record) -> Option<Result<Version, Code>> {
+        let row = match record {
+            Record::Row(row) => row,
+            Record::Rotten => return Some(Err(Code::CorruptRecord)),
+            Record::Absent => return None,
+        };
+        self.bytes += row.value_bytes();
+        let policy = self.policies.of(key);
+        if resolve::conflict(policy, &row.versions).is_some() {
+            return Some(Err(Code::HistoryHeads));
+        }
+        resolve::shown(policy, &row.versions, self.millis).map(|version| Ok(version.into_owned()))
     }
 
     /// Whether the page holds all that a page may.
@@ -390,7 +402,7 @@ struct Listing {
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Shown {
-    Rotten {
+    Broken {
         key: String,
         error: &'static str,
     },
@@ -412,15 +424,15 @@ impl Item {
     fn bytes(&self) -> usize {
         match self {
             Item::Live(key, version) => key.as_bytes().len() + version.value.len(),
-            Item::Rotten(key) => key.as_bytes().len(),
+            Item::Broken(key, _) => key.as_bytes().len(),
         }
     }
 
     fn shown(self, keys_only: bool) -> Shown {
         let (key, version) = match self {
             Item::Live(key, version) => (key, version),
-            Item::Rotten(key) => {
-                return Shown::Rotten { key: key.to_string(), error: Code::CorruptRecord.name() };
+            Item::Broken(key, code) => {
+                return Shown::Broken { key: key.to_string(), error: code.name() };
             }
         };
         let value = if keys_only { None } else { raw_json(&version) };

@@ -146,7 +146,7 @@ fn walk(
     let (mut items, mut prefixes, mut pages) = (Vec::new(), Vec::new(), 0);
     let mut query = query.clone();
     loop {
-        let page = query.page(store, 1500, has_time).unwrap();
+        let page = query.page(store, &Policies::default(), 1500, has_time).unwrap();
         pages += 1;
         assert!(page.items.len() + page.prefixes.len() <= query.limit);
         for item in &page.items {
@@ -247,7 +247,7 @@ fn a_page_ends_at_its_bytes_whatever_its_limit() {
     let store = store(rows);
     let query = Query { limit: 1000, ..Query::default() };
 
-    let page = query.page(&store, 0, &mut || true).unwrap();
+    let page = query.page(&store, &Policies::default(), 0, &mut || true).unwrap();
 
     assert_eq!(page.items.len(), 4);
     let (items, _, pages) = walk(&query, &store, &mut || true);
@@ -263,7 +263,7 @@ fn a_desert_of_tombstones_is_crossed_in_bounded_steps() {
     let store = store(rows.chain([last]));
     let query = Query { limit: 10, ..Query::default() };
 
-    let page = query.page(&store, 0, &mut || true).unwrap();
+    let page = query.page(&store, &Policies::default(), 0, &mut || true).unwrap();
 
     assert!(page.items.is_empty() && page.next.is_some());
     let (items, _, pages) = walk(&query, &store, &mut || true);

@@ -11,6 +11,7 @@
 mod body;
 mod cluster;
 mod health;
+mod history;
 mod kv;
 mod list;
 mod media;
@@ -44,7 +45,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::driver::tokio_world::Peers;
 use crate::driver::{Clock, Mailbox};
-use crate::model::{NodeId, Reply, Request, Status, Version, WallTime};
+use crate::model::{NodeId, Policies, Reply, Request, Status, Version, WallTime};
 use metrics::{Metrics, Route};
 pub use peer::router_with_peers;
 use problem::{Code, Problem};
@@ -82,6 +83,8 @@ pub struct Info {
     pub version: &'static str,
     /// Keys the summaries; lets other hosts change the members. Empty for an open cluster.
     pub cluster_secret: Vec<u8>,
+    /// How the versions under a key are resolved.
+    pub policies: Policies,
 }
 
 /// The bounds that are a matter of taste.

@@ -76,6 +76,12 @@ pub enum Code {
     MemberRefused,
     /// The framework refused the request.
     BadRequest,
+    /// A history forks, and under `fail` somebody has to choose.
+    HistoryHeads,
+    /// A history is as long as it may be.
+    HistoryFull,
+    /// The key's policy knows no such thing.
+    PolicyRefused,
     /// A bug.
     Internal,
 }
@@ -141,6 +147,11 @@ impl Code {
             Code::StorageFailed => ("storage-failed", S::INTERNAL_SERVER_ERROR, true, "The disk failed"),
             Code::MemberRefused => ("member-refused", S::CONFLICT, false, "The member table says no"),
             Code::BadRequest => ("bad-request", S::BAD_REQUEST, false, "The request makes no sense"),
+            Code::HistoryHeads => ("history-heads", S::CONFLICT, false, "The history has several heads"),
+            Code::HistoryFull => ("history-full", S::CONFLICT, false, "The history is as long as it may be"),
+            Code::PolicyRefused => {
+                ("policy-refused", S::BAD_REQUEST, false, "The key's policy knows no such thing")
+            }
             Code::Internal => ("internal", S::INTERNAL_SERVER_ERROR, false, "A bug"),
         }
     }
@@ -183,6 +194,7 @@ pub struct Problem {
     detail: String,
     limit: Option<u64>,
     written: Option<Box<Written>>,
+    heads: Vec<Written>,
     foreign: Option<Box<Foreign>>,
 }
 
@@ -197,7 +209,7 @@ struct Foreign {
 impl Problem {
     /// A problem and its facts, in words.
     pub fn new(code: Code, detail: impl Into<String>) -> Problem {
-        Problem { code, detail: detail.into(), limit: None, written: None, foreign: None }
+        Problem { code, detail: detail.into(), limit: None, written: None, heads: Vec::new(), foreign: None }
     }
 
     /// Names the limit that was passed.
@@ -253,6 +265,9 @@ struct Document<'a> {
     request_id: &'a str,
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     written: Option<&'a Written>,
+    /// What an `If-Match` that resolves the fork has to list.
+    #[serde(skip_serializing_if = "<[Written]>::is_empty")]
+    heads: &'a [Written],
 }
 
 /// Writes the body of an error response, whoever made the response. Other responses pass unchanged.
@@ -277,6 +292,7 @@ pub fn render(mut response: Response, request_id: &str, is_head: bool) -> Respon
         retryable: retryable || status == StatusCode::SERVICE_UNAVAILABLE,
         request_id,
         written: problem.written.as_deref(),
+        heads: &problem.heads,
     };
     let bytes = serde_json::to_vec(&document).expect("a flat struct of text and numbers is JSON");
     let headers = response.headers_mut();
@@ -331,6 +347,14 @@ impl From<Refusal> for Problem {
             Refusal::TooManyPending { limit } => {
                 Problem::new(Code::TooManyPending, detail).with_limit(limit as u64)
             }
+            Refusal::Heads { heads } => {
+                let heads = heads.into_iter().map(Written::of).collect();
+                Problem { heads, ..Problem::new(Code::HistoryHeads, detail) }
+            }
+            Refusal::HistoryFull { limit, .. } => {
+                Problem::new(Code::HistoryFull, detail).with_limit(limit as u64)
+            }
+            Refusal::Policy(what) => Problem::new(Code::PolicyRefused, what),
             Refusal::Member(reason) => Problem::new(Code::MemberRefused, reason),
         }
     }

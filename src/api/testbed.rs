@@ -18,7 +18,7 @@ use tower::ServiceExt;
 
 use super::{App, Info, Limits, Shared, SharedReader};
 use crate::driver::{self, Clock, Mailbox, Network};
-use crate::model::{Address, Instant, Key, Member, MemberState, Mode, NodeId, Now, WallTime};
+use crate::model::{Address, Instant, Key, Member, MemberState, Mode, NodeId, Now, Policies, WallTime};
 use crate::node::{Node, Settings};
 use crate::storage::engine::Engine;
 use crate::storage::{Batch, Storage, Table, rows};
@@ -126,19 +126,22 @@ impl Setup {
     pub fn start(self) -> Bed {
         let clock = Arc::new(TestClock { start: TokioInstant::now(), ahead: AtomicU64::new(0) });
         let reader = SharedReader::new(self.engine.reader());
+        let policies = self.settings.policies.clone();
         let mut node = Node::open(self.engine, self.settings, [7; 32], clock.now()).unwrap();
         let (mailbox, mut letters) = driver::mailbox();
         let ticking = Arc::clone(&clock);
         tokio::spawn(async move {
             driver::run(&mut node, ticking.as_ref(), &mut NoNetwork, &mut letters).await.unwrap();
         });
-        Bed::of(mailbox, reader, clock, info(self.secret), self.limits)
+        let info = Info { policies, ..info(self.secret) };
+        Bed::of(mailbox, reader, clock, info, self.limits)
     }
 }
 
 /// Who the node under test is.
 pub fn info(cluster_secret: Vec<u8>) -> Info {
-    Info { id: NodeId::new("node1").unwrap(), version: "1.2.3", cluster_secret }
+    let (id, policies) = (NodeId::new("node1").unwrap(), Policies::default());
+    Info { id, version: "1.2.3", cluster_secret, policies }
 }
 
 /// A router under test.

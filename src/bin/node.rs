@@ -213,6 +213,7 @@ fn app(config: &Config, mailbox: Mailbox, reader: SharedReader, clock: SystemClo
             id: config.node_id.clone(),
             version: env!("CARGO_PKG_VERSION"),
             cluster_secret: config.cluster_secret.clone().into_bytes(),
+            policies: config.policies.clone(),
         },
         limits: Limits::default(),
     }

@@ -4,7 +4,7 @@
 
 use super::values::{self, duration, duration_text, seconds_or_duration};
 use super::{Config, ConfigError, Draft, Given};
-use crate::model::{Address, NodeId};
+use crate::model::{Address, NodeId, Policies};
 use crate::node::settings::CollisionRule;
 
 /// One key.
@@ -28,6 +28,8 @@ impl std::fmt::Debug for Key {
     }
 }
 
+/// The key whose items may be mappings in a file.
+pub(super) const POLICIES: &str = "policies";
 /// Shortest period of a timer: below it a node would do little else.
 const PERIOD_MIN: &str = "10ms";
 /// Longest period of a timer: beyond it the timer is not meant.
@@ -211,6 +213,22 @@ pub const KEYS: &[Key] = &[
         sets: &[],
         set: |draft, given| given.one(CollisionRule::from_word).map(|rule| draft.config.collision = rule),
         show: |config| Some(config.collision.word().to_owned()),
+    },
+    Key {
+        name: POLICIES,
+        about: "How versions are resolved, by prefix, alike on all nodes: PREFIX=POLICY[:STRATEGY], or {prefix, policy, strategy}",
+        list: true,
+        sets: &[],
+        set: |draft, given| {
+            let rules = given.each(values::policy)?;
+            draft.config.policies = Policies::new(rules).map_err(|error| given.refused(error.to_string()))?;
+            Ok(())
+        },
+        show: |config| {
+            let rules: Vec<_> =
+                config.policies.rules().filter_map(|rule| quoted(values::policy_text(rule))).collect();
+            Some(format!("[{}]", rules.join(", ")))
+        },
     },
     Key {
         name: "bootstrap_max_age_hours",

@@ -12,7 +12,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::model::{Address, Mode, NodeId};
+use crate::model::{Address, Mode, NodeId, Policies};
 use crate::node::Settings;
 use crate::node::settings::{CollisionRule, Timing};
 pub use keys::{KEYS, Key};
@@ -42,6 +42,7 @@ pub struct Config {
     pub max_clock_drift: Duration,
     /// What becomes of two values of one key with equal stamps.
     pub collision: CollisionRule,
+    pub policies: Policies,
     pub bootstrap_max_age_hours: u64,
     pub throttle_delay_ms: u64,
     pub fetch_delay_ms: u64,
@@ -205,6 +206,7 @@ impl Config {
             },
             clock_drift_max: self.max_clock_drift,
             collision: self.collision,
+            policies: self.policies.clone(),
             ..settings
         }
     }
@@ -274,6 +276,7 @@ impl Draft {
             catchup_interval: timing.catchup_interval,
             max_clock_drift: Duration::from_secs(60),
             collision: CollisionRule::Majority,
+            policies: Policies::default(),
             bootstrap_max_age_hours: 720,
             throttle_delay_ms: 100,
             fetch_delay_ms: 50,
@@ -436,6 +439,12 @@ impl Given {
     /// Reads the values of a key that takes a list.
     fn each<T>(&self, read: impl Fn(&str) -> Result<T, String>) -> Result<Vec<T>, ConfigError> {
         self.texts.iter().map(|text| self.read(text, &read)).collect()
+    }
+
+    /// What is wrong with the values together.
+    fn refused(&self, why: String) -> ConfigError {
+        let snippet = self.texts.first().map_or(String::new(), |text| text.snippet.clone());
+        ConfigError::Value { origin: self.origin.clone(), key: self.key.name, why, snippet }
     }
 
     fn read<T>(&self, text: &Text, read: &impl Fn(&str) -> Result<T, String>) -> Result<T, ConfigError> {

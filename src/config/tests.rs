@@ -301,3 +301,61 @@ fn a_printed_configuration_reads_back_the_same_and_hides_the_secret() {
     assert_eq!(again.data_dir, config.data_dir);
     assert_eq!(again.log_format, config.log_format);
 }
+
+#[test]
+fn policies_are_read_as_mappings_and_as_texts_and_shown_as_texts() {
+    let file = "policies:\n  - {prefix: cart/, policy: siblings}\n  - \"a%20b/=lww\"\n  - prefix: log/\n    policy: history\n    strategy: fail\n";
+
+    let config = load(file, &[], &[]).unwrap();
+    let again = flag("policies", "cart/=siblings,a%20b/=lww,/log/=history:fail").unwrap();
+
+    assert_eq!(config.policies, again.policies);
+    assert_eq!(config.settings().policies.digest(), again.settings().policies.digest());
+    let shown = config.to_yaml();
+    assert!(shown.contains(r#"policies: ["a%20b/=lww", "cart/=siblings", "log/=history:fail"]"#), "{shown}");
+    assert_eq!(load(&shown, &[], &[]).unwrap().policies, config.policies);
+}
+
+#[test]
+fn a_policy_that_is_none_is_shown_where_it_stands() {
+    refused(
+        "policies: [{prefix: cart/, policy: sibling}]\n",
+        &expect![[r#"
+        node.yaml: line 1 column 12: policies: `sibling` is no policy: lww, siblings or history
+          |
+        1 | policies: [{prefix: cart/, policy: sibling}]
+          |            ^"#]],
+    );
+    refused(
+        "policies: [{prefix: cart/}]\n",
+        &expect![[r#"
+        node.yaml: line 1 column 13: missing field `policy`
+          |
+        1 | policies: [{prefix: cart/}]
+          |             ^"#]],
+    );
+    refused(
+        "policies:\n  - {prefix: a/, policy: lww}\n  - {prefix: /a/, policy: siblings}\n",
+        &expect![[r#"
+            node.yaml: line 2 column 3: policies: the prefix `a/` has two policies
+              |
+            2 |   - {prefix: a/, policy: lww}
+              |     ^"#]],
+    );
+    refused(
+        "policies: [cart]\n",
+        &expect![[r#"
+        node.yaml: line 1 column 12: policies: `cart` is no policy of a prefix, such as cart/=siblings or log/=history:fail
+          |
+        1 | policies: [cart]
+          |            ^"#]],
+    );
+    refused(
+        "policies: siblings\n",
+        &expect![[r#"
+        node.yaml: line 1 column 11: a list is expected here, such as ["127.0.0.1:8081"]
+          |
+        1 | policies: siblings
+          |           ^"#]],
+    );
+}

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 
+use crate::model::{Policy, key};
+
 /// What is worth a line in the log.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[allow(missing_docs, reason = "the names say it")]
@@ -90,6 +92,24 @@ pub(super) fn log_format(text: &str) -> Result<LogFormat, String> {
         "json" => Ok(LogFormat::Json),
         _ => Err(format!("`{text}` is no log format: text or json")),
     }
+}
+
+/// `cart/=siblings` or `log/=history:fail`; the prefix percent-encoded where it must be.
+pub(super) fn policy(text: &str) -> Result<(Vec<u8>, Policy), String> {
+    let (prefix, policy) = text.rsplit_once('=').ok_or_else(|| {
+        format!("`{text}` is no policy of a prefix, such as cart/=siblings or log/=history:fail")
+    })?;
+    let prefix = key::decode(prefix).map_err(|error| error.to_string())?;
+    let prefix = prefix.strip_prefix(b"/").unwrap_or(&prefix).to_vec();
+    let (name, strategy) = policy.split_once(':').map_or((policy, None), |(name, rest)| (name, Some(rest)));
+    let policy = Policy::from_names(name, strategy).map_err(|error| error.to_string())?;
+    Ok((prefix, policy))
+}
+
+/// The text that [`policy`] reads.
+pub(super) fn policy_text((prefix, policy): (&[u8], Policy)) -> String {
+    let strategy = policy.strategy().map_or(String::new(), |strategy| format!(":{}", strategy.name()));
+    format!("{}={}{strategy}", key::encode(prefix), policy.name())
 }
 
 pub(super) fn hours(text: &str) -> Result<u64, String> {

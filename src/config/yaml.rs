@@ -80,6 +80,17 @@ impl<'de> Visitor<'de> for Rows {
                     map.next_value::<IgnoredAny>()?;
                     None
                 }
+                Some(key) if key.name == keys::POLICIES => {
+                    let rules: Spanned<Vec<Spanned<Rule>>> = map.next_value()?;
+                    let (referenced, defined) = (rules.referenced, rules.defined);
+                    let text = |rule: Spanned<Rule>| Spanned {
+                        value: rule.value.text(),
+                        referenced: rule.referenced,
+                        defined: rule.defined,
+                    };
+                    let value = rules.value.into_iter().map(text).collect();
+                    Some((key, Spanned { value, referenced, defined }))
+                }
                 Some(key) if key.list => Some((key, map.next_value()?)),
                 // As a text, which keeps the spelling: `1.10` is a fine name and no number.
                 Some(key) => {
@@ -91,6 +102,56 @@ impl<'de> Visitor<'de> for Rows {
             rows.push(Row { name, value });
         }
         Ok(File(rows))
+    }
+}
+
+/// A policy as a text, or as a mapping of its parts.
+enum Rule {
+    Text(String),
+    Parts(Parts),
+}
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Parts {
+    prefix: String,
+    policy: String,
+    strategy: Option<String>,
+}
+
+impl Rule {
+    /// As [`super::values::policy`] reads it.
+    fn text(self) -> String {
+        match self {
+            Rule::Text(text) => text,
+            Rule::Parts(Parts { prefix, policy, strategy }) => {
+                let strategy = strategy.map_or(String::new(), |strategy| format!(":{strategy}"));
+                format!("{prefix}={policy}{strategy}")
+            }
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Rule {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Rule, D::Error> {
+        deserializer.deserialize_any(Rule::Text(String::new()))
+    }
+}
+
+impl<'de> Visitor<'de> for Rule {
+    type Value = Rule;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a policy such as {prefix: cart/, policy: siblings} or \"cart/=siblings\"")
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Rule, E> {
+        Ok(Rule::Text(text.to_owned()))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Rule, A::Error> {
+        let parts = serde::de::value::MapAccessDeserializer::new(map);
+        Parts::deserialize(parts).map(Rule::Parts)
     }
 }
 

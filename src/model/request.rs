@@ -68,6 +68,23 @@ pub enum Request {
         /// How long to wait for `ack`.
         timeout: Duration,
     },
+    /// Write bytes from an offset on; only under policy `history`.
+    Patch {
+        /// Where.
+        key: Key,
+        /// In bytes.
+        offset: u64,
+        /// The bytes.
+        value: Bytes,
+        /// Their media type, if nothing lies under the key.
+        content_type: String,
+        /// Only if this holds here.
+        condition: Condition,
+        /// How durable before the answer.
+        ack: Ack,
+        /// How long to wait for `ack`.
+        timeout: Duration,
+    },
     /// Write a tombstone.
     Delete {
         /// Where.
@@ -193,6 +210,24 @@ pub enum Refusal {
         /// The bound.
         limit: usize,
     },
+    /// Under policy `history` with strategy `fail`: the history forks, and somebody has to choose. A write that
+    /// replaces the whole value, under the condition that names all heads, closes the fork.
+    #[error("the history has {} heads; a full write whose If-Match names all of them resolves it", heads.len())]
+    Heads {
+        /// The older author's first.
+        heads: Vec<VersionId>,
+    },
+    /// The key's history is as long as it may be. Nothing was stored.
+    #[error("the history is full: {what}, the limit is {limit}")]
+    HistoryFull {
+        /// What there is too much of.
+        what: &'static str,
+        /// The bound.
+        limit: usize,
+    },
+    /// The key's policy knows no such thing. Nothing was stored.
+    #[error("{0}")]
+    Policy(&'static str),
     /// No such member, or not one that can be removed.
     #[error("{0}")]
     Member(String),

@@ -1,13 +1,15 @@
 //! What a node does for clients and operators.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use crate::model::{
-    Ack, Condition, Entry, Instant, Key, MemberState, Mode, Now, PeerStatus, Refusal, Reply, Request,
-    RequestId, Status, Version,
+    Ack, Condition, Entry, Instant, Key, MemberState, Mode, Now, PeerStatus, Policy, Refusal, Reply, Request,
+    RequestId, Status, Strategy, Version,
 };
-use crate::protocol::order;
+use crate::protocol::history::{self, TRANSACTIONS_MAX};
 use crate::protocol::replica::Change;
+use crate::protocol::resolve;
 use crate::storage::rows::{self, Record};
 use crate::storage::{Storage, StorageError};
 
@@ -40,6 +42,15 @@ impl<S: Storage> Node<S> {
             Request::Put { key, value, content_type, ttl, condition, ack, timeout } => {
                 assert!(value.len() <= Version::VALUE_BYTES_MAX, "the door checks sizes");
                 let change = Change::Value { value, content_type, ttl };
+                self.on_write(now, id, key, &condition, change, Wanted { ack, timeout })?;
+            }
+            Request::Patch { key, offset, value, content_type, condition, ack, timeout } => {
+                let end = offset.checked_add(value.len() as u64);
+                assert!(
+                    end.is_some_and(|end| end <= Version::VALUE_BYTES_MAX as u64),
+                    "the door checks sizes"
+                );
+                let change = Change::Patch { offset, value, content_type };
                 self.on_write(now, id, key, &condition, change, Wanted { ack, timeout })?;
             }
             Request::Delete { key, condition, ack, timeout } => {
@@ -130,7 +141,10 @@ impl<S: Storage> Node<S> {
     ) -> Result<(), StorageError> {
         let current = rows::record(&self.store, &key)?;
         let asked = self.asked(wanted.ack);
-        if let Some(refusal) = self.refuses(now, &current, condition, asked) {
+        let policy = self.replica.policy(&key);
+        let refusal = self.refuses(now, (policy, &current), condition, asked);
+        let refusal = refusal.or_else(|| refuses_change(policy, &current, &change));
+        if let Some(refusal) = refusal {
             self.out.reply(id, Reply::Refused(refusal));
             return Ok(());
         }
@@ -147,7 +161,13 @@ impl<S: Storage> Node<S> {
     }
 
     /// Why a write must not happen, if there is a reason.
-    fn refuses(&self, now: Now, current: &Record, condition: &Condition, asked: u16) -> Option<Refusal> {
+    fn refuses(
+        &self,
+        now: Now,
+        (policy, current): (Policy, &Record),
+        condition: &Condition,
+        asked: u16,
+    ) -> Option<Refusal> {
         let me = self.membership.me();
         if me.mode != Mode::Normal {
             return Some(Refusal::Mode(me.mode));
@@ -159,7 +179,13 @@ impl<S: Storage> Node<S> {
         if asked > 1 && !self.confirmations.has_room() {
             return Some(Refusal::TooManyPending { limit: crate::protocol::confirm::PENDING_MAX });
         }
-        let live = order::greatest(current.versions()).filter(|version| self.is_live(now, version));
+        if let Policy::History(strategy) = policy
+            && let Some(outcome) = refuses_heads(strategy, current, condition)
+        {
+            return outcome;
+        }
+        let live = self.shown(now, policy, current.versions());
+        let live = live.as_deref();
         let holds = match condition {
             Condition::None => true,
             Condition::Exists => live.is_some(),
@@ -195,14 +221,18 @@ impl<S: Storage> Node<S> {
             Record::Rotten => Reply::Refused(Refusal::Corrupt),
             Record::Absent => Reply::Value(None),
             Record::Row(row) => {
-                let shown = order::greatest(&row.versions).filter(|version| self.is_live(now, version));
-                Reply::Value(shown.cloned())
+                let policy = self.replica.policy(key);
+                match resolve::conflict(policy, &row.versions) {
+                    Some(heads) => Reply::Refused(Refusal::Heads { heads }),
+                    None => Reply::Value(self.shown(now, policy, &row.versions).map(Cow::into_owned)),
+                }
             }
         })
     }
 
-    fn is_live(&self, now: Now, version: &Version) -> bool {
-        version.is_live_at(self.replica.clock().read_millis(now))
+    /// The version that a read shows.
+    fn shown<'a>(&self, now: Now, policy: Policy, versions: &'a [Version]) -> Option<Cow<'a, Version>> {
+        resolve::shown(policy, versions, self.replica.clock().read_millis(now))
     }
 
     fn status(&mut self) -> Status {
@@ -226,4 +256,49 @@ impl<S: Storage> Node<S> {
             seen_hash: self.replica.seen_digest(),
         }
     }
+}
+
+/// Why a key's policy does not take a change, if there is a reason.
+fn refuses_change(policy: Policy, current: &Record, change: &Change) -> Option<Refusal> {
+    let Policy::History(strategy) = policy else {
+        let patch = "a part of a value can be written under policy history only";
+        return matches!(change, Change::Patch { .. }).then_some(Refusal::Policy(patch));
+    };
+    let versions = current.versions();
+    let bytes = match change {
+        Change::Value { ttl: Some(_), .. } => {
+            return Some(Refusal::Policy(
+                "policy history takes no time to live: what was written stays listed",
+            ));
+        }
+        Change::Patch { value, .. } => {
+            // A resolution replaces the whole value: what a patch would be applied to is in dispute.
+            if let Some(heads) = resolve::conflict(Policy::History(strategy), versions) {
+                return Some(Refusal::Heads { heads });
+            }
+            value.len()
+        }
+        Change::Value { value, .. } => value.len(),
+        Change::Tombstone => 0,
+    };
+    let limit = history::full(versions, bytes)?;
+    let what = if limit == TRANSACTIONS_MAX { "transactions" } else { "bytes" };
+    Some(Refusal::HistoryFull { what, limit })
+}
+
+/// What the heads of a forked history say of a write: under `fail` it has to name all of them, and with any
+/// strategy a condition that does holds. `None` leaves the answer to what a read shows.
+fn refuses_heads(strategy: Strategy, current: &Record, condition: &Condition) -> Option<Option<Refusal>> {
+    let heads = resolve::heads(current.versions());
+    if heads.len() < 2 {
+        return None;
+    }
+    let named = match condition {
+        Condition::Matches(uuids) => heads.iter().all(|head| uuids.contains(&head.uuid)),
+        Condition::None | Condition::Exists | Condition::Absent | Condition::Differs(_) => false,
+    };
+    if named {
+        return Some(None);
+    }
+    (strategy == Strategy::Fail).then_some(Some(Refusal::Heads { heads }))
 }

@@ -129,7 +129,8 @@ impl<S: Storage> Node<S> {
         let mut out = Outbox::default();
         let identity = begin_life(&mut store, &settings, now, &mut out)?;
         let key = SummaryKey::new(&settings.cluster_secret);
-        let mut replica = Replica::load(&store, &identity, key, settings.clock_drift_max, now)?;
+        let replica = Replica::load(&store, &identity, key, settings.clock_drift_max, now)?;
+        let mut replica = replica.with_policies(settings.policies.clone());
         let mut batch = Batch::default();
         replica.save(&mut batch);
         store.apply(batch)?;
@@ -148,7 +149,7 @@ impl<S: Storage> Node<S> {
         let timing = settings.timing.clone();
         let votes = Votes::new(settings.collision, timing.vote_max);
         let membership = Membership::load(me, known, settings.seeds.clone(), timing.clone(), now, &mut dice);
-        let meetings = Meetings::new(timing.clone(), settings.policies, &mut dice);
+        let meetings = Meetings::new(timing.clone(), settings.policies.digest(), &mut dice);
         let sessions = Sessions::new(timing.clone(), settings.stream_credit, now);
         Ok(Node {
             store,
@@ -179,6 +180,10 @@ impl<S: Storage> Node<S> {
     /// # Errors
     /// The disk is broken; drop the node and open it again.
     pub fn handle(&mut self, now: Now, input: Input) -> Result<(), StorageError> {
+        #[cfg(feature = "mutants")]
+        if mutants::is_on("tie-by-view") {
+            self.replica.is_partial = self.membership.alive_count() < self.membership.count();
+        }
         match input {
             Input::Request { id, request } => self.on_request(now, id, request)?,
             Input::Message { from, message } => self.on_message(now, &from, message)?,
@@ -404,6 +409,8 @@ fn begin_life(
 
 #[cfg(test)]
 mod conversation_tests;
+#[cfg(test)]
+mod history_tests;
 #[cfg(test)]
 mod hostile_tests;
 #[cfg(test)]

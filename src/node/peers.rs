@@ -5,13 +5,14 @@ use std::collections::BTreeSet;
 use rand::Rng;
 
 use super::Node;
-use crate::model::{Entry, Key, Member, NodeId, Now, Origin};
-use crate::protocol::Message;
+use crate::model::{Entry, Key, Member, NodeId, Now, Origin, Row};
+use crate::mutants;
 use crate::protocol::meeting::{Own, Told};
 use crate::protocol::outbox::Level;
 use crate::protocol::rebase::Machines;
 use crate::protocol::replica::Merged;
-use crate::storage::{Storage, StorageError};
+use crate::protocol::{DotSet, Message};
+use crate::storage::{Storage, StorageError, rows};
 
 impl<S: Storage> Node<S> {
     pub(super) fn on_message(
@@ -77,6 +78,9 @@ impl<S: Storage> Node<S> {
                 };
                 // What the peer has covered it has durably, however it came by it.
                 self.confirmations.on_durable(from, &seen, &mut self.out);
+                if mutants::is_on("absence-deletes") {
+                    self.remove_what_lacks(&seen)?;
+                }
                 let (store, own) = (&self.store, self.replica.seen());
                 let place = (from, session, self.dice.next_u32());
                 self.serves.on_pull(store, own, place, seen, credit, &mut self.out)?;
@@ -133,7 +137,7 @@ impl<S: Storage> Node<S> {
             }
             Message::AskHeld { fence, nonce, held } => {
                 if self.is_mine(fence) {
-                    let around = (&self.store, self.replica.seen());
+                    let around = (&self.store, &self.replica);
                     self.rebase.on_ask_held(now, around, from, (nonce, &held), &mut self.out)?;
                 }
             }
@@ -175,6 +179,17 @@ impl<S: Storage> Node<S> {
         Ok(())
     }
 
+    /// For `absence-deletes`.
+    fn remove_what_lacks(&mut self, seen: &DotSet) -> Result<(), StorageError> {
+        let all = (std::ops::Bound::Unbounded, std::ops::Bound::Unbounded);
+        for (key, record) in rows::records(&self.store, all, usize::MAX, false)? {
+            if record.versions().iter().any(|version| !seen.contains(version.dot)) {
+                self.replica.set_row(&mut self.store, &key, &Row::default(), record.versions())?;
+            }
+        }
+        Ok(())
+    }
+
     fn on_digest(&mut self, now: Now, from: &NodeId, digest: u64, life: Option<u64>) {
         if self.membership.takes_data_from(from) {
             let own = self.replica.seen_digest();
@@ -206,6 +221,13 @@ impl<S: Storage> Node<S> {
                 Merged::Known => self.out.count("entries_known", 1),
                 Merged::Malformed => self.out.count("entries_malformed", 1),
             }
+        }
+        if mutants::is_on("push-jumps") {
+            let mut jumped = DotSet::default();
+            entries
+                .iter()
+                .for_each(|entry| jumped.insert_run(entry.version.dot.origin, 1, entry.version.dot.seq));
+            self.replica.cover(&jumped);
         }
         self.meetings.covers(from, &entries.iter().map(|entry| entry.version.dot).collect());
         let seen = self.replica.seen();

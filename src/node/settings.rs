@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::model::{Address, Mode, NodeId};
+use crate::model::{Address, Mode, NodeId, Policies};
 pub use crate::protocol::timing::Timing;
 pub use crate::protocol::vote::CollisionRule;
 
@@ -19,8 +19,8 @@ pub struct Settings {
     pub mode: Mode,
     /// The cluster's secret, empty for an open cluster; here it keys the summaries.
     pub cluster_secret: Vec<u8>,
-    /// Digest of the policies, the same on all nodes of a cluster.
-    pub policies: u64,
+    /// How versions are resolved, by prefix; alike on all nodes of a cluster.
+    pub policies: Policies,
     /// The timers.
     pub timing: Timing,
     /// How far ahead of the wall clock a stamp may be and still move the hybrid clock.
@@ -40,7 +40,7 @@ impl Settings {
             seeds,
             mode: Mode::Normal,
             cluster_secret: Vec::new(),
-            policies: 0,
+            policies: Policies::default(),
             timing: Timing::default(),
             clock_drift_max: Duration::from_secs(60),
             collision: CollisionRule::Majority,

@@ -11,6 +11,7 @@ use super::message::Message;
 use super::outbox::Outbox;
 use super::push::{WINDOW_BYTES_MAX, batches, size};
 use crate::model::{Dot, DotSet, Entry, Instant, NodeId, Refusal, Reply, RequestId};
+use crate::mutants;
 
 /// Most writes that wait at once.
 pub const PENDING_MAX: usize = 4096;
@@ -62,7 +63,11 @@ impl Confirmations {
         let confirmed: Vec<Dot> = self.pending.keys().copied().filter(|dot| dots.contains(*dot)).collect();
         for dot in confirmed {
             let pending = self.pending.get_mut(&dot).expect("just listed");
-            pending.by.insert(peer.clone());
+            let is_new = pending.by.insert(peer.clone());
+            if !is_new && mutants::is_on("ack-counts-messages") {
+                let again = format!("{peer}-again-{}", pending.by.len());
+                pending.by.insert(NodeId::new(&again).expect("a node id with a number behind it is one"));
+            }
             if pending.acked() >= pending.asked {
                 let pending = self.remove(dot);
                 let (id, acked) = (pending.entry.version.id(), pending.acked());

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::model::{Now, Stamp};
+use crate::mutants;
 
 /// Issues stamps and remembers the highest that counts.
 #[derive(Clone, Debug)]
@@ -15,6 +16,7 @@ impl Hlc {
     /// Goes on from a durable high-water mark. A mark further ahead of the wall clock than `drift_max` was
     /// made by a clock that has since been mended, so it starts again.
     pub fn new(high_water: Stamp, drift_max: Duration, now: Now) -> Hlc {
+        let high_water = if mutants::is_on("clock-forgets") { Stamp::default() } else { high_water };
         let mut hlc = Hlc { high_water, drift_max };
         if hlc.is_far(high_water, now) {
             hlc.high_water = wall(now);
@@ -27,7 +29,10 @@ impl Hlc {
         if self.is_far(self.high_water, now) {
             self.high_water = wall(now);
         }
-        let stamp = wall(now).max(self.high_water).max(floor).next();
+        let mut stamp = wall(now).max(self.high_water).max(floor).next();
+        if mutants::is_on("stamp-wall") {
+            stamp = wall(now).next();
+        }
         self.observe(stamp, now);
         stamp
     }
@@ -59,7 +64,7 @@ impl Hlc {
 
     /// Whether a stamp is further ahead of the wall clock than drift allows.
     pub fn is_far(&self, stamp: Stamp, now: Now) -> bool {
-        stamp.millis > now.wall.after(self.drift_max).0
+        !mutants::is_on("clock-trusts") && stamp.millis > now.wall.after(self.drift_max).0
     }
 }
 

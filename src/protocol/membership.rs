@@ -14,6 +14,7 @@ use super::outbox::{Level, Outbox};
 use super::pull::backoff;
 use super::timing::Timing;
 use crate::model::{Address, Instant, Member, MemberState, MemberView, Mode, NodeId, Now, Origin, WallTime};
+use crate::mutants;
 use crate::storage::{Batch, rows};
 
 /// Most members that a table holds; records of further ones are dropped and counted.
@@ -356,6 +357,10 @@ impl Membership {
     /// The answer to a probe.
     pub fn on_pong(&mut self, now: Now, from: &NodeId, nonce: u64, rumours: Vec<Member>, out: &mut Outbox) {
         self.on_rumours(now, from, rumours, out);
+        if mutants::is_on("pong-pongs") {
+            let rumours = self.rumours_for(from);
+            out.send(from, Message::Ping { nonce, seen: 0, rumours });
+        }
         if self.probe.as_ref().is_some_and(|probe| probe.target == *from && probe.nonce == nonce) {
             self.probe = None;
         }
@@ -471,7 +476,8 @@ impl Membership {
     }
 
     fn is_probed(&self, id: &NodeId) -> bool {
-        self.peers.get(id).is_some_and(|peer| peer.member.state <= MemberState::Down)
+        let last = if mutants::is_on("down-unprobed") { MemberState::Suspect } else { MemberState::Down };
+        self.peers.get(id).is_some_and(|peer| peer.member.state <= last)
     }
 
     fn give_up_suspects(&mut self, now: Now, out: &mut Outbox) {
@@ -537,7 +543,8 @@ impl Membership {
             return;
         };
         let joined = record.joined.min(peer.member.joined);
-        if rank(&record) <= rank(&peer.member) {
+        let is_echo = mutants::is_on("leave-echoes") && record.state == MemberState::Left;
+        if rank(&record) <= rank(&peer.member) && !(is_echo && peer.member.state < MemberState::Left) {
             if joined != peer.member.joined {
                 peer.member.joined = joined;
                 self.unsaved.push(record.id);
@@ -580,7 +587,8 @@ impl Membership {
             self.me.joined = record.joined;
             self.unsaved.push(self.me.id.clone());
         }
-        if rank(record) <= rank(&self.me) || self.me.state == MemberState::Left {
+        let is_mutant = mutants::is_on("never-refutes");
+        if rank(record) <= rank(&self.me) || self.me.state == MemberState::Left || is_mutant {
             return;
         }
         out.count("refutations", 1);

@@ -17,6 +17,7 @@ pub mod push;
 pub mod reads;
 pub mod rebase;
 pub mod replica;
+pub mod resolve;
 pub mod serve;
 pub mod sessions;
 pub mod span;

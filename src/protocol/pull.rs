@@ -16,9 +16,9 @@ use super::outbox::{Level, Outbox};
 use super::outline::Outline;
 use super::replica::{Merged, Replica};
 use super::timing::Timing;
-use crate::model::{DotSet, Entry, Instant, NodeId, Now, Origin};
+use crate::model::{DotSet, Entry, Instant, NodeId, Now, Origin, Row};
 use crate::mutants;
-use crate::storage::{Storage, StorageError};
+use crate::storage::{Batch, Storage, StorageError, rows};
 
 /// Most streams that a node takes at once. More would only bring the same entries several times.
 pub const PULLS_MAX: usize = 2;
@@ -165,7 +165,9 @@ impl Pulls {
         pull.digest = None;
         pull.in_step = false;
         pull.hole = None;
-        pull.failures = 0;
+        if !mutants::is_on("gives-up") {
+            pull.failures = 0;
+        }
         pull.retry_at = None;
         if pull.is_running() {
             // The other end of this stream is another life of the peer, which does not know of it.
@@ -219,6 +221,11 @@ impl Pulls {
         };
         pull.heard(now, silence_max);
         for entry in entries {
+            if mutants::is_on("step-overwrites") {
+                let mut batch = Batch::default();
+                rows::put_row(&mut batch, &entry.key, &Row::one(entry.version.clone()), &[]);
+                store.apply(batch)?;
+            }
             match replica.merge(now, store, entry)? {
                 Merged::Won | Merged::Lost => {
                     pull.moved += 1;
@@ -409,7 +416,8 @@ impl Pulls {
             }
             let hole = pull.hole.take();
             let is_filled = hole.is_some_and(|origin| !replica.seen().has_hole(origin));
-            if is_filled || pull.digest == Some(own) || mutants::is_on("no-pull") {
+            let is_mutant = mutants::is_on("no-pull") || mutants::is_on("gives-up") && pull.failures > 0;
+            if is_filled || pull.digest == Some(own) || is_mutant {
                 pull.look_at = None;
                 pull.retry_at = None;
                 continue;

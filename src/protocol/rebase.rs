@@ -21,7 +21,7 @@ use super::outbox::{Level, Outbox};
 use super::pull::backoff;
 use super::replica::Replica;
 use super::timing::Timing;
-use crate::model::{Dot, DotSet, Entry, Instant, Key, NodeId, Now, Origin, Row, Stamp};
+use crate::model::{Dot, DotSet, Entry, Instant, Key, NodeId, Now, Origin, Policy, Row, Stamp};
 use crate::mutants;
 use crate::storage::rows::{self, Record};
 use crate::storage::{Batch, Read, Storage, StorageError};
@@ -347,7 +347,7 @@ impl Rebase {
     pub fn on_ask_held(
         &mut self,
         now: Now,
-        (store, seen): (&impl Read, &DotSet),
+        (store, replica): (&impl Read, &Replica),
         from: &NodeId,
         (nonce, held): (u64, &[Held]),
         out: &mut Outbox,
@@ -355,7 +355,7 @@ impl Rebase {
         self.asked = Some(now.mono);
         let mut fates = Vec::with_capacity(held.len());
         for held in held.iter().take(QUESTION_VERSIONS_MAX) {
-            fates.push(judge(store, seen, held)?);
+            fates.push(judge(store, replica.seen(), replica.policy(&held.key), held)?);
         }
         out.send(from, Message::Judged { nonce, fates });
         Ok(())
@@ -406,18 +406,19 @@ fn after(dot: Dot) -> Option<Dot> {
 ///
 /// Where this node holds a later version of the key, that one will replace it in the usual way, and until it does
 /// the peer holds what it says it has covered. A delete that was not covered stays, however old: it brings nothing
-/// back.
+/// back. So does a transaction of a history, because none is ever collected.
 ///
 /// # Errors
 /// The disk is broken.
-pub fn judge(store: &impl Read, seen: &DotSet, held: &Held) -> Result<Fate, StorageError> {
-    let record = rows::record(store, &held.key)?;
-    let is_held = match &record {
+pub fn judge(store: &impl Read, seen: &DotSet, policy: Policy, held: &Held) -> Result<Fate, StorageError> {
+    let is_held = match (rows::record(store, &held.key)?, policy) {
         // It may be in there.
-        Record::Rotten => !mutants::is_on("rot-is-absent"),
-        Record::Row(_) | Record::Absent => {
+        (Record::Rotten, _) => !mutants::is_on("rot-is-absent"),
+        (record, Policy::Lww) => {
             record.versions().iter().any(|version| version.dot == held.dot || version.stamp > held.stamp)
         }
+        (record, Policy::Siblings) => record.versions().iter().any(|version| version.dot == held.dot),
+        (_, Policy::History(_)) => true,
     };
     Ok(if is_held {
         Fate::Stays

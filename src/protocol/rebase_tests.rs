@@ -42,9 +42,13 @@ fn store(row: &[Version], horizon: Stamp) -> Memory {
 }
 
 fn fate(store: &Memory, seen: &[Dot], held: &Version) -> Fate {
+    fate_under(Policy::Lww, store, seen, held)
+}
+
+fn fate_under(policy: Policy, store: &Memory, seen: &[Dot], held: &Version) -> Fate {
     let seen = seen.iter().copied().collect();
     let held = Held { dot: held.dot, key: key(), stamp: held.stamp, tombstone: held.tombstone };
-    judge(store, &seen, &held).expect("a memory disk does not break")
+    judge(store, &seen, policy, &held).expect("a memory disk does not break")
 }
 
 #[test]
@@ -99,4 +103,23 @@ fn the_walk_over_dots_comes_to_its_end() {
     assert_eq!(after(dot(1, 4)), Some(dot(1, 5)));
     assert_eq!(after(dot(1, u64::MAX)), Some(dot(2, 0)));
     assert_eq!(after(dot(u64::MAX, u64::MAX)), None);
+}
+
+#[test]
+fn a_transaction_of_a_history_stays_whatever_was_collected_beside_it() {
+    let held = version(dot(1, 1), at(5));
+    let history = Policy::History(crate::model::Strategy::default());
+
+    assert_eq!(fate_under(history, &store(&[], at(9)), &[], &held), Fate::Stays);
+    assert_eq!(fate_under(history, &store(&[], at(9)), &[held.dot], &held), Fate::Stays);
+}
+
+#[test]
+fn a_later_sibling_does_not_vouch_for_one_that_was_replaced() {
+    let (held, later) = (version(dot(1, 1), at(5)), version(dot(2, 1), at(7)));
+
+    assert_eq!(
+        fate_under(Policy::Siblings, &store(std::slice::from_ref(&later), at(1)), &[held.dot], &held),
+        Fate::Goes
+    );
 }

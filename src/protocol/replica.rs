@@ -10,13 +10,14 @@ use bytes::Bytes;
 use rand::Rng;
 
 use super::chunks::{Chunks, Scrubbed};
+use super::history;
 use super::hlc::Hlc;
 use super::order;
 use super::outbox::Outbox;
 use super::outline::Which;
 use super::summary::SummaryKey;
 use super::vote::{Collision, Verdict};
-use crate::model::{Dot, DotSet, Entry, Key, Now, Origin, Row, Stamp, Version, WallTime};
+use crate::model::{Dot, DotSet, Entry, Key, Now, Origin, Policies, Policy, Row, Stamp, Version, WallTime};
 use crate::mutants;
 use crate::storage::rows::{self, Identity, Record};
 use crate::storage::{Batch, Read, Storage, StorageError, Table};
@@ -35,6 +36,15 @@ pub enum Change {
     },
     /// Nothing any more.
     Tombstone,
+    /// These bytes from an offset on; only under policy `history`.
+    Patch {
+        /// In bytes.
+        offset: u64,
+        /// The bytes.
+        value: Bytes,
+        /// Their media type, if nothing lies under the key.
+        content_type: String,
+    },
 }
 
 /// What became of an entry from elsewhere.
@@ -63,9 +73,13 @@ pub struct Replica {
     digest: Option<u64>,
     clock: Hlc,
     origin: Option<Origin>,
+    /// For `tie-by-view`: whether some member is not alive.
+    #[cfg(feature = "mutants")]
+    pub is_partial: bool,
     /// The last number that this run's origin has issued. `seen` may have lost it again, to rot.
     issued: u64,
     chunks: Chunks,
+    policies: Policies,
     /// Timestamp collisions of this turn.
     collisions: Vec<Collision>,
 }
@@ -85,19 +99,36 @@ impl Replica {
         let seen = rows::dot_set(store, Table::Seen)?;
         let collected = rows::dot_set(store, Table::Collected)?;
         let clock = Hlc::new(identity.high_water, drift_max, now);
-        let origin = mutants::is_on("dot-reuse").then(|| seen.origins().next()).flatten();
+        let mut origin = mutants::is_on("dot-reuse").then(|| seen.origins().next()).flatten();
+        if mutants::is_on("origin-fixed") {
+            let name = identity.id.as_str().bytes();
+            origin = Some(Origin(name.fold(17, |sum, byte| sum * 31 + u64::from(byte))));
+        }
         Ok(Replica {
             seen,
             unsaved: BTreeSet::new(),
-            collected,
-            uncollected: BTreeSet::new(),
             digest: None,
             clock,
             origin,
+            #[cfg(feature = "mutants")]
+            is_partial: false,
+            collected,
+            uncollected: BTreeSet::new(),
             issued: 0,
             chunks: Chunks::load(store, key)?,
+            policies: Policies::default(),
             collisions: Vec::new(),
         })
+    }
+
+    /// The same replica with this table of policies.
+    pub fn with_policies(self, policies: Policies) -> Replica {
+        Replica { policies, ..self }
+    }
+
+    /// The policy of a key.
+    pub fn policy(&self, key: &Key) -> Policy {
+        self.policies.of(key)
     }
 
     /// Writes a client's change over `current`, the key's record. `dice` draws the origin before the first write.
@@ -121,9 +152,21 @@ impl Replica {
         }
         // A delete whose tombstone was collected is not in the row any more, and must not beat this write elsewhere.
         floor = floor.max(rows::horizon(store, rows::chunk(&key))?);
-        let stamp = self.clock.issue(now, floor);
+        let stamp = match change {
+            Change::Tombstone if mutants::is_on("delete-early") => {
+                Stamp { millis: now.wall.0.min(Stamp::MILLIS_MAX), counter: 0 }
+            }
+            Change::Tombstone | Change::Value { .. } | Change::Patch { .. } => self.clock.issue(now, floor),
+        };
         let dot = self.next_dot(dice);
+        if let Policy::History(_) = self.policy(&key) {
+            let version = transaction(stamp, dot, author_joined, replaced, change);
+            let entry = Entry { key, version };
+            self.add_transaction(store, &entry, replaced)?;
+            return Ok(entry);
+        }
         let version = match change {
+            Change::Patch { .. } => unreachable!("the node takes patches of histories only"),
             Change::Value { value, content_type, ttl } => Version {
                 stamp,
                 dot,
@@ -165,7 +208,7 @@ impl Replica {
         store: &mut impl Storage,
         entry: &Entry,
     ) -> Result<Merged, StorageError> {
-        if !is_well_formed(&entry.version) {
+        if !is_well_formed(&entry.version, self.policy(&entry.key)) {
             return Ok(Merged::Malformed);
         }
         if self.seen.contains(entry.version.dot) {
@@ -187,7 +230,7 @@ impl Replica {
         entry: &Entry,
     ) -> Result<Merged, StorageError> {
         let version = &entry.version;
-        if !is_well_formed(version) {
+        if !is_well_formed(version, self.policy(&entry.key)) {
             return Ok(Merged::Malformed);
         }
         let current = rows::record(store, &entry.key)?;
@@ -221,21 +264,59 @@ impl Replica {
         if !mutants::is_on("clock-unseen") {
             self.clock.observe(entry.version.stamp, now);
         }
+        if let Policy::History(_) = self.policy(&entry.key) {
+            self.add_transaction(store, entry, current.versions())?;
+            return Ok(Merged::Won);
+        }
         self.mark(entry.version.dot);
         let held = order::greatest(current.versions());
         if let Some(held) = held.filter(|held| order::collide(held, &entry.version)) {
             let (key, came) = (entry.key.clone(), entry.version.clone());
             self.collisions.push(Collision { key, held: held.clone(), came });
         }
-        let wins = held.is_none_or(|current| {
-            order::beats(&entry.version, current)
-                || mutants::is_on("tie-incoming") && entry.version.stamp == current.stamp
-        });
+        let wins = held.is_none_or(|current| self.beats(&entry.version, current));
         if !wins {
             return Ok(Merged::Lost);
         }
+        #[cfg(feature = "mutants")]
+        let entry = &rearmed(now, entry);
         self.set_row(store, &entry.key, &Row::one(entry.version.clone()), current.versions())?;
         Ok(Merged::Won)
+    }
+
+    /// Adds a transaction to the history of its key, whose transactions so far are `held`.
+    fn add_transaction(
+        &mut self,
+        store: &mut impl Storage,
+        entry: &Entry,
+        held: &[Version],
+    ) -> Result<(), StorageError> {
+        let mut versions = history::merge(held, std::slice::from_ref(&entry.version));
+        if mutants::is_on("history-last-only") {
+            versions.retain(|version| version.dot == entry.version.dot);
+        }
+        let row = Row { versions, context: DotSet::default() };
+        self.set_row(store, &entry.key, &row, held)?;
+        self.mark(entry.version.dot);
+        Ok(())
+    }
+
+    fn beats(&self, new: &Version, old: &Version) -> bool {
+        let is_tie = new.stamp == old.stamp;
+        let are_values = !new.tombstone && !old.tombstone;
+        if mutants::is_on("tie-incoming") && is_tie
+            || mutants::is_on("tie-delete") && is_tie && new.tombstone != old.tombstone
+        {
+            return true;
+        }
+        if mutants::is_on("tie-keeps") && is_tie && are_values {
+            return false;
+        }
+        #[cfg(feature = "mutants")]
+        if self.is_partial && is_tie && are_values && new.author_joined != old.author_joined {
+            return new.author_joined > old.author_joined;
+        }
+        order::beats(new, old)
     }
 
     /// Makes `row` the record of `key` in place of `before`, in the summaries too; an empty row removes it. The
@@ -267,7 +348,7 @@ impl Replica {
     /// The disk is broken.
     pub fn quarantine(&mut self, store: &mut impl Storage, key: &Key) -> Result<bool, StorageError> {
         let Some(record) = store.get(Table::Records, key.as_bytes())? else { return Ok(false) };
-        if rows::decode_record(key, Bytes::copy_from_slice(&record)).is_sound() {
+        if rows::record(store, key)?.is_sound() {
             return Ok(false);
         }
         let lost = rows::dots_of(store, key, &record)?;
@@ -387,7 +468,8 @@ impl Replica {
 
     /// Digest of `seen`.
     pub fn seen_digest(&mut self) -> u64 {
-        *self.digest.get_or_insert_with(|| self.seen.digest())
+        let own = if mutants::is_on("digest-own") { self.origin.map_or(0, |origin| origin.0) } else { 0 };
+        *self.digest.get_or_insert_with(|| self.seen.digest() ^ own)
     }
 
     /// Counts a merged entry whose stamp is too far ahead to move the clock.
@@ -423,14 +505,54 @@ impl Replica {
     fn mark(&mut self, dot: Dot) {
         self.seen.insert(dot);
         self.unsaved.insert(dot.origin);
-        self.digest = None;
+        if !mutants::is_on("digest-stale") {
+            self.digest = None;
+        }
     }
 }
 
-fn is_well_formed(version: &Version) -> bool {
+/// For `ttl-rearmed`.
+#[cfg(feature = "mutants")]
+fn rearmed(now: Now, entry: &Entry) -> Entry {
+    let mut entry = entry.clone();
+    if let Some(deadline) = entry.version.expires_at.filter(|_| mutants::is_on("ttl-rearmed")) {
+        let ttl = Duration::from_millis(deadline.0.saturating_sub(entry.version.stamp.millis));
+        entry.version.expires_at = Some(now.wall.after(ttl));
+    }
+    entry
+}
+
+/// A client's change as a transaction on top of all heads that the writer holds.
+fn transaction(stamp: Stamp, dot: Dot, author_joined: WallTime, held: &[Version], change: Change) -> Version {
+    let (kind, bytes, content_type) = match change {
+        Change::Value { value, content_type, ttl: _ } => (history::Kind::Full, value, content_type),
+        Change::Tombstone => (history::Kind::Delete, Bytes::new(), String::new()),
+        Change::Patch { offset, value, content_type } => {
+            (history::Kind::Patch { offset }, value, content_type)
+        }
+    };
+    let parents = history::heads(held);
+    Version {
+        stamp,
+        dot,
+        author_joined,
+        ruling: 0,
+        confirms: None,
+        tombstone: false,
+        expires_at: None,
+        content_type,
+        value: history::transaction::value(kind, &parents, &bytes),
+    }
+}
+
+fn is_well_formed(version: &Version, policy: Policy) -> bool {
+    let is_value_good = match policy {
+        Policy::History(_) => history::is_well_formed(version),
+        Policy::Lww | Policy::Siblings => version.value.len() <= Version::VALUE_BYTES_MAX,
+    };
     (1..=Dot::SEQ_MAX).contains(&version.dot.seq)
         && version.stamp.millis <= Stamp::MILLIS_MAX
-        && version.value.len() <= Version::VALUE_BYTES_MAX
+        && is_value_good
         && version.content_type.len() <= Version::CONTENT_TYPE_BYTES_MAX
         && (!version.tombstone || version.value.is_empty())
 }

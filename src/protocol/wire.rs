@@ -15,6 +15,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use xxhash_rust::xxh3::Xxh3Default;
 
 use super::message::Message;
+use crate::mutants;
 
 /// Largest frame, header included.
 pub const FRAME_BYTES_MAX: usize = 64 * 1024;
@@ -270,7 +271,7 @@ fn open(frame: Bytes) -> Result<(u8, u8, Bytes), WireError> {
         return Err(WireError::Version(version));
     }
     let sum = u64::from_le_bytes(frame[HASH_AT..HEADER_BYTES].try_into().expect("eight bytes"));
-    if sum != checksum(&frame) {
+    if sum != checksum(&frame) && !mutants::is_on("checksum-off") {
         return Err(WireError::Checksum);
     }
     let (codec, flags, kind) = (frame[6], frame[7], frame[8]);
@@ -291,6 +292,8 @@ fn decode(kind_byte: u8, payload: &[u8]) -> Result<Message, WireError> {
     }
     let (message, used) = bincode::serde::decode_from_slice::<Message, _>(payload, config())
         .map_err(|error| WireError::Payload(error.to_string()))?;
+    #[cfg(feature = "mutants")]
+    let message = without_authors(message);
     if used != payload.len() {
         return Err(WireError::Payload(format!("{} bytes left over", payload.len() - used)));
     }
@@ -298,6 +301,17 @@ fn decode(kind_byte: u8, payload: &[u8]) -> Result<Message, WireError> {
         return Err(WireError::Payload("the kind byte names another message".into()));
     }
     Ok(message)
+}
+
+/// For `wire-drops`.
+#[cfg(feature = "mutants")]
+fn without_authors(mut message: Message) -> Message {
+    if let Message::Push { entries } | Message::Step { entries, .. } = &mut message
+        && mutants::is_on("wire-drops")
+    {
+        entries.iter_mut().for_each(|entry| entry.version.author_joined.0 = 0);
+    }
+    message
 }
 
 #[cfg(test)]

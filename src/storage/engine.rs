@@ -361,6 +361,7 @@ fn definition(table: Table) -> TableDefinition<'static, Bytes, Bytes> {
         Table::Aside => "aside",
         Table::Chunks => "chunks",
         Table::Quarantine => "quarantine",
+        Table::Versions => "versions",
     })
 }
 

@@ -36,11 +36,13 @@ pub enum Table {
     Chunks,
     /// Key → the bytes of a record that failed its checksum.
     Quarantine,
+    /// Key, then dot → a version, where several lie under one key.
+    Versions,
 }
 
 impl Table {
     /// Every table.
-    pub const ALL: [Table; 11] = [
+    pub const ALL: [Table; 12] = [
         Table::Records,
         Table::Dots,
         Table::Seen,
@@ -52,6 +54,7 @@ impl Table {
         Table::Aside,
         Table::Chunks,
         Table::Quarantine,
+        Table::Versions,
     ];
 }
 

@@ -3,6 +3,7 @@
 //! Integers are big-endian, so that rows sort as the numbers do. A record carries an xxh3-64 over its key and
 //! all its bytes: the engine does not check ordinary reads, so rot would otherwise be served as data.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 use bytes::Bytes;
@@ -13,6 +14,7 @@ use crate::model::{
     Address, Dot, DotSet, Entry, Key, Member, MemberState, Mode, NodeId, Origin, Row, Stamp, Summary, Sums,
     Version, WallTime,
 };
+use crate::mutants;
 
 /// What is stored under a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,6 +54,9 @@ impl Record {
 const FORMAT_ONE_VERSION: u8 = 1;
 /// First byte of a record: what follows is a checksum, then a context and any number of versions.
 const FORMAT_ROW: u8 = 2;
+/// First byte of a record: what follows is a checksum, then a context and the dots of several versions. Each of them
+/// lies in [`Table::Versions`] as a record of its own, so that a write costs as much as what it adds.
+const FORMAT_INDEX: u8 = 3;
 /// Format and checksum.
 const HEAD_BYTES: usize = 9;
 
@@ -68,7 +73,7 @@ const FLAG_EXPIRES: u8 = 4;
 /// Only when the disk is broken.
 pub fn record(store: &(impl Read + ?Sized), key: &Key) -> Result<Record, StorageError> {
     if let Some(bytes) = store.get(Table::Records, key.as_bytes())? {
-        return Ok(decode_record(key, bytes.into()));
+        return decode_stored(store, key, bytes.into());
     }
     // A record in quarantine is no data, and no absence either.
     let is_quarantined = store.get(Table::Quarantine, key.as_bytes())?.is_some();
@@ -89,7 +94,7 @@ pub fn records(
     rows.into_iter()
         .map(|(key, bytes)| {
             let key = Key::try_from(Bytes::from(key)).map_err(|error| damaged("record key", error))?;
-            let record = decode_record(&key, bytes.into());
+            let record = decode_stored(store, &key, bytes.into())?;
             Ok((key, record))
         })
         .collect()
@@ -97,23 +102,136 @@ pub fn records(
 
 /// Adds to `batch` what makes `row` the record of `key` in place of `before`; an empty row removes it.
 pub fn put_row(batch: &mut Batch, key: &Key, row: &Row, before: &[Version]) {
-    for old in before.iter().filter(|old| row.version(old.dot).is_none()) {
-        batch.remove(Table::Dots, encode_dot(old.dot));
-        if is_collected_one_day(old) {
-            batch.remove(Table::Tombs, encode_dot(old.dot));
+    let (was_apart, is_apart) = (lie_apart(before), lie_apart(&row.versions));
+    let held: BTreeMap<Dot, &Version> = before.iter().map(|version| (version.dot, version)).collect();
+    let kept: BTreeSet<Dot> = row.dots().collect();
+    for old in before {
+        let stays = kept.contains(&old.dot);
+        if !stays && !mutants::is_on("index-leak") {
+            batch.remove(Table::Dots, encode_dot(old.dot));
+            if is_collected_one_day(old) {
+                batch.remove(Table::Tombs, encode_dot(old.dot));
+            }
+        }
+        if was_apart && !(stays && is_apart) {
+            batch.remove(Table::Versions, place_apart(key, old.dot));
         }
     }
     if row.versions.is_empty() && row.context.is_empty() {
         batch.remove(Table::Records, key.as_bytes());
+    } else if is_apart {
+        batch.put(Table::Records, key.as_bytes(), encode_index(key, row));
     } else {
         batch.put(Table::Records, key.as_bytes(), encode_row(key, row));
     }
     for version in &row.versions {
-        batch.put(Table::Dots, encode_dot(version.dot), key.as_bytes());
+        let is_there = held.get(&version.dot).is_some_and(|held| *held == version);
+        if is_apart && !(is_there && was_apart) {
+            batch.put(Table::Versions, place_apart(key, version.dot), encode_record(key, version));
+        }
+        if is_there {
+            continue;
+        }
+        if !(version.tombstone && mutants::is_on("tombstone-unlogged")) {
+            batch.put(Table::Dots, encode_dot(version.dot), key.as_bytes());
+        }
         if is_collected_one_day(version) {
             batch.put(Table::Tombs, encode_dot(version.dot), key.as_bytes());
         }
     }
+}
+
+/// Whether versions of one key lie in a table of their own, each by its dot.
+fn lie_apart(versions: &[Version]) -> bool {
+    versions.len() > 1
+}
+
+/// Where a version lies that lies apart: after its key, so that the versions of a key are neighbours.
+fn place_apart(key: &Key, dot: Dot) -> Vec<u8> {
+    [key.as_bytes(), &encode_dot(dot)].concat()
+}
+
+fn encode_index(key: &Key, row: &Row) -> Vec<u8> {
+    let mut out = vec![0; HEAD_BYTES];
+    encode_context(&mut out, &row.context);
+    out.extend_from_slice(&count(row.versions.len()));
+    for dot in row.dots() {
+        out.extend_from_slice(&encode_dot(dot));
+    }
+    seal(FORMAT_INDEX, key, out)
+}
+
+fn encode_context(out: &mut Vec<u8>, context: &DotSet) {
+    out.extend_from_slice(&count(context.iter().count()));
+    for (origin, first, last) in context.iter() {
+        for number in [origin.0, first, last] {
+            out.extend_from_slice(&number.to_be_bytes());
+        }
+    }
+}
+
+fn count(count: usize) -> [u8; 4] {
+    u32::try_from(count).expect("rows have far fewer parts").to_be_bytes()
+}
+
+/// Reads a record as it lies in the store, with the versions that lie apart from it.
+fn decode_stored(store: &(impl Read + ?Sized), key: &Key, bytes: Bytes) -> Result<Record, StorageError> {
+    if bytes.first() != Some(&FORMAT_INDEX) {
+        return Ok(decode_record(key, bytes));
+    }
+    let Some((context, dots)) = decode_index(key, &bytes) else { return Ok(Record::Rotten) };
+    let mut row = Row { versions: Vec::with_capacity(dots.len()), context };
+    for dot in dots {
+        match version_apart(store, key, dot)? {
+            Some(version) => row.versions.push(version),
+            None => return Ok(Record::Rotten),
+        }
+    }
+    Ok(Record::Row(row))
+}
+
+/// A version that lies apart from its record; `None` if it does not, or cannot be trusted.
+fn version_apart(store: &(impl Read + ?Sized), key: &Key, dot: Dot) -> Result<Option<Version>, StorageError> {
+    let Some(bytes) = store.get(Table::Versions, &place_apart(key, dot))? else { return Ok(None) };
+    let row = decode_record(key, bytes.into()).row();
+    Ok(row.and_then(|row| row.versions.into_iter().find(|version| version.dot == dot)))
+}
+
+/// The version with this dot under `key`, read without the versions beside it where they lie apart.
+///
+/// # Errors
+/// Only when the disk is broken.
+pub fn version(store: &(impl Read + ?Sized), key: &Key, dot: Dot) -> Result<Record, StorageError> {
+    if let Some(version) = version_apart(store, key, dot)? {
+        return Ok(Record::Row(Row::one(version)));
+    }
+    record(store, key)
+}
+
+fn decode_index(key: &Key, bytes: &Bytes) -> Option<(DotSet, Vec<Dot>)> {
+    let mut at = Cursor { bytes, at: 0 };
+    let (_, sum) = (at.u8()?, at.u64()?);
+    if sum != checksum(key, &bytes[HEAD_BYTES..]) {
+        return None;
+    }
+    let context = decode_context(&mut at)?;
+    let mut dots = Vec::new();
+    for _ in 0..at.u32()? {
+        dots.push(at.dot()?);
+    }
+    at.is_done().then_some((context, dots))
+}
+
+fn decode_context(at: &mut Cursor<'_>) -> Option<DotSet> {
+    let mut context = DotSet::default();
+    for _ in 0..at.u32()? {
+        let (origin, first, last) = (Origin(at.u64()?), at.u64()?, at.u64()?);
+        if first == 0 || last < first || last > Dot::SEQ_MAX {
+            return None;
+        }
+        context.insert_run(origin, first, last);
+    }
+    Some(context)
 }
 
 /// Whether a version is of the kind that is collected: a tombstone, or one with a deadline.
@@ -127,13 +245,7 @@ pub fn encode_row(key: &Key, row: &Row) -> Vec<u8> {
         return encode_record(key, version);
     }
     let mut out = vec![0; HEAD_BYTES];
-    let count = |count: usize| u32::try_from(count).expect("rows have far fewer parts").to_be_bytes();
-    out.extend_from_slice(&count(row.context.iter().count()));
-    for (origin, first, last) in row.context.iter() {
-        for number in [origin.0, first, last] {
-            out.extend_from_slice(&number.to_be_bytes());
-        }
-    }
+    encode_context(&mut out, &row.context);
     out.extend_from_slice(&count(row.versions.len()));
     for version in &row.versions {
         let at = out.len();
@@ -194,7 +306,8 @@ pub fn encode_version(out: &mut Vec<u8>, version: &Version) {
 
 /// Reads what [`encode_row`] wrote; anything else is [`Record::Rotten`].
 pub fn decode_record(key: &Key, bytes: Bytes) -> Record {
-    decode_row(key, &bytes).map_or(Record::Rotten, Record::Row)
+    let rotten = if mutants::is_on("rot-is-absence") { Record::Absent } else { Record::Rotten };
+    decode_row(key, &bytes).map_or(rotten, Record::Row)
 }
 
 fn decode_row(key: &Key, bytes: &Bytes) -> Option<Row> {
@@ -213,14 +326,7 @@ fn decode_row(key: &Key, bytes: &Bytes) -> Option<Row> {
 
 fn decode_versions(body: &Bytes) -> Option<Row> {
     let mut at = Cursor { bytes: body, at: 0 };
-    let mut row = Row::default();
-    for _ in 0..at.u32()? {
-        let (origin, first, last) = (Origin(at.u64()?), at.u64()?, at.u64()?);
-        if first == 0 || last < first || last > Dot::SEQ_MAX {
-            return None;
-        }
-        row.context.insert_run(origin, first, last);
-    }
+    let mut row = Row { versions: Vec::new(), context: decode_context(&mut at)? };
     for _ in 0..at.u32()? {
         let len = usize::try_from(at.u32()?).ok()?;
         let start = at.at;
@@ -324,6 +430,7 @@ pub fn put_in_quarantine(batch: &mut Batch, key: &Key, record: Vec<u8>, dots: &[
     for dot in dots {
         batch.remove(Table::Dots, encode_dot(*dot));
         batch.remove(Table::Tombs, encode_dot(*dot));
+        batch.remove(Table::Versions, place_apart(key, *dot));
     }
 }
 

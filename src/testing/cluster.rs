@@ -6,7 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::model::{
-    Ack, Address, Condition, Instant, Key, NodeId, Now, Reply, Request, RequestId, Version, WallTime,
+    Ack, Address, Condition, Instant, Key, NodeId, Now, Policies, Reply, Request, RequestId, Version,
+    WallTime,
 };
 use crate::node::{Input, Node, Output, Settings};
 use crate::protocol::wire::{self, Assembler};
@@ -24,6 +25,7 @@ const SETTLE: Duration = Duration::from_secs(20);
 /// Some nodes, their disks and the messages between them.
 pub struct Cluster {
     seed: u64,
+    policies: Policies,
     starts: u64,
     now: Instant,
     up: BTreeMap<char, Running>,
@@ -45,9 +47,15 @@ struct Running {
 impl Cluster {
     /// Starts the named nodes (`"a b c"`), each with all others as seeds, and lets them meet.
     pub fn new(names: &str, seed: u64) -> Cluster {
+        Cluster::with_policies(names, seed, Policies::default())
+    }
+
+    /// The same with a table of policies.
+    pub fn with_policies(names: &str, seed: u64, policies: Policies) -> Cluster {
         let names: Vec<char> = names.split(' ').map(only_letter).collect();
         let mut cluster = Cluster {
             seed,
+            policies,
             starts: 0,
             now: Instant::default(),
             up: BTreeMap::new(),
@@ -73,6 +81,7 @@ impl Cluster {
         let tables = self.off.remove(&name).expect("the node is off");
         let seeds = self.names.iter().map(|name| address(*name)).collect();
         let mut settings = Settings::new(id(name), address(name), seeds);
+        settings.policies = self.policies.clone();
         settings.timing.probe_interval = Duration::from_millis(200);
         settings.timing.suspect_timeout = Duration::from_secs(1);
         settings.timing.gossip_interval_min = Duration::from_secs(1);

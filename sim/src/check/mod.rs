@@ -9,6 +9,7 @@
 //! | `NOINV` | a version that no client asked for under that key |
 //! | `DOT` | one dot names two writes |
 //! | `VOTE` | a collision was ruled on more often than its writers can have asked |
+//! | `HIST` | a transaction of a history is gone, hidden or on the wrong generation, or a fork was not closed |
 //! | `HLC` | a write got a stamp that is not later than what its node held |
 //! | `TTL` | a value was served after its deadline |
 //! | `REPLY` | a request was answered twice, or with another request's kind of answer |
@@ -23,6 +24,7 @@ pub mod conv;
 pub mod dot;
 pub mod dur;
 pub mod facts;
+pub mod hist;
 pub mod merk;
 pub mod noinv;
 pub mod nores;

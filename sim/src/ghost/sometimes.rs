@@ -35,10 +35,11 @@ pub enum Sometimes {
     DeletesMeetPuts,
     Asked,
     Rulings,
+    Transactions,
 }
 
 /// All of them, in the order of the variants.
-const NAMES: [&str; 25] = [
+const NAMES: [&str; 26] = [
     "acked_puts",
     "acked_deletes",
     "acked_by_many",
@@ -64,6 +65,7 @@ const NAMES: [&str; 25] = [
     "deletes_meet_puts",
     "asked_about_collisions",
     "rulings",
+    "transactions",
 ];
 
 /// The counts.

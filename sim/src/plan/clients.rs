@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use reknit::model::Ack;
+use reknit::model::{Ack, Key, Policies, Policy};
 
 use super::LIFE;
 use super::dice::{Dice, readable};
@@ -65,7 +65,14 @@ pub fn draw(seed: u64, kinds: &Kinds, story: &Scenario, faults: &[Timed]) -> Vec
         while let Some(fault) = faults.next_if(|fault| fault.at <= at) {
             stage.play(&fault.step).expect("drawn faults make sense");
         }
-        let mut writer = Writer { kinds, habits: &habits, dice: &mut dice, operation, values: 0 };
+        let mut writer = Writer {
+            kinds,
+            habits: &habits,
+            dice: &mut dice,
+            operation,
+            values: 0,
+            policies: &story.config.policies,
+        };
         let step = writer.step(&stage, &mut fresh);
         let rival = writer.rival(&stage, &step);
         steps.push(Timed { at, step });
@@ -83,6 +90,7 @@ struct Writer<'a> {
     dice: &'a mut Dice,
     operation: u64,
     values: u64,
+    policies: &'a Policies,
 }
 
 impl Writer<'_> {
@@ -165,7 +173,18 @@ impl Writer<'_> {
             let bytes = if large { FRAME + 1_000 } else { *self.dice.pick(&[64, 1_024, 1_500]) };
             value = format!("{value}-{}", "x".repeat(bytes));
         }
-        Step::Put { node, key, value, options: self.options(true) }
+        let mut options = self.options(true);
+        if self.has_history(&key) {
+            // It would be refused, and no life needs many refusals.
+            options.ttl = None;
+            options.offset = self.dice.chance(50).then(|| self.dice.number(0, 8));
+        }
+        Step::Put { node, key, value, options }
+    }
+
+    fn has_history(&self, key: &[u8]) -> bool {
+        let key = Key::new(key.to_vec());
+        key.is_ok_and(|key| matches!(self.policies.of(&key), Policy::History(_)))
     }
 
     fn options(&mut self, with_ttl: bool) -> WriteOptions {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use reknit::model::{Policies, Policy, Strategy};
 use reknit::node::settings::CollisionRule;
 
 use super::dice::Dice;
@@ -22,10 +23,23 @@ pub fn config(seed: u64) -> NodeConfig {
         sync_interval: ms(2_000),
         catchup_interval: ms(1_000),
         max_clock_drift: None,
+        policies: policies(seed),
         collision: if dice.chance(10) { Some(CollisionRule::Oldest) } else { None },
         // Shorter than many delays and partitions: what is safe must not hang on it.
         tombstone_grace: Some(*Dice::of(seed, "grace").pick(&GRACES)),
     }
+}
+
+/// In half of the lives some of the hot keys keep histories, each with a strategy of its own.
+fn policies(seed: u64) -> Policies {
+    let mut dice = Dice::of(seed, "policies");
+    if !dice.chance(50) {
+        return Policies::default();
+    }
+    let rules = (1..=8).filter(|number| number % 2 == 0 && dice.chance(60));
+    let rules: Vec<String> = rules.map(|number| format!("h/{number}")).collect();
+    let rule = |prefix: String| (prefix.into_bytes(), Policy::History(*dice.pick(&Strategy::ALL)));
+    Policies::new(rules.into_iter().map(rule)).expect("the prefixes differ")
 }
 
 /// Lengths of time that mean something to such nodes: a few messages, a probe, a suspicion, a round of sync, and

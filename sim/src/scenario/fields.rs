@@ -89,6 +89,13 @@ pub const FIELDS: &[Field] = &[
     field("config", "sync_interval", "2s", "2s", "between two checks of the summary with a random peer"),
     field("config", "catchup_interval", "1s", "1s", "between two checks with a peer that is ahead"),
     field("config", "max_clock_drift", "60s", "60s", "how far ahead a stamp may be and still move the clock"),
+    field(
+        "config",
+        "policies",
+        "log/=history:fail",
+        "lww everywhere",
+        "how versions are resolved, by prefix: PREFIX=POLICY[:STRATEGY], several with spaces between",
+    ),
     field("config", "collision", "oldest", "majority", "who decides between two values with equal stamps"),
     field(
         "config",

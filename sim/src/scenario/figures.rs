@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 
+use reknit::model::{Policies, Policy, key};
+
 use super::Draw;
 
 /// Longest time that a scenario can name: two centuries, for clocks that are decades ahead.
@@ -57,6 +59,31 @@ pub fn bytes(text: &str) -> Result<u32, String> {
 /// Reads `+5s`, `-1500ms` or `20ms` as signed milliseconds.
 ///
 /// # Errors
+/// What was found and what was expected.
+pub fn policies(text: &str) -> Result<Policies, String> {
+    let rule = |word: &str| {
+        let (prefix, policy) = word.split_once('=').ok_or_else(|| {
+            format!("'{word}' is no policy of a prefix; expected one such as log/=history:fail")
+        })?;
+        let (name, strategy) =
+            policy.split_once(':').map_or((policy, None), |(name, rest)| (name, Some(rest)));
+        let prefix = key::decode(prefix).map_err(|error| error.to_string())?;
+        let policy = Policy::from_names(name, strategy).map_err(|error| error.to_string())?;
+        Ok::<_, String>((prefix, policy))
+    };
+    let rules: Vec<_> = text.split_whitespace().map(rule).collect::<Result<_, _>>()?;
+    Policies::new(rules).map_err(|error| error.to_string())
+}
+
+/// Policies as [`policies`] reads them.
+pub fn show_policies(policies: &Policies) -> String {
+    let rule = |(prefix, policy): (&[u8], Policy)| {
+        let strategy = policy.strategy().map_or(String::new(), |strategy| format!(":{}", strategy.name()));
+        format!("{}={}{strategy}", key::encode(prefix), policy.name())
+    };
+    policies.rules().map(rule).collect::<Vec<_>>().join(" ")
+}
+
 /// What was found and what was expected.
 pub fn signed_millis(text: &str) -> Result<i64, String> {
     let (sign, rest) = match text.as_bytes().first() {

@@ -17,6 +17,7 @@ pub mod write;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use reknit::model::Policies;
 use reknit::node::settings::CollisionRule;
 
 /// A story, as parsed or as drawn.
@@ -65,6 +66,8 @@ pub struct NodeConfig {
     pub catchup_interval: Option<Duration>,
     /// `max_clock_drift`
     pub max_clock_drift: Option<Duration>,
+    /// `policies`: `log/=history:fail h/=history:prefer-local`
+    pub policies: Policies,
     /// `collision`
     pub collision: Option<CollisionRule>,
     /// `stream_credit`: bytes of entries that may be under way on one stream, so that small ones need many steps.
@@ -284,6 +287,8 @@ pub struct WriteOptions {
     pub ack: reknit::model::Ack,
     /// `ttl=10s`
     pub ttl: Option<Duration>,
+    /// `offset=4`: where the bytes go, under policy `history`.
+    pub offset: Option<u64>,
     /// `expect 503`: the HTTP status that this write must be answered with.
     pub expect: Option<u16>,
 }

@@ -11,7 +11,7 @@ use reknit::node::settings::CollisionRule;
 use serde_saphyr::{Location, Spanned};
 
 use super::fields::names_of;
-use super::figures::{bytes, draw, duration, rate, share, show_duration, signed_millis};
+use super::figures::{bytes, draw, duration, policies, rate, share, show_duration, signed_millis};
 use super::line::{Complaint, Line, words};
 use super::stage::Stage;
 use super::tree::{self, Tree};
@@ -301,6 +301,10 @@ impl Text<'_> {
                 "catchup_interval" => &mut config.catchup_interval,
                 "max_clock_drift" => &mut config.max_clock_drift,
                 "tombstone_grace" => &mut config.tombstone_grace,
+                "policies" => {
+                    config.policies = self.figure(value, policies)?;
+                    continue;
+                }
                 "collision" => {
                     config.collision = Some(self.figure(value, CollisionRule::from_word)?);
                     continue;

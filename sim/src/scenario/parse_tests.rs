@@ -63,7 +63,12 @@ fn a_range_is_one_step_per_key_with_values_of_their_own() {
         node: "a".to_owned(),
         key: format!("k/{number}").into_bytes(),
         value: format!("k/{number}@8s@a"),
-        options: super::super::WriteOptions { ack: reknit::model::Ack::Nodes(2), ttl: None, expect: None },
+        options: super::super::WriteOptions {
+            ack: reknit::model::Ack::Nodes(2),
+            ttl: None,
+            offset: None,
+            expect: None,
+        },
     };
     assert_eq!(puts, [put(101), put(102)]);
 }
@@ -151,10 +156,10 @@ fn unknown_words_are_named_with_their_place_and_a_suggestion() {
     refused_step(
         "5s put a k v tll=5s",
         expect![[r#"
-        scenarios/x.yaml:3:18: found 'tll=5s'; expected one of ack=2, ttl=10s, expect 503; values of several words are quoted
-          3 |   - 5s put a k v tll=5s
-            |                  ^
-    "#]],
+            scenarios/x.yaml:3:18: found 'tll=5s'; expected one of ack=2, ttl=10s, offset=4, expect 503; values of several words are quoted
+              3 |   - 5s put a k v tll=5s
+                |                  ^
+        "#]],
     );
     refused(
         "cluster: { nodes: a b c }\nnetwork:\n  los: 5%\n",
@@ -167,10 +172,10 @@ fn unknown_words_are_named_with_their_place_and_a_suggestion() {
     refused(
         "cluster: { nodes: a b c, config: { port: 8080 } }\n",
         expect![[r#"
-        scenarios/x.yaml:1:36: unknown field 'port' of config, expected one of probe_interval, suspect_timeout, gossip_interval, gossip_interval_min, gossip_interval_max, sync_interval, catchup_interval, max_clock_drift, collision, stream_credit, tombstone_grace
-          1 | cluster: { nodes: a b c, config: { port: 8080 } }
-            |                                    ^
-    "#]],
+            scenarios/x.yaml:1:36: unknown field 'port' of config, expected one of probe_interval, suspect_timeout, gossip_interval, gossip_interval_min, gossip_interval_max, sync_interval, catchup_interval, max_clock_drift, policies, collision, stream_credit, tombstone_grace
+              1 | cluster: { nodes: a b c, config: { port: 8080 } }
+                |                                    ^
+        "#]],
     );
     refused(
         "cluster: { nodes: a b c }\ntimelime: []\n",
@@ -219,10 +224,10 @@ fn what_is_missing_or_too_much_is_said() {
     refused_step(
         "5s put a k two words",
         expect![[r#"
-        scenarios/x.yaml:3:20: found 'words'; expected one of ack=2, ttl=10s, expect 503; values of several words are quoted
-          3 |   - 5s put a k two words
-            |                    ^
-    "#]],
+            scenarios/x.yaml:3:20: found 'words'; expected one of ack=2, ttl=10s, offset=4, expect 503; values of several words are quoted
+              3 |   - 5s put a k two words
+                |                    ^
+        "#]],
     );
     refused_step(
         "5s put a k/1..5 v",

@@ -254,8 +254,12 @@ pub const CHECKS: &[Check] = &[
 pub const OPTIONS: &[(&str, &str)] = &[
     ("ack=2", "acknowledged once it is durable on so many nodes; also `ack=majority`, `ack=local`"),
     ("ttl=10s", "reads stop showing it after that time (put only)"),
+    ("offset=4", "the value's bytes go there, into a key of policy history (put of a single key only)"),
     ("expect 503", "the answer's HTTP status must be this one"),
 ];
+
+/// Greatest offset of a patch: stories are about how patches meet, not about large values.
+pub const OFFSET_MAX: u64 = 4096;
 
 /// Reads one step without its time; `at` is that time.
 ///
@@ -351,7 +355,7 @@ fn read_delete(line: &mut Line<'_>) -> Result<Vec<Step>, Complaint> {
 }
 
 fn is_option(text: &str) -> bool {
-    text == "expect" || text.starts_with("ack=") || text.starts_with("ttl=")
+    text == "expect" || ["ack=", "ttl=", "offset="].iter().any(|option| text.starts_with(option))
 }
 
 fn read_options(line: &mut Line<'_>, with_ttl: bool) -> Result<WriteOptions, Complaint> {
@@ -371,6 +375,11 @@ fn read_options(line: &mut Line<'_>, with_ttl: bool) -> Result<WriteOptions, Com
                 options.ack = read_ack(many).map_err(|message| word.complain(message))?
             }
             Some(("ttl", time)) if !word.quoted && with_ttl => options.ttl = Some(figure(duration(time))?),
+            Some(("offset", text)) if !word.quoted && with_ttl => {
+                let offset = text.parse().ok().filter(|offset| *offset <= OFFSET_MAX);
+                let bad = || word.complain(format!("'{text}' is no offset from 0 to {OFFSET_MAX}"));
+                options.offset = Some(offset.ok_or_else(bad)?);
+            }
             Some(("ttl", _)) if !word.quoted => return Err(word.complain("a delete has no ttl")),
             _ => {
                 let known = OPTIONS.iter().map(|(option, _)| *option);

@@ -17,7 +17,12 @@ fn options_stand_in_any_order_behind_the_value() {
     let all = options("put a k v ttl=10s expect 503 ack=majority");
     assert_eq!(
         all,
-        WriteOptions { ack: Ack::Majority, ttl: Some(Duration::from_secs(10)), expect: Some(503) }
+        WriteOptions {
+            ack: Ack::Majority,
+            ttl: Some(Duration::from_secs(10)),
+            offset: None,
+            expect: Some(503)
+        }
     );
     assert_eq!(options("put a k/1..2 ack=2").ack, Ack::Nodes(2));
     assert_eq!(options("delete a k expect 412").expect, Some(412));

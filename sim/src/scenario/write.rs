@@ -7,7 +7,7 @@ use std::fmt;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use reknit::model::Ack;
 
-use super::figures::{show_draw, show_duration, show_offset, show_share};
+use super::figures::{show_draw, show_duration, show_offset, show_policies, show_share};
 use super::line::{range_of, show_word};
 use super::verbs::BOUNDARIES;
 use super::{
@@ -51,6 +51,9 @@ fn config(config: &NodeConfig) -> String {
     let set =
         keys.into_iter().filter_map(|(key, value)| Some(format!("    {key}: {}\n", show_duration(value?))));
     let mut set: String = set.collect();
+    if !config.policies.is_empty() {
+        set += &format!("    policies: {}\n", show_policies(&config.policies));
+    }
     if let Some(rule) = config.collision {
         set += &format!("    collision: {}\n", rule.word());
     }
@@ -167,6 +170,9 @@ impl fmt::Display for WriteOptions {
             Ack::Local => {}
             Ack::Nodes(nodes) => write!(f, " ack={nodes}")?,
             Ack::Majority => write!(f, " ack=majority")?,
+        }
+        if let Some(offset) = self.offset {
+            write!(f, " offset={offset}")?;
         }
         if let Some(ttl) = self.ttl {
             write!(f, " ttl={}", show_duration(ttl))?;

@@ -12,10 +12,15 @@ const ACK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The request of `put`.
 pub fn put(key: Key, value: &str, options: &WriteOptions) -> Request {
+    let (value, content_type) = (Bytes::copy_from_slice(value.as_bytes()), "text/plain".to_owned());
+    if let Some(offset) = options.offset {
+        let (condition, ack, timeout) = (Condition::None, options.ack, ACK_TIMEOUT);
+        return Request::Patch { key, offset, value, content_type, condition, ack, timeout };
+    }
     Request::Put {
         key,
-        value: Bytes::copy_from_slice(value.as_bytes()),
-        content_type: "text/plain".to_owned(),
+        value,
+        content_type,
         ttl: options.ttl,
         condition: Condition::None,
         ack: options.ack,
@@ -40,7 +45,8 @@ pub fn status(reply: &Reply) -> u16 {
             Refusal::AckAboveMembers { .. } => 400,
             Refusal::AckTimeout { .. } | Refusal::ReadTimeout { .. } => 504,
             Refusal::Corrupt => 500,
-            Refusal::Member(_) => 409,
+            Refusal::Policy(_) => 400,
+            Refusal::Heads { .. } | Refusal::HistoryFull { .. } | Refusal::Member(_) => 409,
         },
     }
 }
@@ -84,6 +90,9 @@ impl Expected {
                 Found::Absent => version.is_none(),
                 Found::Siblings(_) => false,
             },
+            (Expected::Shows(Found::Siblings(count)), Reply::Refused(Refusal::Heads { heads })) => {
+                heads.len() == *count
+            }
             (Expected::Shows(_), _) => false,
         }
     }

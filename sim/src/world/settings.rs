@@ -24,6 +24,7 @@ pub fn settings(scenario: &Scenario) -> Vec<Settings> {
         if let Some(credit) = scenario.config.stream_credit {
             settings.stream_credit = credit;
         }
+        settings.policies = scenario.config.policies.clone();
         settings.collision = scenario.config.collision.unwrap_or(settings.collision);
         if let Some(drift) = scenario.config.max_clock_drift {
             settings.clock_drift_max = drift;

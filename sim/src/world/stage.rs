@@ -142,6 +142,7 @@ impl Stage {
         let clocks: Vec<MachineClock> = names.iter().map(clock).collect();
         let mut ghost = Ghost::new();
         ghost.set_clock_bounds(clock_bounds(scenario, &settings));
+        ghost.set_policies(scenario.config.policies.clone());
         Stage {
             links: Links::new(&scenario.network, &names, seed),
             clocks,

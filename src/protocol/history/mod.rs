@@ -13,7 +13,7 @@ pub use dag::{Dag, Hidden};
 pub use transaction::{Kind, PARENTS_MAX, Parent, Transaction, TransactionId};
 pub use view::{Fate, State, View, state_at};
 
-use crate::model::{DotSet, Row, Version};
+use crate::model::{DotSet, Strategy, Version};
 
 /// Most transactions of one key before a node takes no more writes of it. A merge keeps all it meets.
 pub const TRANSACTIONS_MAX: usize = 1024;
@@ -21,8 +21,43 @@ pub const TRANSACTIONS_MAX: usize = 1024;
 pub const BYTES_MAX: usize = 8 << 20;
 
 /// The graph of a row, as its holder can show it.
-pub fn dag(row: &Row, seen: &DotSet) -> Dag {
-    Dag::new(row.versions.iter().map(Transaction::read).collect(), None, seen)
+pub fn dag(versions: &[Version], seen: &DotSet) -> Dag {
+    Dag::new(versions.iter().map(Transaction::read).collect(), None, seen)
+}
+
+/// What a write on top of these transactions names: all their heads, but at most [`PARENTS_MAX`]; what is left over
+/// stays a head beside it, for the next write.
+pub fn heads(versions: &[Version]) -> Vec<Parent> {
+    // Which transactions are shown does not depend on what was seen, only why the others are not.
+    let dag = dag(versions, &DotSet::default());
+    let most = if crate::mutants::is_on("history-names-view") { 1 } else { PARENTS_MAX };
+    dag.heads().into_iter().take(most).map(|at| dag.transaction(at).as_parent()).collect()
+}
+
+/// What a read shows of these transactions: the graph, and its view.
+pub fn read(versions: &[Version], strategy: Strategy) -> (Dag, View) {
+    let dag = dag(versions, &DotSet::default());
+    let view = View::of(&dag, strategy);
+    (dag, view)
+}
+
+/// Whether a write of `bytes` more bytes has room beside these transactions: the limit that it would pass, if not.
+pub fn full(versions: &[Version], bytes: usize) -> Option<usize> {
+    let held: usize = versions.iter().map(|version| version.value.len()).sum();
+    if versions.len() >= TRANSACTIONS_MAX {
+        return Some(TRANSACTIONS_MAX);
+    }
+    (held + bytes > BYTES_MAX).then_some(BYTES_MAX)
+}
+
+/// Whether a node of ours can have written this version as a transaction: what it writes must end where a value may.
+pub fn is_well_formed(version: &Version) -> bool {
+    let transaction = Transaction::read(version);
+    let end = match transaction.kind {
+        Kind::Patch { offset } => offset.checked_add(transaction.bytes.len() as u64),
+        Kind::Full | Kind::Delete => Some(transaction.bytes.len() as u64),
+    };
+    end.is_some_and(|end| end <= Version::VALUE_BYTES_MAX as u64)
 }
 
 /// Both sides' transactions. Two contents under one dot are a disk's lie; they still have one winner everywhere.

@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 
 use super::dag::{Dag, Hidden};
-use super::transaction::{Kind, Transaction};
-use crate::model::{Strategy, Version, WallTime};
+use super::transaction::{Kind, Transaction, TransactionId};
+use crate::model::{Dot, Origin, Strategy, Version, WallTime};
 
 /// The value that a view ends with.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -88,16 +88,31 @@ impl View {
         }
     }
 
+    /// A dot that names several heads together; nobody ever writes under it.
+    fn name(&self, dag: &Dag) -> Dot {
+        let mut ids: Vec<TransactionId> = self.heads.iter().map(|at| dag.transaction(*at).id).collect();
+        ids.sort();
+        let mut hasher = blake3::Hasher::new_derive_key("reknit 2026-11 name of several heads");
+        for id in ids {
+            hasher.update(&id.0.to_be_bytes());
+        }
+        let mut bytes = [0; 8];
+        bytes.copy_from_slice(&hasher.finalize().as_bytes()[..8]);
+        Dot { origin: Origin(u64::from_be_bytes(bytes)), seq: 0 }
+    }
+
     /// How many transactions of the graph the view leaves out.
     pub fn discarded(&self, dag: &Dag) -> usize {
         dag.shown().len() - self.order.len() + self.skipped.len()
     }
 
-    /// The view as one version, as a read shows it: named after the last transaction that had an effect.
+    /// The view as one version, as a read shows it. A head's id covers all it was made on top of, so the view of
+    /// one head is named after it, and that of several after all of them.
     pub fn version(&self, dag: &Dag) -> Option<Version> {
         let state = self.state.as_ref()?;
-        let last = self.order.iter().rev().find(|at| !self.skipped.contains(at))?;
-        let Transaction { dot, stamp, author_joined, .. } = *dag.transaction(*last);
+        let stamp = self.heads.iter().map(|at| dag.transaction(*at).stamp).max()?;
+        let Transaction { dot, author_joined, .. } = *dag.transaction(*self.heads.first()?);
+        let dot = if self.heads.len() == 1 { dot } else { self.name(dag) };
         Some(Version {
             stamp,
             dot,

@@ -1,0 +1,181 @@
+//! Histories: every transaction that a node had it still has, everybody ends with all of them, and no view mixes
+//! generations.
+//!
+//! Keeps its own facts, because an order of versions says nothing about a key whose versions all stay.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use reknit::model::{Dot, Key, Policies, Policy, Request, Strategy, Version};
+use reknit::protocol::history::{self, Dag, Kind, Transaction, View};
+
+use super::Dump;
+
+/// What is known of all histories.
+#[derive(Debug, Default)]
+pub struct Histories {
+    policies: Policies,
+    keys: BTreeMap<Key, Facts>,
+    /// Whether a disk was replaced: then a transaction may be left whose parent is gone for good.
+    was_replaced: bool,
+}
+
+/// What is known of one history.
+#[derive(Debug, Default)]
+struct Facts {
+    /// What clients asked for: kind, offset, bytes.
+    asked: BTreeSet<(&'static str, u64, Bytes)>,
+    /// Every transaction met.
+    whole: BTreeMap<Dot, Version>,
+    /// What was durable at each node.
+    held: BTreeMap<String, BTreeSet<Dot>>,
+}
+
+/// A promise that was broken: which, of which key, and how.
+pub type Broken = (&'static str, Key, String);
+
+impl Histories {
+    /// Keys of which prefixes have histories.
+    pub fn set_policies(&mut self, policies: Policies) {
+        self.policies = policies;
+    }
+
+    /// Whether a key has one.
+    pub fn has(&self, key: &Key) -> bool {
+        matches!(self.policies.of(key), Policy::History(_))
+    }
+
+    /// A client asks for a write.
+    pub fn asked(&mut self, request: &Request) {
+        let (key, asked) = match request {
+            Request::Put { key, value, .. } => (key, ("full", 0, value.clone())),
+            Request::Patch { key, offset, value, .. } => (key, ("patch", *offset, value.clone())),
+            Request::Delete { key, .. } => (key, ("delete", 0, Bytes::new())),
+            _ => return,
+        };
+        self.keys.entry(key.clone()).or_default().asked.insert(asked);
+    }
+
+    /// A client was told that the transaction with this dot is durable at `node`.
+    pub fn acked(&mut self, node: &str, key: &Key, dot: Dot) {
+        self.keys.entry(key.clone()).or_default().held.entry(node.to_owned()).or_default().insert(dot);
+    }
+
+    /// A message or a disk shows that `node` holds this version.
+    pub fn shown(&mut self, node: &str, key: &Key, version: &Version) -> Option<Broken> {
+        let facts = self.keys.entry(key.clone()).or_default();
+        facts.held.entry(node.to_owned()).or_default().insert(version.dot);
+        match facts.whole.get(&version.dot) {
+            Some(known) if known == version => return None,
+            Some(_) => return Some(("DOT", key.clone(), format!("{} names two transactions", version.dot))),
+            None => {}
+        }
+        facts.whole.insert(version.dot, version.clone());
+        let transaction = Transaction::read(version);
+        let offset = if let Kind::Patch { offset } = transaction.kind { offset } else { 0 };
+        let asked = (transaction.kind.word(), offset, transaction.bytes.clone());
+        let text = || format!("{} is {asked:?}, which nobody asked for", version.dot);
+        (!facts.asked.contains(&asked)).then(|| ("NOINV", key.clone(), text()))
+    }
+
+    /// Nothing that was on the disk of `node` is known to be there any more.
+    pub fn forget(&mut self, node: &str) {
+        self.was_replaced = true;
+        for facts in self.keys.values_mut() {
+            facts.held.remove(node);
+        }
+    }
+
+    /// The records of one node or disk.
+    pub fn dumped(&mut self, node: &str, records: &Dump) -> Vec<Broken> {
+        let mut broken = Vec::new();
+        for (key, facts) in &self.keys {
+            let found = dots(records, key);
+            if let Some(lost) = facts.held.get(node).and_then(|held| held.difference(&found).next()) {
+                broken.push(("HIST", key.clone(), format!("lost transaction {lost}")));
+            }
+        }
+        for (key, versions) in records {
+            if self.has(key) {
+                broken.extend(versions.iter().filter_map(|version| self.shown(node, key, version)));
+            }
+        }
+        broken
+    }
+
+    /// The records of all nodes that had their chance to converge.
+    pub fn judge(&self, running: &BTreeMap<String, Dump>) -> Vec<Broken> {
+        let mut broken = Vec::new();
+        for (key, facts) in &self.keys {
+            let held = facts.held.iter().filter(|(node, _)| running.contains_key(*node));
+            let all: BTreeSet<Dot> = held.flat_map(|(_, dots)| dots.iter().copied()).collect();
+            for (node, records) in running {
+                if let Some(lost) = all.difference(&dots(records, key)).next() {
+                    broken.push(("HIST", key.clone(), format!("{node} does not have transaction {lost}")));
+                }
+                let versions = records.get(key).map_or(&[][..], Vec::as_slice);
+                let text = self.judge_graph(versions);
+                broken.extend(text.map(|text| ("HIST", key.clone(), format!("{node}: {text}"))));
+            }
+        }
+        broken
+    }
+
+    fn judge_graph(&self, versions: &[Version]) -> Option<String> {
+        let (dag, view) = history::read(versions, Strategy::Fail);
+        if let Some(hidden) = (0..versions.len()).find(|at| dag.hidden(*at).is_some())
+            && !self.was_replaced
+        {
+            return Some(format!("{} is not shown although everything is here", dag.transaction(hidden).dot));
+        }
+        let mut origins = BTreeSet::new();
+        for head in &view.heads {
+            // A run writes on top of all that it holds, its own last write among it.
+            let origin = dag.transaction(*head).dot.origin;
+            if !origins.insert(origin) {
+                return Some(format!("{origin} has left two heads"));
+            }
+        }
+        Strategy::ALL.into_iter().find_map(|strategy| mixed(&dag, &View::of(&dag, strategy)))
+    }
+}
+
+/// A patch in effect although a delete stands before it that its writer did not know of, nor anything after it.
+fn mixed(dag: &Dag, view: &View) -> Option<String> {
+    let mut generation: Option<Vec<usize>> = None;
+    for &at in &view.order {
+        match dag.transaction(at).kind {
+            Kind::Delete => generation = Some(vec![at]),
+            Kind::Full => generation.iter_mut().for_each(|generation| generation.push(at)),
+            Kind::Patch { .. } => {
+                let is_in = |generation: &Vec<usize>| {
+                    let below = ancestors(dag, at);
+                    generation.iter().any(|opener| below.contains(opener))
+                };
+                if !view.skipped.contains(&at) && generation.as_ref().is_some_and(|known| !is_in(known)) {
+                    return Some(format!("{} takes effect on a later generation", dag.transaction(at).dot));
+                }
+            }
+        }
+    }
+    None
+}
+
+fn ancestors(dag: &Dag, at: usize) -> BTreeSet<usize> {
+    let place = |dot: Dot| dag.transactions().iter().position(|transaction| transaction.dot == dot);
+    let mut found = BTreeSet::new();
+    let mut todo = vec![at];
+    while let Some(at) = todo.pop() {
+        let parents = dag.transaction(at).parents.iter().filter_map(|parent| place(parent.dot));
+        todo.extend(parents.filter(|parent| found.insert(*parent)));
+    }
+    found
+}
+
+fn dots(records: &Dump, key: &Key) -> BTreeSet<Dot> {
+    records.get(key).into_iter().flatten().map(|version| version.dot).collect()
+}
+
+#[cfg(test)]
+#[path = "hist_tests.rs"]
+mod tests;

@@ -1,0 +1,167 @@
+//! The kill table: hunts every known bug of `reknit::mutants` and says how many lives it took to find it.
+//!
+//! A bug is switched on for a whole process, so each hunt is a process of its own: `sim mutant=ID hunt`, which lives
+//! one seed after the other in the fast world until one fails, makes that failure small, and prints a line of JSON.
+//! The unmutated build is hunted too: it must survive.
+
+use std::collections::VecDeque;
+use std::process::{Command, Stdio};
+use std::sync::Mutex;
+
+use anyhow::{Context, Result, bail};
+use reknit::mutants::{ALL, Class, Mutant};
+use serde::{Deserialize, Serialize};
+
+use crate::run::{self, Options, World};
+use crate::{plan, shrink};
+
+/// How many lives the unmutated build must survive beside the hunts.
+pub const CONTROL_SEEDS: u64 = 2_000;
+
+/// What a hunt came to.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Kill {
+    /// The first seed that failed.
+    pub seed: u64,
+    /// How, and where.
+    pub signature: String,
+    /// The whole line.
+    pub violation: String,
+    /// How long the lives up to it took, in seconds.
+    pub found_s: f64,
+    /// Operations, faults and nodes of the small story.
+    pub small: (usize, usize, usize),
+    /// How long making it small took, in seconds.
+    pub small_s: f64,
+}
+
+/// Lives seeds from 0 to `seeds` until one fails; `None` if none does.
+///
+/// # Errors
+/// Those of [`run::run`].
+pub fn hunt(seeds: u64) -> Result<Option<Kill>> {
+    let began = run::wall_clock();
+    for seed in 0..seeds {
+        let life = plan::life(seed);
+        let outcome = run::run(&life, seed, World::Fast, Options::default())?;
+        let Some(violation) = outcome.violations.first() else { continue };
+        let (found, signature) = (began.elapsed(), violation.signature());
+        let shrunk = shrink::shrink(&life, seed, World::Fast, &signature, shrink::TIME_MAX)?;
+        let Some(shrunk) = shrunk else { bail!("{signature} of seed {seed} did not show a second time") };
+        shrunk.leave(&run::files_of(&life.name, World::Fast, seed))?;
+        let size = shrunk.sizes.1;
+        return Ok(Some(Kill {
+            seed,
+            signature,
+            violation: violation.to_string(),
+            found_s: found.as_secs_f64(),
+            small: (size.operations, size.faults, size.nodes),
+            small_s: shrunk.wall.as_secs_f64(),
+        }));
+    }
+    Ok(None)
+}
+
+/// One row of the table.
+struct Row {
+    mutant: &'static Mutant,
+    kill: Option<Kill>,
+}
+
+/// Hunts these bugs, or all of them with an empty list, on all cores; returns the table and whether it is as it
+/// should be: every bug found within its class, and nothing found in the unmutated build.
+///
+/// # Errors
+/// This program could not be started again, or said what is no hunt's end.
+pub fn table(ids: &[&'static str], tell: impl Fn(&str) + Sync) -> Result<(String, bool)> {
+    let wanted: VecDeque<&Mutant> =
+        ALL.iter().filter(|mutant| ids.is_empty() || ids.contains(&mutant.id)).collect();
+    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let (queue, rows) = (Mutex::new(wanted), Mutex::new(Vec::new()));
+    let work = || -> Result<()> {
+        loop {
+            let next = queue.lock().expect("no thread panics with it").pop_front();
+            let Some(mutant) = next else { return Ok(()) };
+            let kill = hunt_apart(Some(mutant))?;
+            let found = kill.as_ref().map_or("survives".to_owned(), |kill| {
+                format!("seed {}, {}, {:?} in {:.1} s", kill.seed, kill.signature, kill.small, kill.small_s)
+            });
+            tell(&format!("{:<20} {found}", mutant.id));
+            rows.lock().expect("no thread panics with it").push(Row { mutant, kill });
+        }
+    };
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        threads.into_iter().try_for_each(|thread| thread.join().expect("a hunt does not panic"))
+    })?;
+    let control = if ids.is_empty() { hunt_apart(None)? } else { None };
+    let mut rows = rows.into_inner().expect("no thread panicked with it");
+    rows.sort_by_key(|row| ALL.iter().position(|mutant| mutant.id == row.mutant.id));
+    let is_good = control.is_none() && rows.iter().all(|row| row.kill.is_some());
+    Ok((text(&rows, ids.is_empty(), control.as_ref()), is_good))
+}
+
+/// Hunts in a process of its own.
+fn hunt_apart(mutant: Option<&Mutant>) -> Result<Option<Kill>> {
+    let seeds = mutant.map_or(CONTROL_SEEDS, |mutant| mutant.class.seeds_max());
+    let mut command = Command::new(std::env::current_exe().context("where is this program?")?);
+    command.args(mutant.map(|mutant| format!("mutant={}", mutant.id)));
+    command.arg(format!("seeds=0..{seeds}")).arg("hunt").stderr(Stdio::inherit());
+    let output = command.output().context("cannot start this program again")?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    serde_json::from_str(&text).with_context(|| format!("the hunt ended with {}: {text}", output.status))
+}
+
+/// The table as Markdown.
+fn text(rows: &[Row], is_whole: bool, control: Option<&Kill>) -> String {
+    let mut lines = vec![
+        "| bug | class | first seed | check | found in | small: operations, faults, nodes | what it does |"
+            .to_owned(),
+        "|---|---|---|---|---|---|---|".to_owned(),
+    ];
+    for Row { mutant, kill } in rows {
+        let Mutant { id, class, what } = mutant;
+        let class = match class {
+            Class::Easy => "E",
+            Class::Middling => "M",
+            Class::Hard => "H",
+        };
+        lines.push(match kill {
+            None => format!("| `{id}` | {class} | **survives {}** | | | | {what} |", mutant.class.seeds_max()),
+            Some(kill) => {
+                let (operations, faults, nodes) = kill.small;
+                let Kill { seed, signature, found_s, small_s, .. } = kill;
+                format!(
+                    "| `{id}` | {class} | {seed} | {signature} | {found_s:.2} s | {operations}, {faults}, {nodes} \
+                     in {small_s:.1} s | {what} |"
+                )
+            }
+        });
+    }
+    let kills: Vec<&Kill> = rows.iter().filter_map(|row| row.kill.as_ref()).collect();
+    lines.push(String::new());
+    lines.push(format!("{} of {} found.", kills.len(), rows.len()));
+    if !kills.is_empty() {
+        let median = |of: &dyn Fn(&Kill) -> f64| {
+            let mut values: Vec<f64> = kills.iter().map(|kill| of(kill)).collect();
+            values.sort_by(f64::total_cmp);
+            values[values.len() / 2]
+        };
+        lines.push(format!(
+            "Medians: first seed {}; made small to {} operations, {} faults, {} nodes in {:.1} s.",
+            median(&|kill| kill.seed as f64),
+            median(&|kill| kill.small.0 as f64),
+            median(&|kill| kill.small.1 as f64),
+            median(&|kill| kill.small.2 as f64),
+            median(&|kill| kill.small_s),
+        ));
+    }
+    if is_whole {
+        lines.push(match control {
+            None => format!("The unmutated build survives seeds 0 to {}.", CONTROL_SEEDS - 1),
+            Some(kill) => format!("**The unmutated build fails**, seed {}: {}", kill.seed, kill.violation),
+        });
+    }
+    lines.push(String::new());
+    lines.join("\n")
+}
