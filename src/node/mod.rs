@@ -187,7 +187,7 @@ impl<S: Storage> Node<S> {
         match input {
             Input::Request { id, request } => self.on_request(now, id, request)?,
             Input::Message { from, message } => self.on_message(now, &from, message)?,
-            Input::Tick => self.on_tick(now),
+            Input::Tick => self.on_tick(now)?,
         }
         self.follow_up(now)
     }
@@ -257,14 +257,15 @@ impl<S: Storage> Node<S> {
         self.store
     }
 
-    fn on_tick(&mut self, now: Now) {
+    fn on_tick(&mut self, now: Now) -> Result<(), StorageError> {
         if is_due(self.membership.next_wakeup(), now) {
             let seen = self.replica.seen_digest();
             self.membership.on_tick(now, seen, &mut self.dice, &mut self.out);
         }
         if is_due(self.confirmations.next_wakeup(), now) {
-            self.confirmations.on_tick(now.mono, &self.membership, &mut self.out);
+            self.confirmations.on_tick(now.mono, &self.store, &self.membership, &mut self.out)?;
         }
+        Ok(())
     }
 
     /// What one machine noticed and another one must act on, in the turn that noticed it.

@@ -44,12 +44,24 @@ pub struct Collector {
     waits_for: Vec<NodeId>,
 }
 
-/// One walk over the index of tombstones.
+/// Two walks over the index of tombstones. The first one sorts out what has to stay for now, so that what is said to
+/// be collected is what is dropped, and others can follow; the second one drops.
 #[derive(Debug)]
 struct Round {
+    /// What every member has covered for long enough; after the first walk, without what stays.
     cut: DotSet,
+    /// What somebody has dropped already.
+    elsewhere: DotSet,
+    stays: DotSet,
+    walk: Walk,
     after: Option<Dot>,
     dropped: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Walk {
+    Sort,
+    Drop,
 }
 
 /// The machines that a collection acts on.
@@ -169,14 +181,16 @@ impl Collector {
             self.cuts.pop_front();
         }
         // What others have collected has waited long enough, and while this node keeps it they do not compare equal.
-        let mut ripe = around.meetings.collected_elsewhere();
+        let elsewhere = around.meetings.collected_elsewhere();
+        let mut ripe = elsewhere.clone();
         if let Some((_, own)) = self.cuts.front().filter(|cut| is_ripe(cut)) {
             ripe.union(own);
         }
         // A member that came, or came back with less, since then counts as well.
         let cut = ripe.intersection(&cut);
         if !cut.is_empty() {
-            self.round = Some(Round { cut, after: None, dropped: 0 });
+            let (stays, walk) = (DotSet::default(), Walk::Sort);
+            self.round = Some(Round { cut, elsewhere, stays, walk, after: None, dropped: 0 });
         }
         Ok(())
     }
@@ -195,9 +209,42 @@ impl Round {
         let page = rows::tombs(store, self.after, STEP_ROWS_MAX)?;
         let is_last = page.len() < STEP_ROWS_MAX;
         self.after = page.last().map(|(dot, _)| *dot);
+        match self.walk {
+            Walk::Sort => {
+                for (dot, key) in page {
+                    if self.cut.contains(dot) && !self.may_go(now, store, around.replica, (dot, &key))? {
+                        self.stays.insert(dot);
+                    }
+                }
+                if is_last {
+                    self.cut = self.cut.minus(&self.stays);
+                    (self.walk, self.after) = (Walk::Drop, None);
+                }
+                Ok(false)
+            }
+            Walk::Drop => {
+                self.drop_page(now, store, around, page, dice, out)?;
+                if is_last && self.dropped > 0 {
+                    let text = format!("{} tombstones and expired versions", self.dropped);
+                    out.event(Level::Info, "collected", text);
+                }
+                Ok(is_last)
+            }
+        }
+    }
+
+    fn drop_page(
+        &mut self,
+        now: Now,
+        store: &mut impl Storage,
+        around: &mut Around<'_>,
+        page: Vec<(Dot, Key)>,
+        dice: &mut impl Rng,
+        out: &mut Outbox,
+    ) -> Result<(), StorageError> {
         let mut dropped = 0;
         for (dot, key) in page {
-            if self.cut.contains(dot) && self.drop_one(now, store, around.replica, (dot, &key))? {
+            if self.cut.contains(dot) && drop_one(store, around.replica, (dot, &key))? {
                 dropped += 1;
             }
         }
@@ -210,48 +257,62 @@ impl Round {
         }
         self.dropped += dropped;
         out.count("tombstones_collected", dropped);
-        if is_last && self.dropped > 0 {
-            out.event(Level::Info, "collected", format!("{} tombstones and expired versions", self.dropped));
-        }
-        Ok(is_last)
+        Ok(())
     }
 
-    /// Takes a version out of its row, if its time has come.
-    fn drop_one(
+    /// Whether the time of a version has come, here or, as far as clocks may stray, where it was dropped. What is
+    /// stamped further ahead than that waits until it no longer is, so that the horizon does not run ahead of the
+    /// clocks; unless a clock that was wrong has let it go already.
+    fn may_go(
         &self,
         now: Now,
-        store: &mut impl Storage,
-        replica: &mut Replica,
+        store: &impl Storage,
+        replica: &Replica,
         (dot, key): (Dot, &Key),
     ) -> Result<bool, StorageError> {
-        let row = match rows::record(store, key)? {
-            Record::Row(row) => row,
+        let record = match rows::record(store, key)? {
             // Whatever is in there waits for its repair.
             Record::Rotten => return Ok(false),
-            Record::Absent => Row::default(),
+            record => record,
         };
-        let mut batch = Batch::default();
-        let Some(version) = row.version(dot) else {
+        let Some(version) = record.versions().iter().find(|version| version.dot == dot) else {
             // Left over from a record that could not be read when it was replaced.
-            batch.remove(Table::Tombs, rows::encode_dot(dot));
-            store.apply(batch)?;
-            return Ok(false);
+            return Ok(true);
         };
-        // What is stamped further ahead than clocks may stray waits until it no longer is, so that the horizon never
-        // runs ahead of them.
-        if !replica.is_over(now, version) || replica.clock().is_far(version.stamp, now) {
-            return Ok(false);
+        if self.elsewhere.contains(dot) && replica.is_over_somewhere(now, version) {
+            return Ok(true);
         }
-        let chunk = rows::chunk(key);
-        if rows::horizon(store, chunk)? < version.stamp && !mutants::is_on("no-horizon") {
-            rows::put_horizon(&mut batch, chunk, version.stamp);
-        }
-        let left = row.versions.iter().filter(|held| held.dot != dot).cloned().collect();
-        let after = Row { versions: left, context: row.context.minus(replica.seen()) };
-        store.apply(batch)?;
-        replica.set_row(store, key, &after, &row.versions)?;
-        Ok(true)
+        let is_far = replica.clock().is_far(version.stamp, now) && !mutants::is_on("collect-far");
+        Ok(replica.is_over(now, version) && !is_far)
     }
+}
+
+/// Takes a version out of its row and remembers how late it was; says whether it was there.
+fn drop_one(
+    store: &mut impl Storage,
+    replica: &mut Replica,
+    (dot, key): (Dot, &Key),
+) -> Result<bool, StorageError> {
+    let row = match rows::record(store, key)? {
+        Record::Rotten => return Ok(false),
+        Record::Row(row) => row,
+        Record::Absent => Row::default(),
+    };
+    let mut batch = Batch::default();
+    let Some(version) = row.version(dot) else {
+        batch.remove(Table::Tombs, rows::encode_dot(dot));
+        store.apply(batch)?;
+        return Ok(false);
+    };
+    let chunk = rows::chunk(key);
+    if rows::horizon(store, chunk)? < version.stamp && !mutants::is_on("no-horizon") {
+        rows::put_horizon(&mut batch, chunk, version.stamp);
+    }
+    let left = row.versions.iter().filter(|held| held.dot != dot).cloned().collect();
+    let after = Row { versions: left, context: row.context.minus(replica.seen()) };
+    store.apply(batch)?;
+    replica.set_row(store, key, &after, &row.versions)?;
+    Ok(true)
 }
 
 fn interval(grace: Duration) -> Duration {

@@ -235,7 +235,7 @@ impl Replica {
         }
         let current = rows::record(store, &entry.key)?;
         let is_held = current.versions().contains(version);
-        if is_held || self.is_over(now, version) && self.collected.contains(version.dot) {
+        if is_held || self.is_over_somewhere(now, version) && self.collected.contains(version.dot) {
             return Ok(Merged::Known);
         }
         if mutants::is_on("repair-overwrites") {
@@ -406,6 +406,13 @@ impl Replica {
     /// Whether a version says no more than nothing would: it is a tombstone, or past its deadline.
     pub fn is_over(&self, now: Now, version: &Version) -> bool {
         !version.is_live_at(self.clock.read_millis(now))
+    }
+
+    /// Whether a version says no more than nothing would by a clock that is ahead of this one, as far as clocks may
+    /// stray.
+    pub fn is_over_somewhere(&self, now: Now, version: &Version) -> bool {
+        let drift = u64::try_from(self.clock.drift_max().as_millis()).unwrap_or(u64::MAX);
+        !version.is_live_at(self.clock.read_millis(now).saturating_add(drift))
     }
 
     /// Adds a cut to what was collected.

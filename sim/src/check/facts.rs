@@ -87,8 +87,9 @@ pub struct KeyFacts {
     pub acked: Vec<(VersionNo, NodeNo)>,
     /// How far each node has come, by node number; nodes at the end may be missing.
     floors: Vec<Floor>,
-    /// What the cluster owes though no single node does.
-    owed: Floor,
+    /// How far each node had come when it was last held against a peer: what the cluster owes as long as that node
+    /// is one of it, though the node itself may drop any of it.
+    owed: Vec<Floor>,
 }
 
 /// The greatest version, and the greatest tombstone, that are or were durable at some place.
@@ -152,7 +153,7 @@ impl Facts {
             versions: Vec::new(),
             acked: Vec::new(),
             floors: Vec::new(),
-            owed: Floor::default(),
+            owed: Vec::new(),
         });
         number
     }
@@ -246,14 +247,10 @@ impl Facts {
         let stamp = &mut self.nodes[node.0].stamp;
         *stamp = (*stamp).max(Stamp { millis: facts.rank.stamp.0, counter: facts.rank.stamp.1 });
         if self.nodes[node.0].is_rebasing {
-            self.keys[facts.key.0].owed.raise(&self.versions, version);
+            of_node(&mut self.keys[facts.key.0].owed, node).raise(&self.versions, version);
             return;
         }
-        let floors = &mut self.keys[facts.key.0].floors;
-        if floors.len() <= node.0 {
-            floors.resize(node.0 + 1, Floor::default());
-        }
-        floors[node.0].raise(&self.versions, version);
+        of_node(&mut self.keys[facts.key.0].floors, node).raise(&self.versions, version);
     }
 
     /// Holds `node` to what it said in its last pull: that it has every one of those versions, or a better one.
@@ -265,13 +262,13 @@ impl Facts {
         self.nodes[node.0].pulled = pulled;
     }
 
-    /// From now on the cluster owes what `node` had, and not that node alone; until it is said to be done.
+    /// From now on the cluster owes what `node` had, and not that node itself; until it is said to be done.
     pub fn begin_rebase(&mut self, node: NodeNo) {
         self.bind_to_pull(node);
         for key in 0..self.keys.len() {
             let Some(floor) = self.keys[key].floors.get_mut(node.0).map(std::mem::take) else { continue };
             for version in [floor.top, floor.tombstone].into_iter().flatten() {
-                self.keys[key].owed.raise(&self.versions, version);
+                of_node(&mut self.keys[key].owed, node).raise(&self.versions, version);
             }
         }
         self.nodes[node.0] = NodeFacts { is_rebasing: true, ..NodeFacts::default() };
@@ -279,7 +276,7 @@ impl Facts {
 
     /// The disks were looked at after one of them was replaced: the cluster owes what single nodes have.
     pub fn forget_owed(&mut self) {
-        self.keys.iter_mut().for_each(|key| key.owed = Floor::default());
+        self.keys.iter_mut().for_each(|key| key.owed.clear());
     }
 
     /// The greatest version of `key` that says no more than nothing does, among these dots.
@@ -306,11 +303,13 @@ impl Facts {
 
     /// How far these nodes have come with `key`, taken together.
     pub fn floor_of_all(&self, nodes: &[NodeNo], key: KeyNo) -> Floor {
-        let mut out = self.keys[key.0].owed;
+        let mut out = Floor::default();
         for &node in nodes {
-            let floor = self.floor(node, key);
-            for version in [floor.top, floor.tombstone].into_iter().flatten() {
-                out.raise(&self.versions, version);
+            let owed = self.keys[key.0].owed.get(node.0).copied().unwrap_or_default();
+            for floor in [self.floor(node, key), owed] {
+                for version in [floor.top, floor.tombstone].into_iter().flatten() {
+                    out.raise(&self.versions, version);
+                }
             }
         }
         out
@@ -351,6 +350,14 @@ impl Facts {
     pub fn show_found(&self, found: Option<VersionNo>) -> String {
         found.map_or_else(|| "nothing".to_owned(), |found| self.show(found))
     }
+}
+
+/// The floor of one node, in a list that may end before it.
+fn of_node(floors: &mut Vec<Floor>, node: NodeNo) -> &mut Floor {
+    if floors.len() <= node.0 {
+        floors.resize(node.0 + 1, Floor::default());
+    }
+    &mut floors[node.0]
 }
 
 impl Floor {

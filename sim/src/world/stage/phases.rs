@@ -37,7 +37,7 @@ pub(super) enum Part {
     /// They agree, and go on doing so.
     Hold { phase: Phase, until: Duration },
     /// Nobody should have anything to say.
-    Idle { until: Duration, data_frames: u64 },
+    Idle { until: Duration, data_frames: u64, was_equal: bool },
     /// The story's own questions are on their way.
     Check { until: Duration },
     /// All is done.
@@ -49,6 +49,8 @@ pub(super) enum Part {
 pub(super) enum Look {
     /// The end of a phase.
     Judge(Phase),
+    /// Whether all hold just the same, versions past their deadlines included.
+    Drain,
     /// `count WHERE PREFIX is N`.
     Count { place: Place, prefix: Vec<u8>, is: usize },
 }
@@ -103,12 +105,12 @@ impl Stage {
                 self.idle_again(at);
                 None
             }
+            Part::Idle { data_frames, .. } if self.data_frames > data_frames && at < self.drained_by => {
+                self.looks.push_back(Look::Drain);
+                Some(Order::Look)
+            }
             Part::Idle { data_frames, .. } => {
-                let moved = self.data_frames - data_frames;
-                if moved > 0 {
-                    let text = format!("{moved} data frames were sent although all replicas agree");
-                    self.broken("QUIET", Site::Phase(Phase::Idle), at, None, None, text);
-                }
+                self.judge_silence(at, data_frames);
                 Some(self.judge(Phase::Idle))
             }
             Part::Check { until } => {
@@ -201,9 +203,37 @@ impl Stage {
         self.collected_at >= began && at < self.drained_by
     }
 
+    /// Something moved in the idle time. As long as one node's clock calls a version expired, so that it has collected
+    /// it, and another one's does not, the two do not compare equal: then the idle time begins again, until one has
+    /// passed from whose beginning on they were.
+    fn drained(&mut self, at: Duration, records: &BTreeMap<usize, Dump>) {
+        let Part::Idle { data_frames, was_equal, .. } = self.part else { return };
+        let mut rows = records.values().map(|dump| &**dump);
+        let is_drained = rows.next().is_none_or(|first| rows.all(|other| other == first));
+        if is_drained && was_equal {
+            self.judge_silence(at, data_frames);
+            let order = self.judge(Phase::Idle);
+            self.todo.push_back(order);
+        } else {
+            self.begin(at, "idle");
+            self.idle_again(at);
+            if let Part::Idle { was_equal, .. } = &mut self.part {
+                *was_equal = is_drained;
+            }
+        }
+    }
+
+    fn judge_silence(&mut self, at: Duration, data_frames: u64) {
+        let moved = self.data_frames - data_frames;
+        if moved > 0 {
+            let text = format!("{moved} data frames were sent although all replicas agree");
+            self.broken("QUIET", Site::Phase(Phase::Idle), at, None, None, text);
+        }
+    }
+
     fn idle_again(&mut self, at: Duration) {
         let until = at + self.while_watched() * 2;
-        self.part = Part::Idle { until, data_frames: self.data_frames };
+        self.part = Part::Idle { until, data_frames: self.data_frames, was_equal: false };
     }
 
     fn judge(&mut self, phase: Phase) -> Order {
@@ -222,6 +252,7 @@ impl Stage {
     pub fn looked(&mut self, at: Duration, records: &BTreeMap<usize, Dump>) {
         match self.looks.pop_front().expect("a look was ordered") {
             Look::Judge(phase) => self.judged(at, phase, records),
+            Look::Drain => self.drained(at, records),
             Look::Count { place, prefix, is } => {
                 for (&node, records) in records {
                     if place == Place::Everywhere || place == Place::Node(self.names[node].clone()) {
