@@ -40,6 +40,11 @@ sim *args:
 sweep seeds="0..1000" *args:
     @shift; cargo run --quiet --release -p reknit-sim --bin sim -- seeds={{ quote(trim_start_match(seeds, "seeds=")) }} "$@"
 
+# What it costs to bring two stores into step, beside others: just bench sync | just bench sync 10000 | just bench sync rejoin
+bench what="sync" *args:
+    @cargo build --quiet --release -p reknit-bench -p reknit --bins
+    @target/release/bench "$@"
+
 # Hunts every known bug with the simulator and prints the kill table: just mutants | just mutants tie-keeps no-pull
 [no-exit-message]
 mutants *ids:

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use ureq::http::{Response, header};
-use ureq::{Agent, Body};
+use ureq::tls::{Certificate, RootCerts, TlsConfig, TlsProvider};
+use ureq::{Agent, Body, SendBody};
 
 use crate::model::Key;
 
@@ -23,6 +24,9 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct Client {
     endpoints: Vec<String>,
     agent: Agent,
+    /// Sent with every request.
+    authorization: Option<String>,
+    timeout: Duration,
 }
 
 /// Why a request was not answered as hoped.
@@ -31,6 +35,9 @@ pub enum ClientError {
     /// An endpoint that is no `http://host:port`.
     #[error("`{0}` is no endpoint such as http://127.0.0.1:8080")]
     Endpoint(String),
+    /// A certificate authority that is none, or none was given for an `https://` endpoint.
+    #[error("{0}")]
+    Authority(String),
     /// No endpoint answered, or the answer broke off; each with its reason.
     #[error("no answer: {0}")]
     Unreachable(String),
@@ -100,6 +107,7 @@ enum Method {
     Get,
     Put,
     Delete,
+    Post,
 }
 
 struct Call<'a> {
@@ -115,19 +123,70 @@ impl Client {
     /// # Errors
     /// [`ClientError::Endpoint`]. There must be at least one.
     pub fn new(endpoints: &[String], timeout: Duration) -> Result<Client, ClientError> {
+        Client::with(endpoints, timeout, None, None)
+    }
+
+    /// [`Client::new`] with a bearer token, and with the authority (PEM) that `https://` endpoints are checked
+    /// against.
+    ///
+    /// # Errors
+    /// [`ClientError::Endpoint`] or [`ClientError::Authority`].
+    pub fn with(
+        endpoints: &[String],
+        timeout: Duration,
+        token: Option<String>,
+        authority: Option<&str>,
+    ) -> Result<Client, ClientError> {
         let endpoints: Result<Vec<_>, _> = endpoints.iter().map(|text| endpoint(text)).collect();
         let endpoints = endpoints?;
         if endpoints.is_empty() {
             return Err(ClientError::Endpoint(String::new()));
         }
-        let agent = Agent::config_builder()
+        let secure = endpoints.iter().find(|endpoint| endpoint.starts_with("https:"));
+        if let (Some(endpoint), None) = (secure, authority) {
+            let why = format!("{endpoint} needs the certificate authority it is checked against (--ca)");
+            return Err(ClientError::Authority(why));
+        }
+        let mut config = Agent::config_builder()
             .http_status_as_error(false)
             .timeout_connect(Some(CONNECT_TIMEOUT.min(timeout)))
             .timeout_global(Some(timeout))
-            .proxy(None)
-            .build()
-            .new_agent();
-        Ok(Client { endpoints, agent })
+            .proxy(None);
+        if let Some(authority) = authority {
+            let pem = Certificate::from_pem(authority.as_bytes());
+            let pem = pem.map_err(|error| ClientError::Authority(error.to_string()))?;
+            let tls = TlsConfig::builder()
+                .provider(TlsProvider::Rustls)
+                .unversioned_rustls_crypto_provider(std::sync::Arc::new(
+                    rustls::crypto::ring::default_provider(),
+                ))
+                .root_certs(RootCerts::new_with_certs(&[pem]))
+                .build();
+            config = config.tls_config(tls);
+        }
+        let authorization = token.map(|token| format!("Bearer {token}"));
+        Ok(Client { endpoints, agent: config.build().new_agent(), authorization, timeout })
+    }
+
+    /// The same client asking one endpoint only.
+    ///
+    /// # Errors
+    /// [`ClientError::Endpoint`].
+    pub fn at(&self, address: &str) -> Result<Client, ClientError> {
+        let scheme = self.endpoints[0].split_once("://").map_or("http", |(scheme, _)| scheme);
+        let address =
+            if address.contains("://") { address.to_owned() } else { format!("{scheme}://{address}") };
+        Ok(Client {
+            endpoints: vec![endpoint(&address)?],
+            agent: self.agent.clone(),
+            authorization: self.authorization.clone(),
+            timeout: self.timeout,
+        })
+    }
+
+    /// What this client asks, in order.
+    pub fn endpoints(&self) -> &[String] {
+        &self.endpoints
     }
 
     /// The value under a key, or `None`.
@@ -186,6 +245,62 @@ impl Client {
         bytes_of(self.call(&Call { method: Method::Get, path, headers: &[], body: &[] })?)
     }
 
+    /// The answer to a path that something is posted to: JSON, as most of them take.
+    ///
+    /// # Errors
+    /// The node refuses, or nobody answers; without an answer it may have been done.
+    pub fn post(
+        &self,
+        path: &str,
+        parameters: &[(&str, Vec<u8>)],
+        body: &[u8],
+    ) -> Result<Vec<u8>, ClientError> {
+        let headers = [("Content-Type".to_owned(), "application/json".to_owned())];
+        let path = format!("{path}{}", query(parameters));
+        bytes_of(self.call(&Call { method: Method::Post, path, headers: &headers, body })?)
+    }
+
+    /// Sends what `body` gives to the first endpoint, however much it is and however long it takes.
+    ///
+    /// # Errors
+    /// As [`Client::post`]; and whatever reading `body` fails with.
+    pub fn post_stream(&self, path: &str, body: &mut dyn Read) -> Result<Vec<u8>, ClientError> {
+        let endpoint = &self.endpoints[0];
+        let request = self.agent.post(format!("{endpoint}{path}")).content_type("application/x-ndjson");
+        let request = request.config().timeout_global(None).build();
+        let answer = self.authorized(request).send(SendBody::from_reader(body));
+        bytes_of(accepted(answer.map_err(|error| ClientError::Unreachable(format!("{endpoint}: {error}")))?)?)
+    }
+
+    /// The answer to a path, to be read bit by bit: it may have any length and take any time.
+    ///
+    /// # Errors
+    /// No node answers, or the first that does refuses.
+    pub fn open(
+        &self,
+        path: &str,
+        parameters: &[(&str, Vec<u8>)],
+    ) -> Result<Box<dyn Read + Send>, ClientError> {
+        let path = format!("{path}{}", query(parameters));
+        let mut reasons = Vec::new();
+        for endpoint in &self.endpoints {
+            let request = self.agent.get(format!("{endpoint}{path}")).config().timeout_global(None);
+            let request = request.timeout_recv_response(Some(self.timeout)).build();
+            match self.authorized(request).call() {
+                Ok(response) => return Ok(Box::new(accepted(response)?.into_body().into_reader())),
+                Err(error) => reasons.push(format!("{endpoint}: {error}")),
+            }
+        }
+        Err(ClientError::Unreachable(reasons.join("; ")))
+    }
+
+    fn authorized<B>(&self, request: ureq::RequestBuilder<B>) -> ureq::RequestBuilder<B> {
+        match &self.authorization {
+            Some(authorization) => request.header(header::AUTHORIZATION, authorization),
+            None => request,
+        }
+    }
+
     fn call(&self, call: &Call<'_>) -> Result<Response<Body>, ClientError> {
         let mut reasons = Vec::new();
         for endpoint in &self.endpoints {
@@ -206,21 +321,24 @@ impl Client {
     fn send(&self, endpoint: &str, call: &Call<'_>) -> Result<Response<Body>, ureq::Error> {
         let url = format!("{endpoint}{}", call.path);
         match call.method {
-            Method::Get => with_headers(self.agent.get(&url), call.headers).call(),
-            Method::Delete => with_headers(self.agent.delete(&url), call.headers).call(),
-            Method::Put => with_headers(self.agent.put(&url), call.headers).send(call.body),
+            Method::Get => self.authorized(with_headers(self.agent.get(&url), call.headers)).call(),
+            Method::Delete => self.authorized(with_headers(self.agent.delete(&url), call.headers)).call(),
+            Method::Put => self.authorized(with_headers(self.agent.put(&url), call.headers)).send(call.body),
+            Method::Post => {
+                self.authorized(with_headers(self.agent.post(&url), call.headers)).send(call.body)
+            }
         }
     }
 }
 
 fn endpoint(text: &str) -> Result<String, ClientError> {
     let text = text.trim().trim_end_matches('/');
-    let host = text.strip_prefix("http://").unwrap_or(text);
+    let (scheme, host) = text.split_once("://").unwrap_or(("http", text));
     let is_host = !host.is_empty() && !host.contains(['/', '?', '#', ' ']);
-    if !is_host || text.starts_with("https:") {
+    if !is_host || !["http", "https"].contains(&scheme) {
         return Err(ClientError::Endpoint(text.to_owned()));
     }
-    Ok(format!("http://{host}"))
+    Ok(format!("{scheme}://{host}"))
 }
 
 fn with_headers<B>(

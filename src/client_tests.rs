@@ -45,7 +45,12 @@ fn nobody() -> String {
 fn an_endpoint_is_a_host_and_a_port_with_or_without_the_scheme() {
     assert_eq!(endpoint("127.0.0.1:8080").unwrap(), "http://127.0.0.1:8080");
     assert_eq!(endpoint(" http://n1:80/ ").unwrap(), "http://n1:80");
-    for wrong in ["", "https://n1", "http://n1/kv", "n 1"] {
+    assert_eq!(endpoint("https://n1:443").unwrap(), "https://n1:443");
+    assert!(matches!(
+        Client::new(&["https://n1".into()], Duration::from_secs(1)),
+        Err(ClientError::Authority(_))
+    ));
+    for wrong in ["", "ftp://n1", "http://n1/kv", "n 1"] {
         assert!(endpoint(wrong).is_err(), "{wrong}");
     }
     assert!(Client::new(&[], Duration::from_secs(1)).is_err());

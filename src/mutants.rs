@@ -112,6 +112,7 @@ pub const ALL: &[Mutant] = &[
     hard("no-aside", "what returns is merged, however old"),
     hard("rot-is-absent", "a record that cannot be read counts as no record in a rebase"),
     middling("stale-summary", "range summaries do not follow a record that is replaced"),
+    middling("bootstrap-endless", "a node that takes what the others have never ends that"),
     middling("session-silent", "a sync session names the rows that differ and sends none"),
     middling("session-blind", "a node says of every store that it holds just the same"),
     middling("repair-overwrites", "a repair replaces the record whatever it is"),

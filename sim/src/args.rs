@@ -278,8 +278,8 @@ Words, in any order, also as --word value or --word=value:
   schema             the JSON Schema of scenarios, for editors
 
 Exit: 0 passed, 1 a promise was broken, 2 it could not run.
-Every run of one seed leaves target/sim/SCENARIO-WORLD-SEED/ with summary.json, trace.jsonl and plan.yaml, which
-is itself a scenario.
+Every run of one seed leaves target/sim/SCENARIO-WORLD-SEED/ with report.html, a picture of it for a browser,
+summary.json, trace.jsonl and plan.yaml, which is itself a scenario. docs/runs.md describes them all.
 
   mutants [ID …]     hunts known bugs and prints the table, in a build with --features mutants: just mutants
   mutant=ID          lives with one of them:

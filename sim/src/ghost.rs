@@ -111,7 +111,8 @@ impl Ghost {
             | Request::Leave
             | Request::Remove { .. }
             | Request::Sync { .. }
-            | Request::Drain => return,
+            | Request::Drain
+            | Request::Import { .. } => return,
         };
         if self.histories.has(key) {
             self.histories.asked(request);
@@ -216,7 +217,10 @@ impl Ghost {
             | Message::Pong { .. }
             | Message::StepDone { .. }
             | Message::Refuse { .. }
-            | Message::Answer { .. } => {}
+            | Message::Answer { .. }
+            | Message::News { .. }
+            | Message::Reach { .. }
+            | Message::Reached { .. } => {}
             Message::Ask { .. } => self.tally.add(Sometimes::Asked),
         }
     }
@@ -410,6 +414,7 @@ impl Ghost {
             | Reply::Value(_)
             | Reply::Members(_)
             | Reply::Status(_)
+            | Reply::Imported(_)
             | Reply::Synced(_)
             | Reply::Done => {
                 self.report("REPLY", sight, Some(op.key), |_| {

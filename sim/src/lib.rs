@@ -17,6 +17,7 @@ pub mod disks;
 pub mod ghost;
 pub mod kills;
 pub mod links;
+pub mod members;
 pub mod panics;
 pub mod plan;
 pub mod random;

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use reknit_sim::args::{self, Command, Run};
+use reknit_sim::members::figures;
 use reknit_sim::plan;
 use reknit_sim::report::{self, Ladder};
 use reknit_sim::run::{self, Options, Verdict};
@@ -19,6 +20,9 @@ const BROKEN: u8 = 1;
 const COULD_NOT_RUN: u8 = 2;
 
 fn main() -> ExitCode {
+    if std::env::args().nth(1).as_deref() == Some("members") {
+        return measure_members();
+    }
     let done = match args::parse(std::env::args().skip(1)) {
         Ok(Command::Help) => say(&args::help()),
         Ok(Command::HelpScenario) => say(&args::help_scenario()),
@@ -32,6 +36,27 @@ fn main() -> ExitCode {
         eprintln!("sim: {error:#}");
         ExitCode::from(COULD_NOT_RUN)
     })
+}
+
+/// `sim members [runs=N] [seed=N] [hours=N]`
+fn measure_members() -> ExitCode {
+    let mut plan = figures::Plan::default();
+    for argument in std::env::args().skip(2) {
+        let (key, value) = argument.split_once('=').unwrap_or((&argument, ""));
+        let number = value.parse().ok();
+        match (key, number) {
+            ("runs", Some(number @ 1..)) => plan.runs = number,
+            ("seed", Some(number)) => plan.seed = number,
+            ("hours", Some(number)) => plan.hours = number,
+            _ => {
+                eprintln!("sim members: expected runs=N, seed=N or hours=N, found '{argument}'");
+                return ExitCode::from(COULD_NOT_RUN);
+            }
+        }
+    }
+    // Each row as soon as it is known: the long ones take a while.
+    figures::report(&plan, |row| println!("{row}"));
+    ExitCode::SUCCESS
 }
 
 fn live(asked: &Run) -> Result<ExitCode> {

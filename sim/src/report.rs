@@ -1,4 +1,11 @@
 //! What a person at a terminal sees: one line per notable event with a column per node, then the verdict.
+//!
+//! The modules below tell of a run in files: a [`recording`] of it becomes a [`page`], a [`history`], and traces for
+//! [`shiviz`] and [`perfetto`].
+
+pub mod contents;
+pub mod page;
+pub mod recording;
 
 use std::io::Write;
 use std::time::Duration;

@@ -12,6 +12,8 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::check::Violation;
+use crate::report::page::page;
+use crate::report::recording::Recorder;
 use crate::scenario::Scenario;
 use crate::scenario::write::to_yaml;
 use crate::trace::{Trace, Watch};
@@ -50,7 +52,7 @@ impl fmt::Display for World {
 pub struct Options {
     /// Ends the run early, without a verdict.
     pub until: Option<Duration>,
-    /// Writes `summary.json`, `trace.jsonl` and `plan.yaml`.
+    /// Writes `summary.json`, `trace.jsonl`, `plan.yaml`, `report.html` and what is made of the same recording.
     pub writes_files: bool,
     /// Sees every event as it happens.
     pub watch: Option<Box<dyn Watch>>,
@@ -145,6 +147,10 @@ pub fn run(scenario: &Scenario, seed: u64, world: World, options: Options) -> Re
     if let Some(watch) = options.watch {
         trace = trace.with_watch(watch);
     }
+    let recorder = files.is_some().then(|| Recorder::new(scenario.all_nodes().cloned().collect()));
+    if let Some(recorder) = &recorder {
+        trace = trace.with_watch(Box::new(recorder.clone()));
+    }
     let stage = Stage::new(scenario, seed, options.until, trace);
     let Played { stage, at, states } = match world {
         World::Fast => fast::play(stage),
@@ -156,6 +162,10 @@ pub fn run(scenario: &Scenario, seed: u64, world: World, options: Options) -> Re
     let outcome = outcome(scenario, (called, seed, world), ending, states, (files, began.elapsed()));
     if let Some(folder) = &outcome.files {
         write(&folder.join("summary.json"), outcome.summary().as_bytes())?;
+        if let Some(recorder) = recorder {
+            let page = page(&outcome, &scenario.about, &recorder.recording());
+            write(&folder.join("report.html"), page.as_bytes())?;
+        }
     }
     Ok(outcome)
 }

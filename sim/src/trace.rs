@@ -3,6 +3,7 @@
 //! Two runs with the same hash did the same things at the same times with the same bytes. The lines are JSON
 //! in a fixed field order, byte-equal for equal seeds.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use reknit::node::Level;
 use serde::{Serialize, Serializer};
 use xxhash_rust::xxh3::Xxh3Default;
 
+use crate::check::Dump;
 use crate::random::nanos;
 
 /// How many bytes of events are gathered before they are hashed.
@@ -146,10 +148,50 @@ pub fn level_word(level: Level) -> &'static str {
     }
 }
 
+/// What only those who look closer learn: it is no part of the trace, and costs time to tell.
+#[derive(Clone, Debug)]
+pub enum Fact<'a> {
+    /// The frame that was just sent completes a message with rows of these keys.
+    Carries {
+        /// Whose rows.
+        keys: &'a [&'a Key],
+        /// The network flipped bits of it.
+        is_damaged: bool,
+    },
+    /// What the client who just asked writes.
+    Writes {
+        /// Which request.
+        id: u64,
+        /// The value.
+        value: &'a [u8],
+    },
+    /// What the answer that was just given says.
+    Says {
+        /// Which request.
+        id: u64,
+        /// In words.
+        text: &'a str,
+    },
+    /// A node's durable records.
+    Holds(&'a Dump),
+    /// By how many milliseconds a node's wall clock is ahead of true time.
+    Offset(i64),
+    /// All links that are cut from now on, from whom to whom.
+    Cuts(BTreeSet<(usize, usize)>),
+}
+
 /// Sees every event as it happens: when, at which node if at one, and what.
 pub trait Watch: Send {
     /// Something happened.
     fn saw(&mut self, at: Duration, node: Option<usize>, event: &Event<'_>);
+
+    /// Whether it wants to be told facts as well.
+    fn looks_closer(&self) -> bool {
+        false
+    }
+
+    /// Something is so.
+    fn learned(&mut self, _at: Duration, _node: Option<usize>, _fact: &Fact<'_>) {}
 }
 
 /// Gathers what happened.
@@ -160,7 +202,7 @@ pub struct Trace {
     events: u64,
     names: Vec<String>,
     lines: Option<Box<dyn Write + Send>>,
-    watch: Option<Box<dyn Watch>>,
+    watches: Vec<Box<dyn Watch>>,
     failure: Option<std::io::Error>,
 }
 
@@ -194,8 +236,20 @@ impl Trace {
 
     /// Also shows every event to `watch`.
     pub fn with_watch(mut self, watch: Box<dyn Watch>) -> Trace {
-        self.watch = Some(watch);
+        self.watches.push(watch);
         self
+    }
+
+    /// Whether anybody wants to be told facts.
+    pub fn is_looked_at_closely(&self) -> bool {
+        self.watches.iter().any(|watch| watch.looks_closer())
+    }
+
+    /// Tells a fact to those who want to know.
+    pub fn tell(&mut self, at: Duration, node: Option<usize>, fact: &Fact<'_>) {
+        for watch in self.watches.iter_mut().filter(|watch| watch.looks_closer()) {
+            watch.learned(at, node, fact);
+        }
     }
 
     /// Something happened.
@@ -209,7 +263,7 @@ impl Trace {
             self.hash.update(out);
             out.clear();
         }
-        if let Some(watch) = &mut self.watch {
+        for watch in &mut self.watches {
             watch.saw(at, node, event);
         }
         if let Some(lines) = &mut self.lines {

@@ -9,6 +9,7 @@ use axum::response::Response;
 use serde::Serialize;
 
 use super::problem::{Code, Problem};
+use super::sync::Report;
 use super::{Shared, json};
 use crate::model::{Member, Mode, NodeId, Stamp, Status};
 use crate::protocol::wire::PROTOCOL_VERSION;
@@ -30,6 +31,7 @@ pub async fn health(State(shared): State<Arc<Shared>>) -> Result<Response, Probl
     let status = match me.mode {
         Mode::Normal | Mode::ReadOnly => "ok",
         Mode::Draining => "draining",
+        Mode::Syncing => "syncing",
     };
     Ok(json(&Health { status, mode: me.mode, member_count, node_id: me.id }))
 }
@@ -54,6 +56,9 @@ pub async fn readyz(State(shared): State<Arc<Shared>>) -> Result<Response, Probl
     match status.me.mode {
         Mode::Normal | Mode::ReadOnly => Ok(json(&Ok200 { status: "ok" })),
         Mode::Draining => Err(Problem::new(Code::Draining, "this node is on its way out")),
+        Mode::Syncing => {
+            Err(Problem::new(Code::Syncing, "this node is new and still taking what the others have"))
+        }
     }
 }
 
@@ -62,12 +67,19 @@ struct Version {
     name: &'static str,
     version: &'static str,
     protocol_version: u16,
+    /// What this version serves, for clients that know several.
+    routes: &'static [&'static str],
 }
 
 /// `GET /version`
 pub async fn version(State(shared): State<Arc<Shared>>) -> Response {
     let version = shared.app.info.version;
-    json(&Version { name: "reknit", version, protocol_version: PROTOCOL_VERSION })
+    json(&Version {
+        name: "reknit",
+        version,
+        protocol_version: PROTOCOL_VERSION,
+        routes: &super::metrics::ROUTES,
+    })
 }
 
 #[derive(Serialize)]
@@ -80,6 +92,7 @@ struct Standing {
     /// Nodes with equal hashes have covered the same versions.
     seen_hash: String,
     high_water: Stamp,
+    quarantined: Vec<String>,
     peers: Vec<Peer>,
     counters: BTreeMap<&'static str, u64>,
 }
@@ -89,13 +102,31 @@ struct Peer {
     id: NodeId,
     stream: &'static str,
     in_step: bool,
+    divergent_ms: u64,
+    in_session: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_session: Option<LastSession>,
+}
+
+#[derive(Serialize)]
+struct LastSession {
+    ago_ms: u64,
+    #[serde(flatten)]
+    report: Report,
 }
 
 /// `GET /status`
 pub async fn status(State(shared): State<Arc<Shared>>) -> Result<Response, Problem> {
     let status = *shared.status().await?;
     let peers = status.peers.into_iter();
-    let peers = peers.map(|peer| Peer { id: peer.id, stream: peer.stream, in_step: peer.in_step });
+    let peers = peers.map(|peer| Peer {
+        id: peer.id,
+        stream: peer.stream,
+        in_step: peer.in_step,
+        divergent_ms: peer.divergent_ms,
+        in_session: peer.in_session,
+        last_session: peer.last_session.map(|(ago_ms, report)| LastSession { ago_ms, report: report.into() }),
+    });
     Ok(json(&Standing {
         node: status.me,
         member_count: status.member_count,
@@ -104,6 +135,7 @@ pub async fn status(State(shared): State<Arc<Shared>>) -> Result<Response, Probl
         dots_seen: status.dots_seen,
         seen_hash: format!("{:016x}", status.seen_hash),
         high_water: status.high_water,
+        quarantined: status.quarantined.iter().map(ToString::to_string).collect(),
         peers: peers.collect(),
         counters: status.counters.into_iter().collect(),
     }))

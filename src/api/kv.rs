@@ -25,11 +25,11 @@ use crate::protocol::resolve;
 use crate::storage::rows::{self, Record};
 
 /// How long a write waits for its confirmations unless it says otherwise.
-const ACK_TIMEOUT: Duration = Duration::from_secs(5);
+pub const ACK_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest wait for confirmations.
-const ACK_TIMEOUT_MAX: Duration = Duration::from_secs(60);
+pub const ACK_TIMEOUT_MAX: Duration = Duration::from_secs(60);
 /// Longest time to live: ten years.
-const TTL_MAX: Duration = Duration::from_secs(3650 * 86_400);
+pub const TTL_MAX: Duration = Duration::from_secs(3650 * 86_400);
 
 const TIMESTAMP: HeaderName = HeaderName::from_static("x-reknit-timestamp");
 const NODE: HeaderName = HeaderName::from_static("x-reknit-node");
@@ -68,6 +68,13 @@ pub async fn put(State(shared): State<Arc<Shared>>, request: HttpRequest) -> Res
         }
     };
     let limits = &shared.app.limits;
+    let _room = match shared.room(&parts.headers, limits.value_bytes_max) {
+        Ok(room) => room,
+        Err(problem) => {
+            body::discard(&parts.headers, body).await;
+            return Err(problem);
+        }
+    };
     let value = body::take(&parts.headers, body, limits.value_bytes_max, limits.body_patience).await?;
     let Put { key, content_type, ttl, offset, write } = wanted;
     let Write { condition, ack, timeout } = write;
@@ -99,18 +106,25 @@ pub async fn delete(State(shared): State<Arc<Shared>>, request: HttpRequest) -> 
     Ok((StatusCode::NO_CONTENT, [(TIMESTAMP, HeaderValue::from(written.timestamp))]).into_response())
 }
 
+/// What a read can ask: of a history, or how many nodes.
+const READ_PARAMETERS: [&str; 6] = {
+    let [heads, versions, limit, at] = history::PARAMETERS;
+    [heads, versions, limit, at, "read", "timeout"]
+};
+
 /// `GET /kv/{key}`, and `HEAD`
 pub async fn read(State(shared): State<Arc<Shared>>, request: HttpRequest) -> Result<Response, Problem> {
     let (parts, _) = request.into_parts();
     let key = key(&parts)?;
-    let params = Params::parse(parts.uri.query(), &history::PARAMETERS)?;
+    let params = Params::parse(parts.uri.query(), &READ_PARAMETERS)?;
     if let Some(question) = history::Question::read(&params)? {
         return shared.answer(&key, question);
     }
+    let wanted = super::sync::wanted(&params)?;
     let matches = Tags::read(&parts.headers, &IF_MATCH)?;
     let differs = Tags::read(&parts.headers, &IF_NONE_MATCH)?;
 
-    let Some(version) = shared.version(&key)? else {
+    let Some(version) = shared.version_of(&key, wanted).await? else {
         if matches.is_some() {
             return Err(Problem::new(Code::ConditionFailed, "this node has no live value under the key"));
         }
@@ -127,7 +141,7 @@ pub async fn read(State(shared): State<Arc<Shared>>, request: HttpRequest) -> Re
 }
 
 impl Shared {
-    async fn write(&self, request: Request, timeout: Duration) -> Result<Written, Problem> {
+    pub(super) async fn write(&self, request: Request, timeout: Duration) -> Result<Written, Problem> {
         match self.ask(request, timeout).await? {
             Reply::Written { id, .. } => Ok(Written::of(id)),
             other => Err(odd(&other)),
@@ -135,7 +149,7 @@ impl Shared {
     }
 
     /// The key's live version, from what is durable.
-    fn version(&self, key: &Key) -> Result<Option<Version>, Problem> {
+    pub(super) fn version(&self, key: &Key) -> Result<Option<Version>, Problem> {
         let wall = self.app.clock.now().wall;
         let (record, millis) = self.app.reader.snapshot(|store| {
             let record = rows::record(store, key)?;
@@ -221,21 +235,27 @@ struct Write {
 
 impl Write {
     fn read(params: &Params, headers: &HeaderMap) -> Result<Write, Problem> {
-        let ack = match params.text("ack")? {
-            None | Some("local") => Ack::Local,
-            Some("majority") => Ack::Majority,
-            Some(count) => {
-                let nodes = count.parse().ok().filter(|nodes| *nodes > 0);
-                Ack::Nodes(nodes.ok_or_else(|| {
-                    params::bad(format!(
-                        "ack={count} is neither local nor majority nor a number of nodes from 1"
-                    ))
-                })?)
-            }
-        };
+        let ack = ack_of(params)?;
         let timeout = params.duration("timeout", ACK_TIMEOUT_MAX)?.unwrap_or(ACK_TIMEOUT);
         Ok(Write { condition: tags::condition(headers)?, ack, timeout })
     }
+}
+
+/// On how many nodes a write is to be durable: the parameter `ack`.
+///
+/// # Errors
+/// It is none of its forms.
+pub fn ack_of(params: &Params) -> Result<Ack, Problem> {
+    Ok(match params.text("ack")? {
+        None | Some("local") => Ack::Local,
+        Some("majority") => Ack::Majority,
+        Some(count) => {
+            let nodes = count.parse().ok().filter(|nodes| *nodes > 0);
+            Ack::Nodes(nodes.ok_or_else(|| {
+                params::bad(format!("ack={count} is neither local nor majority nor a number of nodes from 1"))
+            })?)
+        }
+    })
 }
 
 /// The key is the path as it came, which the router's own decoding would have changed.

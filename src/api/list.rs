@@ -382,7 +382,7 @@ fn successor(prefix: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// A parameter that stands where a key stands, or the beginning of one.
-fn part_of_key(params: &Params, name: &str) -> Result<Option<Vec<u8>>, Problem> {
+pub fn part_of_key(params: &Params, name: &str) -> Result<Option<Vec<u8>>, Problem> {
     let Some(bytes) = params.bytes(name) else { return Ok(None) };
     let bytes = bytes.strip_prefix(b"/").unwrap_or(bytes);
     if bytes.len() > Key::BYTES_MAX {

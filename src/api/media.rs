@@ -18,6 +18,15 @@ const FORM: &str = "application/x-www-form-urlencoded";
 /// The header is no media type, or longer than can be stored.
 pub fn of_request(headers: &HeaderMap) -> Result<String, Problem> {
     let Some(given) = single_header(headers, &CONTENT_TYPE)? else { return Ok(JSON.to_owned()) };
+    check_type(given)?;
+    Ok(if essence(given).eq_ignore_ascii_case(FORM) { JSON.to_owned() } else { given.to_owned() })
+}
+
+/// Checks that a text is a media type that can be stored.
+///
+/// # Errors
+/// It is none, or too long.
+pub fn check_type(given: &str) -> Result<(), Problem> {
     if given.len() > Version::CONTENT_TYPE_BYTES_MAX {
         let limit = Version::CONTENT_TYPE_BYTES_MAX;
         let detail = format!("the media type has {} bytes; the limit is {limit}", given.len());
@@ -28,7 +37,7 @@ pub fn of_request(headers: &HeaderMap) -> Result<String, Problem> {
     if !is_type {
         return Err(Problem::new(Code::BadHeader, format!("{given:?} is no media type such as {JSON}")));
     }
-    Ok(if essence(given).eq_ignore_ascii_case(FORM) { JSON.to_owned() } else { given.to_owned() })
+    Ok(())
 }
 
 /// Whether a media type promises JSON: `application/json` or `…+json`, with any parameters.

@@ -24,10 +24,17 @@ use crate::model::{MemberState, MemberView, Status};
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// The routes as labels: a fixed list, so that no client can make up new ones.
-const ROUTES: [&str; 16] = [
+pub const ROUTES: [&str; 23] = [
     "/kv",
     "/kv/",
     "/kv/{*key}",
+    "/",
+    "/ui",
+    "/batch",
+    "/changes",
+    "/export",
+    "/import",
+    "/backup",
     "/members",
     "/members/",
     "/members/join",
@@ -168,6 +175,10 @@ fn of_node(node: Option<(Status, Vec<MemberView>)>) -> Registry {
     gauge("dots_seen", "Versions that this node has covered", status.dots_seen);
     let behind = status.peers.iter().filter(|peer| !peer.in_step).count();
     gauge("peers_out_of_step", "Peers that were last heard to have covered other versions", behind as u64);
+
+    let divergent = status.peers.iter().map(|peer| peer.divergent_ms).max().unwrap_or(0);
+    let text = "Milliseconds since the peer that is longest out of step was in step";
+    gauge("divergence_age_ms", text, divergent);
 
     let in_state: Family<InState, Gauge> = Family::default();
     for state in ["alive", "suspect", "down", "left", "forgotten"] {

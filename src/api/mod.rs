@@ -8,7 +8,11 @@
     reason = "a server needs tasks; time still comes from the driver's clock"
 )]
 
+mod auth;
+mod backup;
+mod batch;
 mod body;
+mod changes;
 mod cluster;
 mod health;
 mod history;
@@ -22,30 +26,39 @@ mod patient;
 mod peer;
 mod problem;
 mod reads;
+mod sync;
 mod serve;
+mod shown;
 mod tags;
 #[cfg(test)]
 mod testbed;
+mod transfer;
+mod ui;
 
 use std::any::Any;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{MatchedPath, Request as HttpRequest, State};
-use axum::http::header::{CONTENT_TYPE, HeaderValue};
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, Method};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde::Serialize;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::driver::tokio_world::Peers;
-use crate::driver::{Clock, Mailbox};
+use crate::driver::{Clock, Mailbox, Pulse};
 use crate::model::{NodeId, Policies, Reply, Request, Status, Version, WallTime};
+use auth::Grant;
+pub use auth::{Tokens, TokensError, new_token};
 use metrics::{Metrics, Route};
 pub use peer::router_with_peers;
 use problem::{Code, Problem};
@@ -61,6 +74,11 @@ const ANSWER_PATIENCE: Duration = Duration::from_secs(30);
 /// Most scans that run at once; more wait for their turn. A scan holds a thread and up to 16 MiB.
 const SCANS_MAX: usize = 4;
 
+/// Bodies are counted in units of this many bytes.
+const BODY_UNIT: usize = 1 << 10;
+/// Routes that take no place among the requests under way: they have bounds of their own, or must always answer.
+const UNCOUNTED: [&str; 3] = ["/changes", "/metrics", "/status"];
+
 /// What the API stands on.
 pub struct App {
     /// The way to the node.
@@ -73,6 +91,14 @@ pub struct App {
     pub info: Info,
     /// The bounds that are a matter of taste.
     pub limits: Limits,
+    /// Beats when there may be something new to read.
+    pub pulse: Pulse,
+    /// Ends what would otherwise never end: watches.
+    pub stop: CancellationToken,
+    /// Who may ask what.
+    pub tokens: Tokens,
+    /// Where a backup may stand while it is sent.
+    pub spool_dir: PathBuf,
 }
 
 /// Who this node is, as far as clients may ask.
@@ -94,11 +120,20 @@ pub struct Limits {
     pub value_bytes_max: usize,
     /// How long a request's body may take to arrive.
     pub body_patience: Duration,
+    /// Most requests under way at once, probes and watches not counted; more are told to come back.
+    pub requests_max: usize,
+    /// Most bytes of bodies that are held at once.
+    pub bodies_bytes_max: usize,
 }
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { value_bytes_max: Version::VALUE_BYTES_MAX, body_patience: Duration::from_secs(30) }
+        Limits {
+            value_bytes_max: Version::VALUE_BYTES_MAX,
+            body_patience: Duration::from_secs(30),
+            requests_max: 512,
+            bodies_bytes_max: 128 << 20,
+        }
     }
 }
 
@@ -109,6 +144,12 @@ struct Shared {
     peers: Option<Peers>,
     metrics: Metrics,
     scans: Arc<Semaphore>,
+    watches: Arc<Semaphore>,
+    /// One permit per request under way.
+    places: Arc<Semaphore>,
+    /// One permit per KiB of a body.
+    bodies: Arc<Semaphore>,
+    batches: batch::Answered,
     started: WallTime,
     requests: AtomicU64,
 }
@@ -124,12 +165,20 @@ fn routes() -> Router<Arc<Shared>> {
         .route("/kv", get(list::list))
         .route("/kv/", get(list::list).put(kv::put).delete(kv::delete))
         .route("/kv/{*key}", key)
+        .route("/", get(ui::root))
+        .route("/ui", get(ui::page))
+        .route("/batch", post(batch::batch))
+        .route("/changes", get(changes::changes))
+        .route("/export", get(transfer::export))
+        .route("/import", post(transfer::import))
+        .route("/backup", get(backup::backup))
         .route("/members", get(cluster::members))
         .route("/members/", get(cluster::members))
         .route("/members/join", post(cluster::join))
         .route("/members/leave", post(cluster::leave))
         .route("/members/remove", post(cluster::remove))
         .route("/merkle_tree/root", get(merkle::root))
+        .route("/sync", post(sync::sync))
         .route("/health", get(health::health))
         .route("/livez", get(health::livez))
         .route("/readyz", get(health::readyz))
@@ -162,7 +211,14 @@ async fn finish(State(shared): State<Arc<Shared>>, request: HttpRequest, next: N
     let method = request.method().clone();
     let route = Route::of(request.extensions().get::<MatchedPath>());
 
-    let response = next.run(request).await;
+    let response = match shared.admit(request, route).await {
+        Ok((request, place)) => {
+            let response = next.run(request).await;
+            drop(place);
+            response
+        }
+        Err(problem) => problem.into_response(),
+    };
 
     if response.status().is_server_error() {
         shared.complain(&id, route, &response);
@@ -181,10 +237,70 @@ impl Shared {
         Arc::new(Shared {
             metrics: Metrics::new(&app.info),
             scans: Arc::new(Semaphore::new(SCANS_MAX)),
+            watches: Arc::new(Semaphore::new(changes::WATCHES_MAX)),
+            places: Arc::new(Semaphore::new(app.limits.requests_max)),
+            bodies: Arc::new(Semaphore::new(app.limits.bodies_bytes_max / BODY_UNIT)),
+            batches: batch::Answered::default(),
             started: app.clock.now().wall,
             requests: AtomicU64::new(0),
             peers,
             app,
+        })
+    }
+
+    /// Lets a request in: its caller may ask this, and there is room for it. What is refused here costs next to
+    /// nothing, so that a node with more to do than it can still answers at once.
+    async fn admit(
+        &self,
+        request: HttpRequest,
+        route: Route,
+    ) -> Result<(HttpRequest, Option<OwnedSemaphorePermit>), Problem> {
+        let (mut parts, body) = request.into_parts();
+        let admitted = self.check(&parts, route);
+        match admitted {
+            Ok((grant, place)) => {
+                parts.extensions.insert(grant);
+                Ok((HttpRequest::from_parts(parts, body), place))
+            }
+            Err(problem) => {
+                // A small body is taken, so that the connection can go on.
+                if axum::body::HttpBody::size_hint(&body).upper().is_some_and(|bytes| bytes <= 64 << 10) {
+                    body::discard(&parts.headers, body).await;
+                }
+                Err(problem)
+            }
+        }
+    }
+
+    fn check(&self, parts: &Parts, route: Route) -> Result<(Grant, Option<OwnedSemaphorePermit>), Problem> {
+        let is_open = auth::needs(&parts.method, route.name()).is_none();
+        let grant = match self.app.tokens.grant(&parts.headers) {
+            Ok(grant) => grant,
+            Err(_) if is_open => Grant::everything(),
+            Err(problem) => return Err(problem),
+        };
+        grant.check_request(parts, route.name())?;
+        auth::check_origin(parts)?;
+        if is_open || UNCOUNTED.contains(&route.name()) {
+            return Ok((grant, None));
+        }
+        let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| {
+            let limit = self.app.limits.requests_max as u64;
+            let detail = format!("{limit} requests are under way; nothing was done");
+            Problem::new(Code::Busy, detail).with_limit(limit)
+        })?;
+        Ok((grant, Some(place)))
+    }
+
+    /// Room for a request's body of at most `limit` bytes, to be held as long as the bytes are.
+    fn room(&self, headers: &HeaderMap, limit: usize) -> Result<OwnedSemaphorePermit, Problem> {
+        let declared = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+        let units = declared.unwrap_or(limit).min(limit).div_ceil(BODY_UNIT).max(1);
+        let units = u32::try_from(units).unwrap_or(u32::MAX);
+        Arc::clone(&self.bodies).try_acquire_many_owned(units).map_err(|_| {
+            let limit = self.app.limits.bodies_bytes_max as u64;
+            let detail = format!("bodies of {limit} bytes are being taken already; nothing was done");
+            Problem::new(Code::Busy, detail).with_limit(limit)
         })
     }
 
@@ -227,6 +343,7 @@ impl Shared {
             | Reply::Value(_)
             | Reply::Members(_)
             | Reply::Status(_)
+            | Reply::Imported(_)
             | Reply::Synced(_)
             | Reply::Done => Ok(reply),
         }

@@ -63,19 +63,26 @@ impl Params {
     /// # Errors
     /// It is no duration, or not within these limits.
     pub fn duration(&self, name: &str, max: Duration) -> Result<Option<Duration>, Problem> {
-        let Some(text) = self.text(name)? else { return Ok(None) };
-        let duration = duration(text).ok_or_else(|| {
-            bad(format!("{name}={text} is no duration; write a number and a unit: 500ms, 5s, 10m, 1h or 7d"))
-        })?;
-        if duration.is_zero() {
-            return Err(bad(format!("{name} must be at least 1ms")));
-        }
-        if duration > max {
-            let detail = format!("{name}={text} is more than {} s", max.as_secs());
-            return Err(bad(detail).with_limit(max.as_secs()));
-        }
-        Ok(Some(duration))
+        self.text(name)?.map(|text| duration_within(name, text, max)).transpose()
     }
+}
+
+/// A duration from one millisecond to `max`, called `name` in errors.
+///
+/// # Errors
+/// It is no duration, or not within these limits.
+pub fn duration_within(name: &str, text: &str, max: Duration) -> Result<Duration, Problem> {
+    let duration = duration(text).ok_or_else(|| {
+        bad(format!("{name}={text} is no duration; write a number and a unit: 500ms, 5s, 10m, 1h or 7d"))
+    })?;
+    if duration.is_zero() {
+        return Err(bad(format!("{name} must be at least 1ms")));
+    }
+    if duration > max {
+        let detail = format!("{name}={text} is more than {} s", max.as_secs());
+        return Err(bad(detail).with_limit(max.as_secs()));
+    }
+    Ok(duration)
 }
 
 /// A number and a unit, such as `500ms` or `1h`.

@@ -10,6 +10,7 @@ fn with_peers() -> Bed {
         address: settings.address,
         secret: Vec::new(),
         insecure_peers: false,
+        tls: None,
         dice: [7; 32],
     });
     let mut bed = Bed::new();
@@ -19,6 +20,10 @@ fn with_peers() -> Bed {
         clock: bed.clock.clone(),
         info: info(Vec::new()),
         limits: Default::default(),
+        pulse: Default::default(),
+        stop: Default::default(),
+        tokens: Default::default(),
+        spool_dir: std::env::temp_dir(),
     };
     bed.router = router_with_peers(app, peers);
     bed

@@ -7,7 +7,7 @@
 use std::fmt;
 
 use axum::body::Body;
-use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -48,12 +48,16 @@ pub enum Code {
     BadCursor,
     /// `If-Match` or `If-None-Match` did not hold.
     ConditionFailed,
-    /// Not from here, or not without the secret.
+    /// No token, or an unknown one.
+    Unauthorized,
+    /// Not from here, not with this token, or not without the secret.
     Forbidden,
     /// This node takes no writes.
     ReadOnly,
     /// This node is on its way out.
     Draining,
+    /// The node is new and still takes the data.
+    Syncing,
     /// `ack` asks for more nodes than there are.
     AckAboveMembers,
     /// Stored here, but not confirmed in time.
@@ -72,6 +76,8 @@ pub enum Code {
     CorruptRecord,
     /// The disk failed.
     StorageFailed,
+    /// Another request came under this idempotency key.
+    IdempotencyKeyReused,
     /// The operator's wish about a member cannot be granted.
     MemberRefused,
     /// The framework refused the request.
@@ -116,8 +122,10 @@ impl Code {
                 false,
                 "The condition does not hold on this node",
             ),
+            Code::Unauthorized => ("unauthorized", S::UNAUTHORIZED, false, "A token is needed"),
             Code::Forbidden => ("forbidden", S::FORBIDDEN, false, "Not allowed"),
             Code::ReadOnly => ("read-only", S::SERVICE_UNAVAILABLE, true, "This node takes no writes"),
+            Code::Syncing => ("syncing", S::SERVICE_UNAVAILABLE, true, "This node is still taking the data"),
             Code::Draining => ("draining", S::SERVICE_UNAVAILABLE, true, "This node is on its way out"),
             Code::AckAboveMembers => {
                 ("ack-above-members", S::BAD_REQUEST, false, "More nodes asked for than there are")
@@ -145,6 +153,12 @@ impl Code {
                 ("corrupt-record", S::INTERNAL_SERVER_ERROR, false, "The stored record fails its checksum")
             }
             Code::StorageFailed => ("storage-failed", S::INTERNAL_SERVER_ERROR, true, "The disk failed"),
+            Code::IdempotencyKeyReused => (
+                "idempotency-key-reused",
+                S::UNPROCESSABLE_ENTITY,
+                false,
+                "Another request came under this idempotency key",
+            ),
             Code::MemberRefused => ("member-refused", S::CONFLICT, false, "The member table says no"),
             Code::BadRequest => ("bad-request", S::BAD_REQUEST, false, "The request makes no sense"),
             Code::HistoryHeads => ("history-heads", S::CONFLICT, false, "The history has several heads"),
@@ -166,10 +180,15 @@ impl Code {
         self.row().1
     }
 
+    /// Whether the same request may succeed later.
+    pub fn is_retryable(self) -> bool {
+        self.row().2
+    }
+
     /// Seconds after which another attempt makes sense, for those that say so.
     fn retry_after(self) -> Option<u32> {
         match self {
-            Code::Busy | Code::TooManyPending | Code::Stopped => Some(1),
+            Code::Busy | Code::TooManyPending | Code::Stopped | Code::Syncing => Some(1),
             Code::ReadOnly | Code::Draining => Some(5),
             _ => None,
         }
@@ -224,6 +243,16 @@ impl Problem {
         Problem { foreign, ..Problem::new(Code::of_status(status), detail) }
     }
 
+    /// What is wrong in this case.
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+
+    /// What was stored all the same.
+    pub fn written(&self) -> Option<&Written> {
+        self.written.as_deref()
+    }
+
     /// What it is.
     pub fn code(&self) -> Code {
         self.code
@@ -243,6 +272,9 @@ impl IntoResponse for Problem {
             self.foreign.as_ref().map_or_else(|| self.code.status(), |foreign| foreign.status);
         if let Some(seconds) = self.code.retry_after() {
             response.headers_mut().insert(RETRY_AFTER, seconds.into());
+        }
+        if self.code == Code::Unauthorized {
+            response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         if let Some(foreign) = &self.foreign {
             response.headers_mut().extend(foreign.headers.clone());
@@ -326,6 +358,10 @@ impl From<Refusal> for Problem {
             Refusal::Mode(Mode::Draining) => {
                 Problem::new(Code::Draining, "this node is on its way out; write at another one")
             }
+            Refusal::Mode(Mode::Syncing) => Problem::new(
+                Code::Syncing,
+                "this node is new and still taking what the others have; try again soon",
+            ),
             Refusal::Mode(Mode::Normal) => Problem::new(Code::Internal, detail),
             Refusal::Condition { found: None } => {
                 Problem::new(Code::ConditionFailed, "this node has no live value under the key")

@@ -22,6 +22,8 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use super::patient::Patient;
+use crate::driver::tokio_world::Tls;
+use crate::driver::tokio_world::tls::{Certified, Io, certified};
 
 /// Most bytes of a request's head.
 const HEAD_BYTES_MAX: usize = 64 << 10;
@@ -56,9 +58,10 @@ impl Default for Patience {
     }
 }
 
-/// Serves until `shutdown`, then until the last request is answered or patience ends.
-pub async fn serve(listener: TcpListener, router: Router, shutdown: CancellationToken) {
-    serve_with(listener, router, shutdown, Patience::default()).await;
+/// Serves until `shutdown`, then until the last request is answered or patience ends. With `tls` nobody is
+/// answered in plain text.
+pub async fn serve(listener: TcpListener, router: Router, shutdown: CancellationToken, tls: Option<Tls>) {
+    serve_with(listener, router, shutdown, tls, Patience::default()).await;
 }
 
 /// [`serve`] with bounds of one's own.
@@ -66,6 +69,7 @@ pub async fn serve_with(
     listener: TcpListener,
     router: Router,
     shutdown: CancellationToken,
+    tls: Option<Tls>,
     patience: Patience,
 ) {
     let places = Arc::new(Semaphore::new(patience.connections_max));
@@ -79,10 +83,15 @@ pub async fn serve_with(
             Some(_) = connections.join_next() => {}
             (place, accepted) = accept(&listener, &places) => match accepted {
                 Ok((stream, remote)) => {
-                    let router = router.clone();
-                    let (shutdown, patience) = (shutdown.clone(), patience.clone());
+                    let line = Line {
+                        remote,
+                        router: router.clone(),
+                        shutdown: shutdown.clone(),
+                        patience: patience.clone(),
+                    };
+                    let tls = tls.clone();
                     connections.spawn(async move {
-                        connection(stream, remote, router, shutdown, &patience).await;
+                        line.open(stream, tls).await;
                         drop(place);
                     });
                 }
@@ -119,40 +128,60 @@ fn warn_once_full(places: &Semaphore, was_full: bool, connections_max: usize) ->
     free == 0 || (was_full && free <= connections_max / 2)
 }
 
-async fn connection(
-    stream: TcpStream,
+/// One connection and what it needs.
+struct Line {
     remote: SocketAddr,
     router: Router,
     shutdown: CancellationToken,
-    patience: &Patience,
-) {
-    // Answers are small and whole; waiting to fill a packet would only delay them.
-    let _ = stream.set_nodelay(true);
-    let service = service_fn(move |request: hyper::Request<Incoming>| {
-        let mut request = request.map(Body::new);
-        request.extensions_mut().insert(ConnectInfo(remote));
-        router.clone().oneshot(request)
-    });
-    let io = TokioIo::new(Patient::new(stream, patience.write));
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(patience.head)
-        .max_buf_size(BUFFER_BYTES_MAX)
-        .max_header_size(HEAD_BYTES_MAX)
-        .max_headers(HEADERS_MAX)
-        .serve_connection(io, service)
-        .with_upgrades();
-    let mut connection = std::pin::pin!(connection);
-    let result = tokio::select! {
-        biased;
-        result = connection.as_mut() => result,
-        () = shutdown.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+    patience: Patience,
+}
+
+impl Line {
+    /// Agrees on encryption, where there is any, and talks.
+    async fn open(self, stream: TcpStream, tls: Option<Tls>) {
+        // Answers are small and whole; waiting to fill a packet would only delay them.
+        let _ = stream.set_nodelay(true);
+        let Some(tls) = tls else { return self.talk(stream, Certified(false)).await };
+        // Whoever is slow here is as slow as with a head.
+        match tokio::time::timeout(self.patience.head, tls.accept(stream)).await {
+            Ok(Ok(stream)) => {
+                let shown = certified(&stream);
+                self.talk(stream, shown).await;
+            }
+            Ok(Err(error)) => tracing::debug!(remote = %self.remote, "no TLS came about: {error}"),
+            Err(_) => tracing::debug!(remote = %self.remote, "no TLS came about in time"),
         }
-    };
-    if let Err(error) = result {
-        tracing::debug!(%remote, "the connection ended: {error}");
+    }
+
+    async fn talk(self, stream: impl Io + 'static, shown: Certified) {
+        let Line { remote, router, shutdown, patience } = self;
+        let service = service_fn(move |request: hyper::Request<Incoming>| {
+            let mut request = request.map(Body::new);
+            request.extensions_mut().insert(ConnectInfo(remote));
+            request.extensions_mut().insert(shown);
+            router.clone().oneshot(request)
+        });
+        let io = TokioIo::new(Patient::new(stream, patience.write));
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(patience.head)
+            .max_buf_size(BUFFER_BYTES_MAX)
+            .max_header_size(HEAD_BYTES_MAX)
+            .max_headers(HEADERS_MAX)
+            .serve_connection(io, service)
+            .with_upgrades();
+        let mut connection = std::pin::pin!(connection);
+        let result = tokio::select! {
+            biased;
+            result = connection.as_mut() => result,
+            () = shutdown.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = result {
+            tracing::debug!(%remote, "the connection ended: {error}");
+        }
     }
 }
 

@@ -22,7 +22,7 @@ async fn served(router: Router, patience: Patience) -> Served {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let shutdown = CancellationToken::new();
-    let task = tokio::spawn(serve_with(listener, router, shutdown.clone(), patience));
+    let task = tokio::spawn(serve_with(listener, router, shutdown.clone(), None, patience));
     Served { address, shutdown, task }
 }
 

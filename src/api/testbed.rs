@@ -14,12 +14,13 @@ use bytes::Bytes;
 use http_body_util::BodyExt;
 use serde_json::Value;
 use tokio::time::Instant as TokioInstant;
+use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-use super::{App, Info, Limits, Shared, SharedReader};
-use crate::driver::{self, Clock, Mailbox, Network};
+use super::{App, Info, Limits, Shared, SharedReader, Tokens};
+use crate::driver::{self, Clock, Mailbox, Network, Observer, Pulse};
 use crate::model::{Address, Instant, Key, Member, MemberState, Mode, NodeId, Now, Policies, WallTime};
-use crate::node::{Node, Settings};
+use crate::node::{Node, Output, Settings};
 use crate::storage::engine::Engine;
 use crate::storage::{Batch, Storage, Table, rows};
 
@@ -75,11 +76,22 @@ impl Network for NoNetwork {
     }
 }
 
+/// Beats once a turn is durable, as the loop of a process does.
+struct Beat(Pulse);
+
+impl Observer for Beat {
+    fn before_outputs(&mut self, _now: Now, _outputs: &[Output]) -> Option<usize> {
+        self.0.beat();
+        None
+    }
+}
+
 /// What a test can set before the node starts.
 pub struct Setup {
     pub settings: Settings,
     pub limits: Limits,
     pub secret: Vec<u8>,
+    pub tokens: Tokens,
     engine: Engine,
 }
 
@@ -88,7 +100,7 @@ impl Setup {
         let engine = Engine::open_with(redb::backends::InMemoryBackend::new()).unwrap();
         let address = Address::new("127.0.0.1:9").unwrap();
         let settings = Settings::new(NodeId::new("node1").unwrap(), address, Vec::new());
-        Setup { settings, limits: Limits::default(), secret: Vec::new(), engine }
+        Setup { settings, limits: Limits::default(), secret: Vec::new(), tokens: Tokens::default(), engine }
     }
 
     /// Another member that the node remembers; it never answers.
@@ -102,9 +114,12 @@ impl Setup {
             joined: WallTime(7),
             mode: Mode::Normal,
             origin: None,
+            policies: 0,
+            protocol: crate::protocol::wire::PROTOCOL,
         };
         let mut batch = Batch::default();
-        rows::put_member(&mut batch, &member);
+        let row = rows::MemberRow { member, last_seen: WallTime(0), away: Duration::ZERO };
+        rows::put_member(&mut batch, &row);
         self.apply(batch);
         self
     }
@@ -130,11 +145,14 @@ impl Setup {
         let mut node = Node::open(self.engine, self.settings, [7; 32], clock.now()).unwrap();
         let (mailbox, mut letters) = driver::mailbox();
         let ticking = Arc::clone(&clock);
+        let pulse = Pulse::default();
+        let mut watch = Beat(pulse.clone());
         tokio::spawn(async move {
-            driver::run(&mut node, ticking.as_ref(), &mut NoNetwork, &mut letters).await.unwrap();
+            let (clock, network) = (ticking.as_ref(), &mut NoNetwork);
+            driver::run_observed(&mut node, clock, network, &mut letters, &mut watch).await.unwrap();
         });
         let info = Info { policies, ..info(self.secret) };
-        Bed::of(mailbox, reader, clock, info, self.limits)
+        Bed::of(mailbox, reader, clock, info, self.limits, pulse, self.tokens)
     }
 }
 
@@ -159,15 +177,45 @@ impl Bed {
         Setup::new().start()
     }
 
+    /// A router over a fresh node that these tokens guard.
+    pub fn guarded(tokens: Tokens) -> Bed {
+        Setup { tokens, ..Setup::new() }.start()
+    }
+
     /// A router over a node that nobody runs.
     pub fn without_node(mailbox: Mailbox) -> Bed {
         let clock = Arc::new(TestClock { start: TokioInstant::now(), ahead: AtomicU64::new(0) });
-        Bed::of(mailbox, SharedReader::default(), clock, info(Vec::new()), Limits::default())
+        Bed::of(
+            mailbox,
+            SharedReader::default(),
+            clock,
+            info(Vec::new()),
+            Limits::default(),
+            Pulse::default(),
+            Tokens::default(),
+        )
     }
 
-    fn of(mailbox: Mailbox, reader: SharedReader, clock: Arc<TestClock>, info: Info, limits: Limits) -> Bed {
-        let app =
-            App { mailbox: mailbox.clone(), reader: reader.clone(), clock: clock.clone(), info, limits };
+    fn of(
+        mailbox: Mailbox,
+        reader: SharedReader,
+        clock: Arc<TestClock>,
+        info: Info,
+        limits: Limits,
+        pulse: Pulse,
+        tokens: Tokens,
+    ) -> Bed {
+        let app = App {
+            mailbox: mailbox.clone(),
+            reader: reader.clone(),
+            clock: clock.clone(),
+            info,
+            limits,
+            pulse,
+            stop: CancellationToken::new(),
+            tokens,
+            spool_dir: std::env::temp_dir(),
+        };
         let shared = Shared::new(app, None);
         let router = super::dress(super::routes(), shared.clone());
         Bed { router, shared, clock, reader, mailbox }

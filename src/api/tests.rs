@@ -7,7 +7,7 @@ use serde_json::json;
 #[tokio::test]
 async fn unknown_paths_and_methods_are_problems_too() {
     let bed = Bed::new();
-    for path in ["/", "/nothing", "/kvx", "/members/x", "/health/"] {
+    for path in ["/nothing", "/kvx", "/members/x", "/health/"] {
         assert_eq!(bed.ask(&format!("GET {path}")).await.problem(), problem(404, "no-route"), "{path}");
     }
     for (line, allowed) in
@@ -50,12 +50,23 @@ async fn a_handler_that_panics_answers_500_and_the_node_goes_on() {
 }
 
 #[tokio::test]
+async fn a_browser_at_the_root_is_led_to_the_page() {
+    let answer = Bed::new().ask("GET /").await;
+    assert_eq!(answer.status, 307);
+    assert_eq!(answer.headers["location"], "/ui");
+}
+
+#[tokio::test]
 async fn health_and_version_say_who_this_is() {
     let bed = Setup::new().with_member("node2", MemberState::Alive).start();
     let health = bed.ask("GET /health").await.json();
     assert_eq!(health, json!({"status": "ok", "mode": "normal", "member_count": 2, "node_id": "node1"}));
     let version = bed.ask("GET /version").await.json();
-    assert_eq!(version, json!({"name": "reknit", "version": "1.2.3", "protocol_version": 1}));
+    assert_eq!(version["name"], "reknit");
+    assert_eq!(version["version"], "1.2.3");
+    assert_eq!(version["protocol_version"], 1);
+    let routes: Vec<&str> = version["routes"].as_array().unwrap().iter().flat_map(|r| r.as_str()).collect();
+    assert!(routes.contains(&"/kv/{*key}"), "clients learn what this node can do: {routes:?}");
     assert_eq!(bed.ask("GET /livez").await.json(), json!({"status": "ok"}));
     assert_eq!(bed.ask("GET /readyz").await.json(), json!({"status": "ok"}));
 }

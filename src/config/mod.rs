@@ -30,6 +30,11 @@ pub struct Config {
     pub seed_nodes: Vec<Address>,
     pub cluster_secret: String,
     pub insecure_peers: bool,
+    pub tokens_file: Option<PathBuf>,
+    pub insecure_clients: bool,
+    pub tls_certificate: Option<PathBuf>,
+    pub tls_key: Option<PathBuf>,
+    pub tls_authority: Option<PathBuf>,
     pub read_only: bool,
     pub log_level: LogLevel,
     pub log_format: LogFormat,
@@ -186,6 +191,13 @@ impl Config {
         SocketAddr::new(self.bind_address, self.port)
     }
 
+    /// The files of certificate, key and authority, where TLS is spoken.
+    pub fn tls(&self) -> Option<[&Path; 3]> {
+        let paths = [&self.tls_certificate, &self.tls_key, &self.tls_authority];
+        let [Some(certificate), Some(key), Some(authority)] = paths else { return None };
+        Some([certificate, key, authority])
+    }
+
     /// What the node value is told.
     pub fn settings(&self) -> Settings {
         let settings =
@@ -238,6 +250,12 @@ impl Config {
                 self.bind_address, self.advertise_address
             ));
         }
+        if self.insecure_clients && self.tokens_file.is_none() && !self.bind_address.is_loopback() {
+            warnings.push(
+                "insecure_clients is set: whoever reaches this port can read, write and delete everything"
+                    .into(),
+            );
+        }
         if self.insecure_peers {
             warnings.push(
                 "insecure_peers is set: whoever reaches this port can join the cluster without a secret"
@@ -265,6 +283,11 @@ impl Draft {
             seed_nodes: Vec::new(),
             cluster_secret: String::new(),
             insecure_peers: false,
+            tokens_file: None,
+            insecure_clients: false,
+            tls_certificate: None,
+            tls_key: None,
+            tls_authority: None,
             read_only: false,
             log_level: LogLevel::Info,
             log_format: LogFormat::Text,
@@ -348,13 +371,27 @@ fn check(config: &Config) -> Result<(), ConfigError> {
         config.gossip_interval_max,
     )?;
     not_after(config, "probe_interval", config.probe_interval)("suspect_timeout", config.suspect_timeout)?;
+    if !config.bind_address.is_loopback() && config.tokens_file.is_none() && !config.insecure_clients {
+        return Err(ConfigError::Together(format!(
+            "bind_address is {} ({}), where other machines reach it: set tokens_file, \
+             or insecure_clients: true where everybody on the network may read and write everything",
+            config.bind_address,
+            config.origin("bind_address")
+        )));
+    }
+    let tls = [&config.tls_certificate, &config.tls_key, &config.tls_authority];
+    if tls.iter().any(|path| path.is_some()) && config.tls().is_none() {
+        let what = "tls_certificate, tls_key and tls_authority go together: set all three, or none";
+        return Err(ConfigError::Together(what.into()));
+    }
     let remote = config.seed_nodes.iter().find(|seed| !may_be_this_machine(seed));
     if let Some(seed) = remote
         && config.cluster_secret.is_empty()
+        && config.tls().is_none()
         && !config.insecure_peers
     {
         return Err(ConfigError::Together(format!(
-            "seed_nodes ({}) names {seed}, another machine: set cluster_secret on all nodes, \
+            "seed_nodes ({}) names {seed}, another machine: set cluster_secret or certificates on all nodes, \
              or insecure_peers: true where the network itself is trusted",
             config.origin("seed_nodes")
         )));
@@ -393,7 +430,7 @@ fn may_be_this_machine(address: &Address) -> bool {
 const PREFIX: &str = "REKNIT_";
 
 /// Variables of other programs of the project.
-const NOT_OURS: &[&str] = &["REKNIT_ENDPOINTS"];
+const NOT_OURS: &[&str] = &["REKNIT_ENDPOINTS", "REKNIT_TOKEN", "REKNIT_TOKEN_FILE", "REKNIT_CA"];
 
 fn from_variables(variables: impl IntoIterator<Item = (String, String)>) -> Result<Vec<Given>, ConfigError> {
     let ours = |(name, _): &(String, String)| name.starts_with(PREFIX) && !NOT_OURS.contains(&name.as_str());

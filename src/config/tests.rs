@@ -273,9 +273,17 @@ fn a_node_that_joins_from_every_interface_must_say_where_it_is_reached() {
     let error = load("bind_address: 0.0.0.0\nseed_nodes: [127.0.0.1:8081]\n", &[], &[]).unwrap_err();
     assert!(error.contains("set advertise_address"), "{error}");
 
-    let config = load("bind_address: '::'\n", &[], &[]).unwrap();
+    let config = load("bind_address: '::'\ninsecure_clients: true\n", &[], &[]).unwrap();
     assert_eq!(config.advertise_address.as_str(), "127.0.0.1:8080");
-    assert_eq!(config.warnings().len(), 1);
+    assert_eq!(config.warnings().len(), 2);
+}
+
+#[test]
+fn a_node_listens_beyond_its_host_with_tokens_or_a_word_aloud() {
+    let file = "bind_address: 192.168.1.10\n";
+    assert!(load(file, &[], &[]).unwrap_err().contains("set tokens_file"));
+    assert!(load(file, &[], &[("tokens-file", "tokens")]).unwrap().warnings().is_empty());
+    assert_eq!(load(file, &[], &[("insecure-clients", "true")]).unwrap().warnings().len(), 1);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::model::{Address, Instant, NodeId, Now, Reply, Request};
 pub use run::{Ended, NoObserver, Observer, run, run_observed};
@@ -49,6 +49,22 @@ pub struct Letter {
     pub request: Request,
     /// Where the answer goes; the asker may be gone by then.
     pub answer: oneshot::Sender<Reply>,
+}
+
+/// Beats once a turn is durable, for whoever waits to read what it wrote. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Pulse(watch::Sender<u64>);
+
+impl Pulse {
+    /// A turn is durable.
+    pub fn beat(&self) {
+        self.0.send_modify(|turns| *turns += 1);
+    }
+
+    /// Hears the beats from now on.
+    pub fn listen(&self) -> watch::Receiver<u64> {
+        self.0.subscribe()
+    }
 }
 
 /// Most requests that wait for the loop; a client beyond it is told to come back.

@@ -192,9 +192,11 @@ impl Share {
     }
 
     fn take_letter(&mut self, letter: Letter) {
-        if let Request::Put { value, .. } = &letter.request {
-            self.letter_bytes += value.len();
-        }
+        self.letter_bytes += match &letter.request {
+            Request::Put { value, .. } => value.len(),
+            Request::Import { entries } => entries.iter().map(|entry| entry.version.value.len()).sum(),
+            _ => 0,
+        };
         self.letters.push(letter);
     }
 }

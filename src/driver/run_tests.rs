@@ -133,7 +133,7 @@ fn peer() -> NodeId {
 }
 
 fn ping(nonce: u64) -> Bytes {
-    let ping = Message::Ping { nonce, seen: 0, rumours: Vec::new() };
+    let ping = Message::Ping { nonce, seen: 0, table: 0, rumours: Vec::new() };
     wire::encode(&ping, nonce).unwrap().remove(0)
 }
 

@@ -127,6 +127,45 @@ pub enum Mode {
     ReadOnly,
     /// On its way out: finishes what it has, takes no new writes.
     Draining,
+    /// New and still taking what the others have: refuses clients' writes for a moment, takes replication.
+    Syncing,
+}
+
+impl Mode {
+    /// Whether a node may go from this mode to `next`. Nobody comes back from draining in one life.
+    pub fn may_become(self, next: Mode) -> bool {
+        match (self, next) {
+            (Mode::Draining, _) => next == Mode::Draining,
+            (_, Mode::Syncing) => self == Mode::Normal || self == Mode::ReadOnly,
+            (Mode::Normal | Mode::ReadOnly | Mode::Syncing, _) => true,
+        }
+    }
+}
+
+/// The versions of the peer protocol that a node speaks, both ends included.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash, Serialize, Deserialize)]
+pub struct ProtocolRange {
+    /// The oldest.
+    pub min: u16,
+    /// The newest.
+    pub max: u16,
+}
+
+impl ProtocolRange {
+    /// Whether two nodes have a version in common.
+    pub fn meets(self, other: ProtocolRange) -> bool {
+        self.min <= other.max && other.min <= self.max
+    }
+}
+
+impl fmt::Display for ProtocolRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.min == self.max {
+            write!(f, "{}", self.min)
+        } else {
+            write!(f, "{} to {}", self.min, self.max)
+        }
+    }
 }
 
 /// A node as others know it.
@@ -150,4 +189,8 @@ pub struct Member {
     pub mode: Mode,
     /// The origin of its present life, once it has written.
     pub origin: Option<Origin>,
+    /// Digest of its policies by prefix; members with another one exchange no data with it.
+    pub policies: u64,
+    /// What it speaks.
+    pub protocol: ProtocolRange,
 }

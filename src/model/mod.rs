@@ -13,10 +13,10 @@ pub mod version;
 
 pub use dots::DotSet;
 pub use key::{Key, KeyError};
-pub use member::{Address, Member, MemberState, Mode, NodeId};
+pub use member::{Address, Member, MemberState, Mode, NodeId, ProtocolRange};
 pub use policy::{Policies, Policy, Strategy};
 pub use request::{
-    Ack, Condition, MemberView, PeerStatus, Refusal, Reply, Request, RequestId, Status, SyncReport,
+    Ack, Condition, Imported, MemberView, PeerStatus, Refusal, Reply, Request, RequestId, Status, SyncReport,
 };
 pub use row::Row;
 pub use sums::{Summary, Sums};

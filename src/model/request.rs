@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::key::Key;
 use super::member::{Address, Member, Mode, NodeId};
 use super::time::WallTime;
-use super::version::{Version, VersionId};
+use super::version::{Entry, Version, VersionId};
 
 /// Names one request of one node run: the life keeps late confirmations from answering another run's request.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
@@ -125,6 +125,8 @@ pub enum Request {
     Remove {
         /// Which.
         id: NodeId,
+        /// Even if it seems to live.
+        force: bool,
     },
     /// Stop taking writes; part of a graceful stop.
     Drain,
@@ -137,6 +139,24 @@ pub enum Request {
         /// Only count.
         dry_run: bool,
     },
+    /// Take versions as they were written, here or elsewhere, as if a peer had sent them.
+    Import {
+        /// Which.
+        entries: Vec<Entry>,
+    },
+}
+
+/// What became of versions that were imported.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Imported {
+    /// These are their keys' versions now.
+    pub taken: u64,
+    /// Other versions of their keys beat these.
+    pub beaten: u64,
+    /// This node had covered these before. What has been replaced or collected since does not come back.
+    pub known: u64,
+    /// No node can have written these.
+    pub malformed: u64,
 }
 
 /// What the node answers. Exactly one per request.
@@ -155,6 +175,8 @@ pub enum Reply {
     Members(Vec<MemberView>),
     /// The node about itself.
     Status(Box<Status>),
+    /// What became of an import.
+    Imported(Imported),
     /// A comparison is over.
     Synced(SyncReport),
     /// Done; nothing to tell.
@@ -259,6 +281,8 @@ pub struct Status {
     pub seen_hash: u64,
     /// The hybrid clock's durable high-water mark.
     pub high_water: super::version::Stamp,
+    /// The first of the keys whose record fails its checksum and was set apart.
+    pub quarantined: Vec<Key>,
     /// One row per peer.
     pub peers: Vec<PeerStatus>,
     /// Everything counted since the start, by name.
@@ -293,4 +317,10 @@ pub struct PeerStatus {
     pub stream: &'static str,
     /// Whether the last digest heard from it equals our own.
     pub in_step: bool,
+    /// For how many milliseconds it has not been known to hold just what this node holds.
+    pub divergent_ms: u64,
+    /// Whether a sync session is under way.
+    pub in_session: bool,
+    /// How many milliseconds ago the last one ended, and how.
+    pub last_session: Option<(u64, SyncReport)>,
 }

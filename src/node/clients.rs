@@ -4,11 +4,11 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use crate::model::{
-    Ack, Condition, Entry, Instant, Key, MemberState, Mode, Now, PeerStatus, Policy, Refusal, Reply, Request,
-    RequestId, Status, Strategy, Version,
+    Ack, Condition, Entry, Imported, Instant, Key, MemberState, Mode, Now, PeerStatus, Policy, Refusal,
+    Reply, Request, RequestId, Status, Strategy, Version,
 };
 use crate::protocol::history::{self, TRANSACTIONS_MAX};
-use crate::protocol::replica::Change;
+use crate::protocol::replica::{Change, Merged};
 use crate::protocol::resolve;
 use crate::storage::rows::{self, Record};
 use crate::storage::{Storage, StorageError};
@@ -17,6 +17,9 @@ use super::{Level, Node};
 
 /// How long a leaving node waits for somebody to hold all that it holds.
 pub const LEAVE_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Most keys in quarantine that `/status` names.
+const QUARANTINED_NAMED_MAX: usize = 100;
 
 /// A goodbye under way.
 #[derive(Debug)]
@@ -67,7 +70,7 @@ impl<S: Storage> Node<S> {
             }
             Request::Members => self.out.reply(id, Reply::Members(self.membership.view(now))),
             Request::Status => {
-                let status = self.status();
+                let status = self.status(now)?;
                 self.out.reply(id, Reply::Status(Box::new(status)));
             }
             Request::Join { address } => {
@@ -75,8 +78,8 @@ impl<S: Storage> Node<S> {
                 self.out.reply(id, Reply::Done);
             }
             Request::Leave => self.begin_leaving(now, id),
-            Request::Remove { id: member } => {
-                let reply = match self.membership.remove(&member, &mut self.out) {
+            Request::Remove { id: member, force } => {
+                let reply = match self.membership.remove(now, &member, force, &mut self.out) {
                     Ok(()) => {
                         self.pulls.on_gone(&member);
                         self.pushes.on_gone(&member);
@@ -90,18 +93,41 @@ impl<S: Storage> Node<S> {
                 self.out.reply(id, reply);
             }
             Request::Drain => {
-                self.membership.update_me(|me| me.mode = Mode::Draining);
+                self.membership.update_me(now, |me| me.mode = Mode::Draining);
                 self.out.event(Level::Info, "draining", "taking no more writes".into());
                 self.out.reply(id, Reply::Done);
             }
+            Request::Import { entries } => self.on_import(now, id, &entries)?,
         }
+        Ok(())
+    }
+
+    /// Takes versions as a peer's push would bring them; other members fetch what they lack.
+    fn on_import(&mut self, now: Now, id: RequestId, entries: &[Entry]) -> Result<(), StorageError> {
+        let mode = self.membership.me().mode;
+        if mode != Mode::Normal {
+            self.out.reply(id, Reply::Refused(Refusal::Mode(mode)));
+            return Ok(());
+        }
+        let mut imported = Imported::default();
+        for entry in entries {
+            let count = match self.replica.merge(now, &mut self.store, entry)? {
+                Merged::Won => &mut imported.taken,
+                Merged::Lost => &mut imported.beaten,
+                Merged::Known => &mut imported.known,
+                Merged::Malformed => &mut imported.malformed,
+            };
+            *count += 1;
+        }
+        self.out.count("entries_imported", imported.taken);
+        self.out.reply(id, Reply::Imported(imported));
         Ok(())
     }
 
     /// Takes no more writes, and goes once somebody else holds what this node holds.
     fn begin_leaving(&mut self, now: Now, id: RequestId) {
         if self.membership.me().mode != Mode::Draining {
-            self.membership.update_me(|me| me.mode = Mode::Draining);
+            self.membership.update_me(now, |me| me.mode = Mode::Draining);
         }
         match &mut self.leaving {
             Some(leaving) => leaving.asked_by.push(id),
@@ -112,7 +138,7 @@ impl<S: Storage> Node<S> {
     pub(super) fn leave_if_done(&mut self, now: Now) {
         let Some(leaving) = &self.leaving else { return };
         let own = self.replica.seen_digest();
-        let reachable = self.membership.reachable();
+        let reachable = self.membership.data_peers();
         let is_alone = self.membership.count() == 1;
         let is_held = is_alone || reachable.iter().any(|peer| self.pulls.has_digest(peer, own));
         if !is_held && now.mono < leaving.at_latest {
@@ -123,7 +149,7 @@ impl<S: Storage> Node<S> {
             self.out.event(Level::Warn, "left-unconfirmed", text);
         }
         let leaving = self.leaving.take().expect("just looked");
-        self.membership.leave(&mut self.out);
+        self.membership.leave(now, &mut self.out);
         for id in leaving.asked_by {
             self.out.reply(id, Reply::Done);
         }
@@ -153,7 +179,7 @@ impl<S: Storage> Node<S> {
         let entry = self.replica.write(now, store, dice, joined, (key, &current), change)?;
         let origin = self.replica.origin();
         if self.membership.me().origin != origin {
-            self.membership.update_me(|me| me.origin = origin);
+            self.membership.update_me(now, |me| me.origin = origin);
         }
         self.pushes.add(entry.clone());
         self.confirm(now, id, entry, asked, wanted.timeout);
@@ -235,16 +261,25 @@ impl<S: Storage> Node<S> {
         resolve::shown(policy, versions, self.replica.clock().read_millis(now))
     }
 
-    fn status(&mut self) -> Status {
+    fn status(&mut self, now: Now) -> Result<Status, StorageError> {
         let view = self.membership.view(Now::default());
         let others = view.iter().map(|view| &view.member).filter(|member| member.id != self.settings.id);
         let peers = others.filter(|member| member.state <= MemberState::Down).map(|member| {
             let (stream, in_step) = self.pulls.status(&member.id);
-            PeerStatus { id: member.id.clone(), stream, in_step }
+            let (in_session, last) = self.sessions.status(&member.id);
+            PeerStatus {
+                id: member.id.clone(),
+                stream,
+                in_step,
+                divergent_ms: millis(self.pulls.divergent_for(now, &member.id)),
+                in_session,
+                last_session: last.map(|ended| (millis(now.mono.since(ended.at)), ended.report.clone())),
+            }
         });
         let peers = peers.collect();
         let seen = self.replica.seen();
-        Status {
+        Ok(Status {
+            quarantined: rows::quarantine(&self.store, std::ops::Bound::Unbounded, QUARANTINED_NAMED_MAX)?,
             me: self.membership.me().clone(),
             member_count: self.membership.count(),
             alive_count: self.membership.alive_count(),
@@ -254,8 +289,12 @@ impl<S: Storage> Node<S> {
             peers,
             counters: self.out.counters(),
             seen_hash: self.replica.seen_digest(),
-        }
+        })
     }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Why a key's policy does not take a change, if there is a reason.

@@ -141,6 +141,7 @@ fn a_delete_of_an_unknown_key_writes_a_tombstone() {
             meet b
             delete k
               reply #0: ok @1000.1.a1 on 1
+              send b: news a/1.1
               send b: push k deleted @1000.1.a1
             get k
               reply #1: absent
@@ -191,6 +192,7 @@ fn an_older_push_loses_and_is_confirmed_all_the_same() {
             meet b
             put k red
               reply #0: ok @1000.1.a1 on 1
+              send b: news a/1.1
               send b: push k=red @1000.1.a1
             b: push k=older @900.1.b1
               send b: durable b1
@@ -289,6 +291,8 @@ fn a_pull_takes_two_steps_and_is_told_what_was_overwritten_by_the_closing_cover(
             meet b
             b: ping ahead
               send b: pong a/1.0
+              event bootstrap-begins: taking what the peers hold
+              send b: news a/1.1
               send b: pull
             b: step 0 part 1 l=blue @900.3.b3
             b: step 0 part 0 k=red @900.1.b1
@@ -296,12 +300,13 @@ fn a_pull_takes_two_steps_and_is_told_what_was_overwritten_by_the_closing_cover(
               send b: step-done 0
             b: step 1 part 0 m=green @900.5.b5
             status
-              reply #0: a/1.0 clock 900.5, 3 dots
+              reply #0: a/1.1 clock 900.5, 3 dots
             b: step-end 1 parts 1 cover b1..5
               send b: step-done 1
               event caught-up: took 3 entries from b
             status
-              reply #1: a/1.0 clock 900.5, 5 dots
+              event bootstrap-ends: took 3 entries; writes are welcome
+              reply #1: a/1.2 clock 900.5, 5 dots
             get l
               reply #2: blue @900.3.b3
         "#]],
@@ -324,6 +329,8 @@ fn a_step_is_complete_once_each_of_its_parts_is_there() {
             meet b
             b: ping ahead
               send b: pong a/1.0
+              event bootstrap-begins: taking what the peers hold
+              send b: news a/1.1
               send b: pull
             b: step 0 part 0 k=red @900.1.b1
             b: again
@@ -350,11 +357,13 @@ fn two_answers_to_one_pull_are_not_taken_for_one() {
             meet b
             b: ping ahead
               send b: pong a/1.0
+              event bootstrap-begins: taking what the peers hold
+              send b: news a/1.1
               send b: pull
             b: step 7 part 0 k=red @900.1.b1
             b: step-end 90 parts 1 cover b1..3
             status
-              reply #0: a/1.0 clock 900.1, 1 dots
+              reply #0: a/1.1 clock 900.1, 1 dots
             b: step-end 7 parts 1
               send b: step-done 7
         "#]],
@@ -376,12 +385,14 @@ fn a_stream_with_an_entry_that_nobody_can_have_made_covers_nothing_and_fails() {
             meet b
             b: ping ahead
               send b: pong a/1.0
+              event bootstrap-begins: taking what the peers hold
+              send b: news a/1.1
               send b: pull
             b: step 0 part 0 k=red @900.1.b1, l=blue @900.2.b0
               event entry-malformed: b streams an entry that no node can have made: l
             b: step-end 0 parts 1 cover b1..5
             status
-              reply #0: a/1.0 clock 900.1, 1 dots
+              reply #0: a/1.1 clock 900.1, 1 dots
             after 1s
               1201 send b: pull b1
         "#]],
@@ -405,11 +416,13 @@ fn a_stream_that_falls_silent_fails_and_is_tried_again_after_a_growing_wait() {
             meet b
             b: ping ahead
               send b: pong a/1.0
+              event bootstrap-begins: taking what the peers hold
+              send b: news a/1.1
               send b: pull
             after 4s
               3201 send b: pull
             b: ping ahead
-              send b: pong a/1.0
+              send b: pong a/1.1
             after 5s
               5517 send b: pull
               8510 send b: pull
@@ -418,6 +431,7 @@ fn a_stream_that_falls_silent_fails_and_is_tried_again_after_a_growing_wait() {
               send b: step-done 0
               event caught-up: took 1 entries from b
             after 60s
+              11000 event bootstrap-ends: took 1 entries; writes are welcome
         "#]],
     );
 }
@@ -431,14 +445,15 @@ fn a_stream_is_served_in_steps_each_after_the_one_before_is_durable() {
         put k blue
         put l green
         b: pull credit 1
-        b: step-done 2333376235
+        b: step-done 2197791870
         b: again
-        b: step-done 2333376236
+        b: step-done 2197791871
         ",
         expect![[r#"
             meet b
             put k red
               reply #0: ok @1000.1.a1 on 1
+              send b: news a/1.1
               send b: push k=red @1000.1.a1
             put k blue
               reply #1: ok @1000.2.a2 on 1
@@ -449,9 +464,11 @@ fn a_stream_is_served_in_steps_each_after_the_one_before_is_durable() {
             b: pull credit 1
               send b: step 2197791870 part 0 k=blue @1000.2.a2
               send b: step-end 2197791870 parts 1
-            b: step-done 2333376235
+            b: step-done 2197791870
+              send b: step 2197791871 part 0 l=green @1000.3.a3
+              send b: step-end 2197791871 parts 1 cover a1 a3
             b: again
-            b: step-done 2333376236
+            b: step-done 2197791871
         "#]],
     );
 }
@@ -475,6 +492,8 @@ fn a_stranger_has_to_show_its_record_before_its_data_counts() {
               event member-joined: b at b:7000
               send b: table answer a/1.0 b/1.0
               send b: pong a/1.0
+              event bootstrap-begins: taking what the peers hold
+              send b: news a/1.1
               send b: meet
             b: meet
               send b: pull
@@ -500,6 +519,8 @@ fn a_member_known_by_hearsay_is_asked_for_data_with_its_own_first_word() {
             b: table c/1.0
               event member-joined: b at b:7000
               event member-joined: c at c:7000
+              send b: news a/1.0 c/1.0
+              send c: news a/1.0 b/1.0
               send b: meet
             b: meet
               send b: pull
@@ -526,6 +547,7 @@ fn a_node_called_suspect_or_down_says_that_it_lives() {
             meet b
             b: ping a/1.0-suspect
               send b: pong a/1.1
+              send b: news a/1.1
             b: ping a/1.0-suspect
               send b: pong a/1.1
             b: ping a/1.1-down
@@ -540,20 +562,26 @@ fn a_peer_that_does_not_answer_becomes_suspect_then_down_and_is_welcomed_back() 
         "
         set probe 1s
         meet b
-        after 5s
+        after 7s
         b: ping b/1.1
         ",
         expect![[r#"
             set probe 1s
             meet b
-            after 5s
+            after 7s
               2000 send b: ping a/1.0
-              3000 event member-suspect: b at b:7000
-              3000 send b: ping a/1.0 b/1.0-suspect
+              2500 send b: ping a/1.0
+              3000 send b: ping a/1.0
+              3500 send b: ping a/1.0
+              4000 event member-suspect: b at b:7000
               4000 send b: ping a/1.0 b/1.0-suspect
+              4500 send b: ping a/1.0 b/1.0-suspect
               5000 send b: ping a/1.0 b/1.0-suspect
-              5500 event member-down: b at b:7000
-              6000 send b: ping a/1.0 b/1.0-down
+              5500 send b: ping a/1.0 b/1.0-suspect
+              6000 send b: ping a/1.0 b/1.0-suspect
+              6500 event member-down: b at b:7000
+              7000 send b: ping a/1.0 b/1.0-down
+              8000 send b: ping a/1.0 b/1.0-down
             b: ping b/1.1
               event member-back: b at b:7000
               send b: pong a/1.0
@@ -579,10 +607,12 @@ fn a_wiped_node_learns_from_a_peer_which_life_it_is_in() {
             meet b
             put k red
               reply #0: ok @1000.1.a1 on 1
+              send b: news a/1.1
               send b: push k=red @1000.1.a1
             wipe
             b: table a/5.1
               event member-joined: b at b:7000
+              send b: news a/6.0
               send b: meet
             b: meet
               send b: pull
@@ -611,6 +641,7 @@ fn a_restart_begins_a_new_life_and_a_new_origin_and_asks_at_once_what_it_missed(
             meet b
             put k red
               reply #0: ok @1000.1.a1 on 1
+              send b: news a/1.1
               send b: push k=red @1000.1.a1
             put l blue
               reply #1: ok @1000.2.a2 on 1
@@ -623,6 +654,7 @@ fn a_restart_begins_a_new_life_and_a_new_origin_and_asks_at_once_what_it_missed(
               send b: pull a1..2
             put k green
               reply #2: ok @1000.3.a'1 on 1
+              send b: news a/2.1
               send b: push k=green @1000.3.a'1
         "#]],
     );
@@ -644,15 +676,27 @@ fn a_node_that_leaves_without_anybody_to_hand_over_to_waits_and_says_so() {
             meet b
             put k red
               reply #0: ok @1000.1.a1 on 1
+              send b: news a/1.1
               send b: push k=red @1000.1.a1
             after 12s
+              1800 send b: news a/1.1
+              2600 send b: news a/1.1
+              3400 send b: news a/1.1
+              4200 send b: news a/1.1
               5000 send b: ping a/1.1
-              9000 event member-suspect: b at b:7000
-              9000 send b: ping a/1.1 b/1.0-suspect
-              11500 event member-down: b at b:7000
-              13000 send b: ping a/1.1 b/1.0-down
+              7000 send b: ping a/1.1
+              9000 send b: ping a/1.1
+              11000 send b: ping a/1.1
+              13000 event member-suspect: b at b:7000
+              13000 send b: ping a/1.1 b/1.0-suspect
             leave
+              send b: news unreached b a/1.2 b/1.0-suspect
             after 10s
+              13800 send b: news unreached b a/1.2 b/1.0-suspect
+              14600 send b: news unreached b a/1.2 b/1.0-suspect
+              15000 send b: ping a/1.2 b/1.0-suspect
+              15400 send b: news unreached b a/1.2 b/1.0-suspect
+              15500 event member-down: b at b:7000
               17000 send b: ping a/1.2 b/1.0-down
               21000 send b: ping a/1.2 b/1.0-down
               23000 event left-unconfirmed: nobody confirmed to hold all that this node holds
@@ -678,6 +722,7 @@ fn an_expired_value_reads_as_absent_and_stays_a_version() {
             meet b
             put k red ttl=1s
               reply #0: ok @1000.1.a1 on 1
+              send b: news a/1.1
               send b: push k=red @1000.1.a1 until 2000
             get k
               reply #1: red @1000.1.a1
@@ -712,6 +757,7 @@ fn a_stamp_from_the_far_future_orders_its_own_key_and_leaves_the_clock_alone() {
               reply #0: a/1.0 clock 0.0, 1 dots, 1 far ahead
             put l red
               reply #1: ok @1000.1.a1 on 1
+              send b: news a/1.1
               send b: push l=red @1000.1.a1
             put k blue
               reply #2: ok @9999000.8.a2 on 1

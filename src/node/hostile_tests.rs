@@ -63,7 +63,7 @@ fn request() -> impl Strategy<Value = Request> {
         1 => Just(Request::Members),
         1 => Just(Request::Status),
         1 => Just(Request::Join { address: Address::new("c:7000").expect("an address") }),
-        1 => arbitrary::node_id().prop_map(|id| Request::Remove { id }),
+        1 => arbitrary::node_id().prop_map(|id| Request::Remove { id, force: false }),
     ]
 }
 
@@ -284,6 +284,8 @@ fn member(id: &NodeId) -> Member {
         joined: WallTime(1_000_000),
         mode: Mode::Normal,
         origin: None,
+        policies: 0,
+        protocol: wire::PROTOCOL,
     }
 }
 

@@ -3,6 +3,7 @@
 //! `flush` is the only exit: it makes the turn's writes durable and only then hands its outputs over, so that
 //! nothing leaves a node which a crash could take back.
 
+mod bootstrap;
 mod clients;
 mod peers;
 pub mod settings;
@@ -33,8 +34,9 @@ use crate::protocol::serve::Serves;
 use crate::protocol::sessions::Sessions;
 use crate::protocol::summary::SummaryKey;
 use crate::protocol::vote::Votes;
+use crate::protocol::wire;
 use crate::storage::rows::{self, Identity};
-use crate::storage::{Batch, Storage, StorageError, Table};
+use crate::storage::{Batch, Storage, StorageError};
 pub use clients::LEAVE_PATIENCE;
 pub use settings::Settings;
 
@@ -114,6 +116,13 @@ pub struct Node<S> {
     next_scrub: Option<Instant>,
     rebase: Rebase,
     collector: Collector,
+    /// Whether this node has held anything, or has begun to take it.
+    has_been_filled: bool,
+    /// While it takes what the others hold: when it gives up, if nothing comes.
+    bootstrap_ends_at: Option<Instant>,
+    bootstrap_moved: u64,
+    /// Streams that had come to their end when it began.
+    bootstrap_closed: u64,
     leaving: Option<clients::Leaving>,
     out: Outbox,
 }
@@ -144,6 +153,8 @@ impl<S: Storage> Node<S> {
             joined: identity.joined,
             mode: settings.mode,
             origin: None,
+            policies: settings.policies.digest(),
+            protocol: wire::PROTOCOL,
         };
         let known = rows::members(&store)?;
         let timing = settings.timing.clone();
@@ -151,6 +162,7 @@ impl<S: Storage> Node<S> {
         let membership = Membership::load(me, known, settings.seeds.clone(), timing.clone(), now, &mut dice);
         let meetings = Meetings::new(timing.clone(), settings.policies.digest(), &mut dice);
         let sessions = Sessions::new(timing.clone(), settings.stream_credit, now);
+        let has_been_filled = !replica.seen().is_empty();
         Ok(Node {
             store,
             dice,
@@ -167,6 +179,10 @@ impl<S: Storage> Node<S> {
             meetings,
             sessions,
             reads: Reads::default(),
+            has_been_filled,
+            bootstrap_ends_at: None,
+            bootstrap_moved: 0,
+            bootstrap_closed: 0,
             scrub_at: Vec::new(),
             next_scrub: settings.timing.scrub_interval.map(|interval| now.mono + interval),
             leaving: None,
@@ -220,6 +236,7 @@ impl<S: Storage> Node<S> {
             self.next_scrub,
             self.rebase.next_wakeup(),
             self.collector.next_wakeup(),
+            self.bootstrap_ends_at,
             self.confirmations.next_wakeup(),
             self.votes.next_wakeup(),
             self.leaving.as_ref().map(|leaving| leaving.at_latest),
@@ -258,18 +275,24 @@ impl<S: Storage> Node<S> {
     }
 
     fn on_tick(&mut self, now: Now) -> Result<(), StorageError> {
-        if is_due(self.membership.next_wakeup(), now) {
-            let seen = self.replica.seen_digest();
-            self.membership.on_tick(now, seen, &mut self.dice, &mut self.out);
-        }
+        self.tick_membership(now);
         if is_due(self.confirmations.next_wakeup(), now) {
             self.confirmations.on_tick(now.mono, &self.store, &self.membership, &mut self.out)?;
         }
         Ok(())
     }
 
+    fn tick_membership(&mut self, now: Now) {
+        if is_due(self.membership.next_wakeup(), now) {
+            let seen = self.replica.seen_digest();
+            self.membership.on_tick(now, seen, &mut self.dice, &mut self.out);
+        }
+    }
+
     /// What one machine noticed and another one must act on, in the turn that noticed it.
     fn follow_up(&mut self, now: Now) -> Result<(), StorageError> {
+        // News is told in the turn that brought it.
+        self.tick_membership(now);
         for peer in self.membership.take_met() {
             let own = Own { replica: &self.replica, members: &self.membership };
             self.meetings.on_met(now, &peer, own, &mut self.out);
@@ -297,6 +320,7 @@ impl<S: Storage> Node<S> {
             self.pulls.on_tick(now, around, &mut self.dice, &mut self.out);
         }
         self.mend(now)?;
+        self.end_bootstrap_if_done(now);
         for collision in self.replica.take_collisions() {
             let own = self.replica.origin();
             self.votes.on_collision(now.mono, own, collision, &mut self.dice, &mut self.out);
@@ -397,9 +421,9 @@ fn begin_life(
             // Somebody copied or renamed a data directory. The versions are as good as ever; the identity is not.
             let text = format!("the data directory was {}'s; it is {id}'s now", found.id);
             out.event(Level::Warn, "data-of-another-node", text);
-            let before = rows::members(store)?.into_iter().find(|member| member.id == id);
-            batch.remove(Table::Members, id.as_str());
-            let (life, joined) = before.map_or((0, now.wall), |member| (member.life, member.joined));
+            let before = rows::members(store)?.into_iter().find(|row| row.member.id == id);
+            rows::remove_member(&mut batch, &id);
+            let (life, joined) = before.map_or((0, now.wall), |row| (row.member.life, row.member.joined));
             Identity { life: found.life.max(life) + 1, joined, id, ..found }
         }
     };

@@ -23,7 +23,13 @@ impl<S: Storage> Node<S> {
     ) -> Result<(), StorageError> {
         let is_greeting = matches!(
             message,
-            Message::Table { .. } | Message::Ping { .. } | Message::Pong { .. } | Message::Refuse { .. }
+            Message::Table { .. }
+                | Message::Ping { .. }
+                | Message::Pong { .. }
+                | Message::News { .. }
+                | Message::Reach { .. }
+                | Message::Reached { .. }
+                | Message::Refuse { .. }
         );
         if !is_greeting && !self.membership.takes_data_from(from) {
             // It has to show its record first; then it is asked for, or asks again.
@@ -32,7 +38,7 @@ impl<S: Storage> Node<S> {
         }
         if !is_greeting {
             // A greeting is heard by itself, after its records: the first word of a run is news.
-            self.membership.on_heard(now, from);
+            self.membership.on_heard(now, from, &mut self.out);
         }
         let message = match message {
             Message::Within { meeting, data } => {
@@ -50,17 +56,19 @@ impl<S: Storage> Node<S> {
         };
         match message {
             Message::Table { members, answer } => {
-                self.membership.on_table(now, from, members, answer, &mut self.out);
+                let own = self.replica.seen_digest();
+                self.membership.on_table(now, from, members, (answer, own), &mut self.out);
             }
-            Message::Ping { nonce, seen, rumours } => {
+            Message::Ping { nonce, seen, table: _, rumours } => {
                 let own = self.replica.seen_digest();
                 let life = life_in(from, &rumours);
                 self.membership.on_ping(now, from, (nonce, own), rumours, &mut self.out);
                 self.on_digest(now, from, seen, life);
             }
-            Message::Pong { nonce, seen, rumours } => {
+            Message::Pong { nonce: _, seen, table, rumours } => {
+                let own = self.replica.seen_digest();
                 let life = life_in(from, &rumours);
-                self.membership.on_pong(now, from, nonce, rumours, &mut self.out);
+                self.membership.on_pong(now, from, (table, own), rumours, &mut self.out);
                 self.on_digest(now, from, seen, life);
             }
             Message::Push { entries } => self.on_push(now, from, &entries)?,
@@ -103,6 +111,17 @@ impl<S: Storage> Node<S> {
                 self.votes.on_ask(store, from, (poll, &key, pair), &mut self.out)?;
             }
             Message::Answer { poll, first } => self.votes.on_answer(from, poll, first, &mut self.out),
+            Message::News { rumours, unreached } => {
+                let own = self.replica.seen_digest();
+                self.membership.on_news(now, from, rumours, &unreached, own, &mut self.out);
+            }
+            Message::Reach { nonce, target } => {
+                let own = self.replica.seen_digest();
+                self.membership.on_reach(now, from, (nonce, target), own, &mut self.out);
+            }
+            Message::Reached { nonce, target, answered } => {
+                self.membership.on_reached(now, from, (nonce, &target), answered, &mut self.out);
+            }
             Message::Refuse { reason } => {
                 self.membership.on_refused(from, &reason, &mut self.out);
                 self.pulls.on_refused(now, from, &mut self.dice, &mut self.out);
@@ -175,6 +194,8 @@ impl<S: Storage> Node<S> {
                 "the record of {key} fails its checksum; it is set apart, and peers are asked for it"
             );
             self.out.event(Level::Warn, "record-rotten", text);
+            // Its chunk was counted anew, so whatever else is missing there shows in a comparison, and only there.
+            self.sessions.hurry();
         }
         Ok(())
     }
@@ -197,6 +218,9 @@ impl<S: Storage> Node<S> {
                 let own = Own { replica: &self.replica, members: &self.membership };
                 self.meetings.is_equal(from, life, own);
             }
+            if own != digest {
+                self.begin_bootstrap(now);
+            }
             self.pulls.on_digest(now, from, digest, own);
         }
     }
@@ -212,8 +236,9 @@ impl<S: Storage> Node<S> {
 
     fn on_push(&mut self, now: Now, from: &NodeId, entries: &[Entry]) -> Result<(), StorageError> {
         let mut origins: BTreeSet<Origin> = BTreeSet::new();
-        for entry in entries {
-            match self.replica.merge(now, &mut self.store, entry)? {
+        let merged = self.replica.merge_all(now, &mut self.store, entries)?;
+        for (entry, merged) in entries.iter().zip(merged) {
+            match merged {
                 Merged::Won | Merged::Lost => {
                     origins.insert(entry.version.dot.origin);
                     self.replica.count_far(now, entry, &mut self.out);

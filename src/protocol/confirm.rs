@@ -99,7 +99,7 @@ impl Confirmations {
         }
         if self.push_again.is_some_and(|at| at <= now) {
             let held = self.still_held(store)?;
-            for peer in members.reachable() {
+            for peer in members.data_peers() {
                 for entries in batches(self.unconfirmed_by(&peer, &held)) {
                     out.send(&peer, Message::Push { entries });
                 }

@@ -46,11 +46,14 @@ pub enum Part {
         /// Where each piece ends (`None`: after the last key), and its print.
         pieces: Vec<Piece>,
     },
-    /// The prints of all rows in a span, in key order.
+    /// The prints of all rows in a span, in key order: six bytes each.
     Rows(Span, Vec<u64>),
-    /// The rows with these prints are wanted.
+    /// The rows with these prints are wanted; all of the span's, if none is named.
     Want(Span, Vec<u64>),
 }
+
+/// Bytes of a row's print. It is compared with those of some twenty rows, not with everybody's.
+const ROW_PRINT_BYTES: usize = 6;
 
 const PIECES: u8 = 0;
 const ROWS: u8 = 1;
@@ -102,7 +105,7 @@ impl Writer {
         self.bound(span.to.as_deref());
         self.number(prints.len() as u64);
         for print in prints {
-            self.bytes.extend_from_slice(&print.to_be_bytes());
+            self.bytes.extend_from_slice(&print.to_be_bytes()[8 - ROW_PRINT_BYTES..]);
         }
     }
 
@@ -165,7 +168,7 @@ impl<'a> Reader<'a> {
         }
         let span = Span { from, to: self.bound()? };
         let count = self.number()?;
-        let prints = (0..count).map(|_| self.print()).collect::<Option<Vec<u64>>>()?;
+        let prints = (0..count).map(|_| self.row_print()).collect::<Option<Vec<u64>>>()?;
         match kind {
             ROWS if !span.is_empty() => Some(Part::Rows(span, prints)),
             WANT if !span.is_empty() => Some(Part::Want(span, prints)),
@@ -185,6 +188,11 @@ impl<'a> Reader<'a> {
 
     fn print(&mut self) -> Option<u64> {
         Some(u64::from_be_bytes(self.take(8)?.try_into().ok()?))
+    }
+
+    fn row_print(&mut self) -> Option<u64> {
+        let bytes = self.take(ROW_PRINT_BYTES)?;
+        Some(bytes.iter().fold(0, |print, byte| print << 8 | u64::from(*byte)))
     }
 
     fn number(&mut self) -> Option<u64> {

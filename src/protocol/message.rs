@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::flight::Flight;
 use super::outline::{Outline, Part, Which};
 use super::rebase::{Fate, Held};
-use crate::model::{Dot, DotSet, Entry, Key, Member, Stamp};
+use crate::model::{Dot, DotSet, Entry, Key, Member, NodeId, Stamp};
 
 /// One message from one node to another. The order of the variants is part of the wire format.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -25,6 +25,8 @@ pub enum Message {
         nonce: u64,
         /// Digest of the sender's `seen`.
         seen: u64,
+        /// Digest of the sender's member table; 0 tells nothing.
+        table: u64,
         /// Member records that changed lately.
         rumours: Vec<Member>,
     },
@@ -34,6 +36,8 @@ pub enum Message {
         nonce: u64,
         /// Digest of the sender's `seen`.
         seen: u64,
+        /// Digest of the sender's member table; 0 tells nothing.
+        table: u64,
         /// Member records that changed lately.
         rumours: Vec<Member>,
     },
@@ -189,6 +193,29 @@ pub enum Message {
         /// Which.
         entries: Vec<Entry>,
     },
+    /// What changed lately among the members, told at once to a few.
+    News {
+        /// Member records, the sender's own first.
+        rumours: Vec<Member>,
+        /// Which of the suspects the sender has itself failed to reach.
+        unreached: Vec<NodeId>,
+    },
+    /// The sender gets no answer from a member; can the receiver reach it?
+    Reach {
+        /// Comes back in the answer.
+        nonce: u64,
+        /// Whom.
+        target: NodeId,
+    },
+    /// The answer to that.
+    Reached {
+        /// From the question.
+        nonce: u64,
+        /// Whom.
+        target: NodeId,
+        /// Whether it said a word.
+        answered: bool,
+    },
     /// Asks for the greatest stamps collected by chunks of keys, before the sender is held against the receiver.
     AskHorizons {
         /// The receiver's number.
@@ -259,6 +286,9 @@ impl Message {
             | Message::Meet { .. }
             | Message::AskDots { .. }
             | Message::Dots { .. }
+            | Message::News { .. }
+            | Message::Reach { .. }
+            | Message::Reached { .. }
             | Message::Within { .. }
             | Message::AskHorizons { .. }
             | Message::Horizons { .. }

@@ -1,5 +1,6 @@
 //! The parts of the protocol, each a law or a machine of its own: pure, and ignorant of the world outside.
 
+pub mod changes;
 pub mod chunks;
 pub mod collect;
 pub mod confirm;

@@ -65,11 +65,21 @@ proptest! {
 
         prop_assert_eq!(replica_of(&entries), replica_of(&shuffled));
         prop_assert_eq!(replica_of(&entries), replica_of(&twice));
+        prop_assert_eq!(replica_of(&entries), replica_of_batches(&twice));
     }
 }
 
 /// The records, the log, `seen` and the summaries of a replica that merged these entries in this order.
 fn replica_of(entries: &[Entry]) -> (Tables, Sums) {
+    replica_of_steps(entries.chunks(1))
+}
+
+/// The same of one that merged them many at a time.
+fn replica_of_batches(entries: &[Entry]) -> (Tables, Sums) {
+    replica_of_steps(entries.chunks(7))
+}
+
+fn replica_of_steps<'a>(steps: impl Iterator<Item = &'a [Entry]>) -> (Tables, Sums) {
     let id = crate::model::NodeId::new("a").unwrap();
     let identity = Identity { id, life: 1, joined: WallTime(0), high_water: Stamp::default() };
     let now = Now { wall: WallTime(1_000_000), ..Now::default() };
@@ -77,8 +87,12 @@ fn replica_of(entries: &[Entry]) -> (Tables, Sums) {
     let mut replica =
         Replica::load(&store, &identity, SummaryKey::new(b""), std::time::Duration::from_secs(60), now)
             .unwrap();
-    for entry in entries {
-        replica.merge(now, &mut store, entry).unwrap();
+    for entries in steps {
+        match entries {
+            [entry] => drop(replica.merge(now, &mut store, entry).unwrap()),
+            entries => drop(replica.merge_all(now, &mut store, entries).unwrap()),
+        }
+        assert_eq!(replica.chunks().first_wrong(&store).unwrap(), None);
     }
     let mut batch = crate::storage::Batch::default();
     replica.save(&mut batch);

@@ -84,6 +84,9 @@ pub struct Pulls {
     by_peer: BTreeMap<NodeId, Pull>,
     next_sync: Option<Instant>,
     next_catchup: Option<Instant>,
+    /// Entries taken, and streams that came to their end.
+    moved: u64,
+    closed: u64,
 }
 
 #[derive(Debug)]
@@ -93,6 +96,8 @@ struct Pull {
     digest: Option<u64>,
     /// Whether that digest was our own.
     in_step: bool,
+    /// When it was last known to be, or when the peer was first heard of.
+    in_step_at: Instant,
     /// When to look whether a stream is needed.
     look_at: Option<Instant>,
     /// An origin of which a push left a hole; the look is only for that hole if nothing else asked for it.
@@ -119,6 +124,7 @@ impl Pull {
             state: StreamState::Waiting,
             digest: None,
             in_step: false,
+            in_step_at: Instant::default(),
             look_at: None,
             hole: None,
             session: 0,
@@ -149,7 +155,7 @@ impl Pulls {
     pub fn new(timing: Timing, credit: u32, now: Now) -> Pulls {
         let next_sync = Some(now.mono + timing.sync_interval);
         let next_catchup = Some(now.mono + timing.catchup_interval);
-        Pulls { timing, credit, by_peer: BTreeMap::new(), next_sync, next_catchup }
+        Pulls { timing, credit, by_peer: BTreeMap::new(), next_sync, next_catchup, moved: 0, closed: 0 }
     }
 
     /// The meeting with a peer is over: so is the stream from it.
@@ -186,6 +192,9 @@ impl Pulls {
         let pull = self.by_peer.entry(peer.clone()).or_insert_with(Pull::new);
         pull.digest = Some(digest);
         pull.in_step = digest == own;
+        if pull.in_step || pull.in_step_at == Instant::default() {
+            pull.in_step_at = now.mono;
+        }
         if !pull.in_step && !pull.is_running() {
             pull.hole = None;
             pull.look_at = Some(pull.look_at.map_or(now.mono, |at| at.min(now.mono)));
@@ -220,13 +229,16 @@ impl Pulls {
             return Ok(());
         };
         pull.heard(now, silence_max);
-        for entry in entries {
-            if mutants::is_on("step-overwrites") {
+        let moved_before = pull.moved;
+        if mutants::is_on("step-overwrites") {
+            for entry in entries {
                 let mut batch = Batch::default();
                 rows::put_row(&mut batch, &entry.key, &Row::one(entry.version.clone()), &[]);
                 store.apply(batch)?;
             }
-            match replica.merge(now, store, entry)? {
+        }
+        for (entry, merged) in entries.iter().zip(replica.merge_all(now, store, entries)?) {
+            match merged {
                 Merged::Won | Merged::Lost => {
                     pull.moved += 1;
                     replica.count_far(now, entry, out);
@@ -244,7 +256,9 @@ impl Pulls {
             }
         }
         pull.parts.insert(part);
+        let moved = pull.moved - moved_before;
         pull.complete(replica);
+        self.moved += moved;
         Ok(())
     }
 
@@ -284,6 +298,7 @@ impl Pulls {
             pull.become_state(StreamState::Acknowledging);
             out.send(peer, Message::StepDone { session: pull.session, step: pull.step });
             if pull.closes {
+                self.closed += 1;
                 pull.become_state(StreamState::Waiting);
                 pull.failures = 0;
                 if pull.moved > 0 {
@@ -315,7 +330,7 @@ impl Pulls {
         out: &mut Outbox,
     ) {
         let reachable: Vec<NodeId> =
-            members.reachable().into_iter().filter(|peer| meetings.is_open(peer)).collect();
+            members.data_peers().into_iter().filter(|peer| meetings.is_open(peer)).collect();
         let open_origins = members.open_origins();
         let silent = |pull: &Pull| pull.is_running() && pull.silent_at <= now.mono;
         let failed: Vec<NodeId> =
@@ -343,6 +358,21 @@ impl Pulls {
     /// The state of the stream from `peer`, and whether the last digest heard from it was ours.
     pub fn status(&self, peer: &NodeId) -> (&'static str, bool) {
         self.by_peer.get(peer).map_or(("waiting", false), |pull| (pull.state.word(), pull.in_step))
+    }
+
+    /// How many entries came by streams, how many streams came to their end, and whether a peer is in step.
+    pub fn progress(&self) -> (u64, u64, bool) {
+        (self.moved, self.closed, self.by_peer.values().any(|pull| pull.in_step))
+    }
+
+    /// For how long `peer` has not been known to hold just what this node holds.
+    pub fn divergent_for(&self, now: Now, peer: &NodeId) -> Duration {
+        match self.by_peer.get(peer) {
+            Some(pull) if !pull.in_step && pull.in_step_at != Instant::default() => {
+                now.mono.since(pull.in_step_at)
+            }
+            _ => Duration::ZERO,
+        }
     }
 
     /// Whether the last digest heard from `peer` is this one.

@@ -52,7 +52,7 @@ impl Pushes {
             return;
         }
         let peers: Vec<NodeId> =
-            members.reachable().into_iter().filter(|peer| meetings.is_open(peer)).collect();
+            members.data_peers().into_iter().filter(|peer| meetings.is_open(peer)).collect();
         for batch in batches(std::mem::take(&mut self.fresh)) {
             for peer in &peers {
                 if self.windows.entry(peer.clone()).or_default().admit(now, &batch) {

@@ -236,6 +236,7 @@ impl Sessions {
         };
         let wants = said.iter().any(|part| matches!(part, flight::Part::Want(..)));
         session.heard_nothing = said.is_empty() && entries.is_empty() && !more;
+        session.talk.hear_entries(around.replica.chunks(), &entries);
         let is_sense = session.talk.hear(said) & take(now, session, &entries, around, out)?;
         session.step = step;
         session.credit = usize::try_from(credit).unwrap_or(usize::MAX).min(FLIGHT_CREDIT_MAX);
@@ -301,7 +302,7 @@ impl Sessions {
                 self.open(now, &peer, (wish.scope, asked_by), &around, dice, out)?;
             }
         }
-        if std::mem::take(&mut self.is_hurried) {
+        if self.is_hurried && self.put_off == 0 && !reachable.is_empty() {
             self.next_check = now.mono;
         }
         if self.next_check <= now.mono {
@@ -365,6 +366,7 @@ impl Sessions {
             return Ok(());
         }
         self.put_off = 0;
+        self.is_hurried = false;
         self.open(now, &peer, (Scope::default(), None), around, dice, out)
     }
 

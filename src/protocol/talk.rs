@@ -35,6 +35,8 @@ pub struct Talk {
     /// Only count what would move.
     is_dry: bool,
     tasks: VecDeque<Task>,
+    /// Prints of what the other end has sent while something waits to be answered.
+    heard: BTreeSet<u64>,
     /// How many rows this end was found to have that the other lacks.
     pub ahead: u64,
     /// How many rows the other was found to have that this end lacks.
@@ -51,10 +53,10 @@ enum Task {
     /// It told the print of a span.
     Compare(Span, u64),
     /// It told all the rows it has in a span. The second span is what is left to look at, the set what is not
-    /// accounted for yet.
-    Match(Span, Span, BTreeSet<u64>),
-    /// It wants rows.
-    Give(Span, BTreeSet<u64>),
+    /// accounted for yet, the number how many it told.
+    Match(Span, Span, BTreeSet<u64>, usize),
+    /// It wants rows: those in the set, or all of them.
+    Give(Span, Option<BTreeSet<u64>>),
     /// It showed a version that lost here against the row of this key.
     Show(Key),
 }
@@ -97,7 +99,16 @@ impl Draft {
 impl Talk {
     /// An end that has heard nothing yet.
     pub fn new(with_tombstones: bool, is_dry: bool) -> Talk {
-        Talk { with_tombstones, is_dry, tasks: VecDeque::new(), ahead: 0, behind: 0, sent: 0, differing: 0 }
+        Talk {
+            with_tombstones,
+            is_dry,
+            tasks: VecDeque::new(),
+            heard: BTreeSet::new(),
+            ahead: 0,
+            behind: 0,
+            sent: 0,
+            differing: 0,
+        }
     }
 
     /// The print of what this end holds in a span.
@@ -131,10 +142,13 @@ impl Talk {
                     }
                 }
                 Part::Rows(span, prints) => {
-                    self.tasks.push_back(Task::Match(span.clone(), span, prints.into_iter().collect()));
+                    let told: BTreeSet<u64> = prints.into_iter().collect();
+                    let count = told.len();
+                    self.tasks.push_back(Task::Match(span.clone(), span, told, count));
                 }
                 Part::Want(span, prints) => {
-                    self.tasks.push_back(Task::Give(span, prints.into_iter().collect()));
+                    let wanted = (!prints.is_empty()).then(|| prints.into_iter().collect());
+                    self.tasks.push_back(Task::Give(span, wanted));
                 }
             }
             if self.tasks.len() > TASKS_MAX {
@@ -144,9 +158,21 @@ impl Talk {
         true
     }
 
+    /// The other end sent these; to be called before [`Talk::hear`].
+    pub fn hear_entries(&mut self, chunks: &Chunks, entries: &[Entry]) {
+        if self.is_done() {
+            self.heard.clear();
+        }
+        for Entry { key, version } in entries {
+            let sums = chunks.key().sums(key, std::slice::from_ref(version));
+            self.heard.insert(self.row_print(&sums));
+        }
+    }
+
     /// The other end showed a version that lost against what is here: it is shown that.
     pub fn hear_loser(&mut self, key: Key) {
-        if !self.is_dry && self.tasks.len() < TASKS_MAX {
+        // Where tombstones are compared, the row that wins is asked for anyway.
+        if !self.with_tombstones && !self.is_dry && self.tasks.len() < TASKS_MAX {
             self.tasks.push_back(Task::Show(key));
         }
     }
@@ -177,8 +203,8 @@ impl Talk {
             let Some(task) = self.tasks.pop_front() else { break };
             let rest = match task {
                 Task::Compare(span, print) => self.compare(store, chunks, (span, print), &mut draft)?,
-                Task::Match(whole, rest, theirs) => {
-                    self.match_rows(store, chunks, (whole, rest, theirs), &mut draft)?
+                Task::Match(whole, rest, theirs, told) => {
+                    self.match_rows(store, chunks, (whole, rest), (theirs, told), &mut draft)?
                 }
                 Task::Give(span, wanted) => self.give(store, chunks, (span, wanted), &mut draft)?,
                 Task::Show(key) => self.show(store, &key, &mut draft)?,
@@ -261,7 +287,8 @@ impl Talk {
         &mut self,
         store: &(impl Read + ?Sized),
         chunks: &Chunks,
-        (whole, mut span, mut theirs): (Span, Span, BTreeSet<u64>),
+        (whole, mut span): (Span, Span),
+        (mut theirs, told): (BTreeSet<u64>, usize),
         draft: &mut Draft,
     ) -> Result<Option<Task>, StorageError> {
         loop {
@@ -269,7 +296,7 @@ impl Talk {
             let is_last = page.len() < PAGE;
             for row in page {
                 if draft.is_full() {
-                    return Ok(Some(Task::Match(whole, span, theirs)));
+                    return Ok(Some(Task::Match(whole, span, theirs, told)));
                 }
                 span.from = row.key.as_bytes().to_vec();
                 span.from.push(0);
@@ -286,7 +313,8 @@ impl Talk {
         self.behind += theirs.len() as u64;
         if !theirs.is_empty() && !self.is_dry {
             draft.answer.wants = true;
-            draft.writer.add(&Part::Want(whole, theirs.into_iter().collect()));
+            let named = if theirs.len() == told { Vec::new() } else { theirs.into_iter().collect() };
+            draft.writer.add(&Part::Want(whole, named));
         }
         Ok(None)
     }
@@ -295,10 +323,10 @@ impl Talk {
         &mut self,
         store: &(impl Read + ?Sized),
         chunks: &Chunks,
-        (mut span, mut wanted): (Span, BTreeSet<u64>),
+        (mut span, mut wanted): (Span, Option<BTreeSet<u64>>),
         draft: &mut Draft,
     ) -> Result<Option<Task>, StorageError> {
-        while !wanted.is_empty() {
+        while wanted.as_ref().is_none_or(|wanted| !wanted.is_empty()) {
             let page = self.rows(store, chunks, &span, PAGE, draft)?;
             let is_last = page.len() < PAGE;
             for row in page {
@@ -307,7 +335,12 @@ impl Talk {
                 }
                 span.from = row.key.as_bytes().to_vec();
                 span.from.push(0);
-                if wanted.remove(&row.print) {
+                let is_wanted = match &mut wanted {
+                    Some(wanted) => wanted.remove(&row.print),
+                    // What it has just sent itself it need not be sent.
+                    None => !self.heard.contains(&row.print),
+                };
+                if is_wanted {
                     self.send(row.key, row.versions, draft);
                 }
             }
@@ -362,7 +395,7 @@ impl Talk {
             for (key, record) in page {
                 let sums = chunks.key().sums(&key, record.versions());
                 if sums.live.count > 0 || self.with_tombstones && sums.dead.count > 0 {
-                    let print = self.print_of(&sums);
+                    let print = self.row_print(&sums);
                     found.push(Row { key, print, versions: record.versions().to_vec() });
                 }
             }
@@ -372,6 +405,11 @@ impl Talk {
         }
         found.truncate(limit);
         Ok(found)
+    }
+
+    /// The six bytes that stand for a row.
+    fn row_print(&self, sums: &Sums) -> u64 {
+        self.print_of(sums) >> 16
     }
 
     fn print_of(&self, sums: &Sums) -> u64 {

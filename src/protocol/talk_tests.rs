@@ -74,6 +74,7 @@ impl End {
 
     fn take(&mut self, answer: &Answer) {
         let said = flight::read(&answer.parts).expect("an honest end makes sense");
+        self.talk.hear_entries(self.replica.chunks(), &answer.entries);
         assert!(self.talk.hear(said));
         for entry in &answer.entries {
             if self.replica.repair(NOW, &mut self.store, entry).unwrap() == Merged::Lost {

@@ -71,6 +71,8 @@ fn member(name: &str) -> Member {
         joined: WallTime(0),
         mode: Mode::Normal,
         origin: None,
+        policies: 0,
+        protocol: crate::protocol::wire::PROTOCOL,
     }
 }
 
@@ -81,7 +83,7 @@ fn members(count: u8) -> Membership {
         Membership::load(member("me"), Vec::new(), Vec::new(), Timing::default(), now, &mut dice);
     for number in 0..count {
         let peer = member(&format!("p{number}"));
-        members.on_table(now, &peer.id.clone(), vec![peer], false, &mut Outbox::default());
+        members.on_table(now, &peer.id.clone(), vec![peer], (false, 0), &mut Outbox::default());
     }
     members
 }

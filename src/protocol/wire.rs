@@ -15,6 +15,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use xxhash_rust::xxh3::Xxh3Default;
 
 use super::message::Message;
+use crate::model::ProtocolRange;
 use crate::mutants;
 
 /// Largest frame, header included.
@@ -25,6 +26,8 @@ pub const MESSAGE_BYTES_MAX: usize = 5 * FRAME_BYTES_MAX / 4 * 16;
 pub const UNFINISHED_MAX: usize = 4;
 /// The protocol version this build speaks.
 pub const PROTOCOL_VERSION: u16 = 1;
+/// What this build's members say they speak.
+pub const PROTOCOL: ProtocolRange = ProtocolRange { min: PROTOCOL_VERSION, max: PROTOCOL_VERSION };
 
 const MAGIC: [u8; 4] = *b"RKNT";
 const CODEC_BINCODE_FIXED: u8 = 1;
@@ -148,10 +151,13 @@ pub fn kind(message: &Message) -> u8 {
         Message::ReadAsk { .. } => 19,
         Message::ReadTell { .. } => 20,
         Message::Repair { .. } => 21,
-        Message::AskHorizons { .. } => 22,
-        Message::Horizons { .. } => 23,
-        Message::AskHeld { .. } => 24,
-        Message::Judged { .. } => 25,
+        Message::News { .. } => 22,
+        Message::Reach { .. } => 23,
+        Message::Reached { .. } => 24,
+        Message::AskHorizons { .. } => 25,
+        Message::Horizons { .. } => 26,
+        Message::AskHeld { .. } => 27,
+        Message::Judged { .. } => 28,
     }
 }
 
@@ -180,6 +186,9 @@ pub fn name(message: &Message) -> &'static str {
         Message::ReadAsk { .. } => "read-ask",
         Message::ReadTell { .. } => "read-tell",
         Message::Repair { .. } => "repair",
+        Message::News { .. } => "news",
+        Message::Reach { .. } => "reach",
+        Message::Reached { .. } => "reached",
         Message::AskHorizons { .. } => "ask-horizons",
         Message::Horizons { .. } => "horizons",
         Message::AskHeld { .. } => "ask-held",

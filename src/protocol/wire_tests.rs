@@ -285,6 +285,8 @@ fn golden() -> Vec<Message> {
         joined: WallTime(0x0102),
         mode: Mode::ReadOnly,
         origin: Some(Origin(0xa1)),
+        policies: 0x0304,
+        protocol: ProtocolRange { min: 5, max: 6 },
     };
     let tombstone = Version {
         tombstone: true,
@@ -300,8 +302,8 @@ fn golden() -> Vec<Message> {
     dots.insert_run(Origin(0xa1), 5, 5);
     vec![
         Message::Table { members: vec![member.clone()], answer: true },
-        Message::Ping { nonce: 1, seen: 2, rumours: vec![member] },
-        Message::Pong { nonce: 1, seen: 2, rumours: Vec::new() },
+        Message::Ping { nonce: 1, seen: 2, table: 3, rumours: vec![member] },
+        Message::Pong { nonce: 1, seen: 2, table: 3, rumours: Vec::new() },
         Message::Push { entries: vec![golden_entry()] },
         Message::Durable { dots: dots.clone() },
         Message::Pull { session: 4, seen: Outline::Whole(dots.clone()), credit: 5 },
@@ -346,6 +348,9 @@ fn golden() -> Vec<Message> {
         Message::ReadAsk { poll: 14, key: golden_entry().key },
         Message::ReadTell { poll: 14, entries: Vec::new() },
         Message::Repair { entries: Vec::new() },
+        Message::News { rumours: Vec::new(), unreached: vec![NodeId::new("b").unwrap()] },
+        Message::Reach { nonce: 1, target: NodeId::new("b").unwrap() },
+        Message::Reached { nonce: 1, target: NodeId::new("b").unwrap(), answered: true },
         Message::AskHorizons { fence: 3, nonce: 4, after: Some(5) },
         Message::Horizons { nonce: 4, chunks: vec![(6, golden_entry().version.stamp)], is_last: true },
         Message::AskHeld {
@@ -389,18 +394,19 @@ fn the_bytes_of_every_message_are_these() {
 
     let expected: Expect = expect![[r#"
         table
-          524b4e540100010001ea7b202d7882523a000000000100000000000000050000
+          524b4e5401000100015409fc6efa62cac3000000000100000000000000050000
           00000000006e6f6465310e000000000000003132372e302e302e313a38303831
           0200000000000000030000000100000002010000000000000100000001a10000
-          000000000001
+          000000000004030000000000000500060001
         ping
-          524b4e54010001000230473463f82d82ea010000000100000000000000020000
-          0000000000010000000000000005000000000000006e6f6465310e0000000000
-          00003132372e302e302e313a3830383102000000000000000300000001000000
-          02010000000000000100000001a100000000000000
+          524b4e540100010002c4d7f1a10ce81f7a010000000100000000000000020000
+          00000000000300000000000000010000000000000005000000000000006e6f64
+          65310e000000000000003132372e302e302e313a383038310200000000000000
+          030000000100000002010000000000000100000001a100000000000000040300
+          000000000005000600
         pong
-          524b4e5401000100039f40fb91e026d4e4020000000100000000000000020000
-          00000000000000000000000000
+          524b4e540100010003d92cb8bd771ce744020000000100000000000000020000
+          000000000003000000000000000000000000000000
         push
           524b4e540100010004fb2584744d8ae760030000000100000000000000090000
           0000000000686f6d652f726f6f6d06050403020100000807a8a7a6a5a4a3a2a1
@@ -466,6 +472,15 @@ fn the_bytes_of_every_message_are_these() {
           0000000000
         repair
           524b4e540100010015048d104fc2dcae55150000000000000000000000
+        news
+          524b4e540100010016263bca49085dc60d160000000000000000000000010000
+          0000000000010000000000000062
+        reach
+          524b4e540100010017c1ef7eba3d4a9804170000000100000000000000010000
+          000000000062
+        reached
+          524b4e5401000100181d6aff573fcc7b6e180000000100000000000000010000
+          00000000006201
         ask-horizons
           524b4e54010001001651124058537c87c2160000000300000000000000040000
           0000000000010500

@@ -22,6 +22,7 @@ use redb::{
     Table as RedbTable, TableDefinition, TableError, WriteTransaction,
 };
 
+use super::backup::{self, BackupError, Counted};
 use super::memory::is_empty;
 use super::{Batch, Range, Read, Row, Storage, StorageError, Table};
 use directory::Directory;
@@ -89,6 +90,25 @@ impl Engine {
         let mut engine = Engine::open_in(&directory)?;
         engine._place = Some(directory);
         Ok(engine)
+    }
+
+    /// Makes a new store in `data_dir` from a backup. It stands there whole or not at all, and never in place of
+    /// another one.
+    ///
+    /// # Errors
+    /// There is a store already, the backup is damaged, or the system refuses.
+    pub fn restore(data_dir: &Path, backup: &Path) -> Result<Counted, BackupError> {
+        let open = || std::fs::File::open(backup).map(std::io::BufReader::new);
+        backup::check(&mut open()?)?;
+        let directory = Directory::lock(data_dir)?;
+        if directory.holds_store()? {
+            return Err(BackupError::NotEmpty);
+        }
+        let mut engine = Engine::open_file(directory.begin()?, &directory.name())?;
+        let counted = backup::restore(&mut open()?, &mut engine)?;
+        drop(engine);
+        directory.finish()?;
+        Ok(counted)
     }
 
     /// Opens the store of a place that nobody else uses, or creates it there if there is none.

@@ -261,3 +261,24 @@ fn reading_between_turns_does_not_make_the_file_grow() {
 
     assert!(file.len() <= early * 2, "from {early} to {} bytes", file.len());
 }
+
+#[test]
+fn a_backup_is_restored_into_an_empty_directory_only_and_whole_or_not_at_all() {
+    let dir = tempfile::tempdir().unwrap();
+    let (from, to, file) = (dir.path().join("from"), dir.path().join("to"), dir.path().join("backup"));
+    let mut engine = Engine::open(&from).unwrap();
+    engine.apply(batch("color", "red")).unwrap();
+    engine.persist().unwrap();
+    let mut bytes = Vec::new();
+    engine.reader().snapshot(|store| Ok(backup::write(store, &mut bytes).unwrap())).unwrap();
+    drop(engine);
+
+    std::fs::write(&file, &bytes[..bytes.len() - 1]).unwrap();
+    assert!(matches!(Engine::restore(&to, &file), Err(BackupError::Damaged(_))));
+    std::fs::write(&file, &bytes).unwrap();
+    assert_eq!(Engine::restore(&to, &file).unwrap().bytes, bytes.len() as u64);
+    assert!(matches!(Engine::restore(&to, &file), Err(BackupError::NotEmpty)));
+    assert!(matches!(Engine::restore(&from, &file), Err(BackupError::NotEmpty)));
+
+    assert_eq!(value(&Engine::open(&to).unwrap(), "color").as_deref(), Some("red"));
+}

@@ -4,6 +4,7 @@
 //! once. A crash in between takes all of it back. [`rows`] gives the tables their meaning; the two
 //! implementations, [`memory`] and [`engine`], only know bytes.
 
+pub mod backup;
 pub mod engine;
 pub mod memory;
 pub mod rows;

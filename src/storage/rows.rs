@@ -5,14 +5,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
+use std::time::Duration;
 
 use bytes::Bytes;
 use xxhash_rust::xxh3::Xxh3Default;
 
 use super::{Batch, Read, StorageError, Table};
 use crate::model::{
-    Address, Dot, DotSet, Entry, Key, Member, MemberState, Mode, NodeId, Origin, Row, Stamp, Summary, Sums,
-    Version, WallTime,
+    Address, Dot, DotSet, Entry, Key, Member, MemberState, Mode, NodeId, Origin, ProtocolRange, Row, Stamp,
+    Summary, Sums, Version, WallTime,
 };
 use crate::mutants;
 
@@ -615,8 +616,20 @@ fn decode_seen(origin: &[u8], runs: &[u8]) -> Option<(Origin, Runs)> {
     Some((origin, out))
 }
 
+/// A member as the disk has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemberRow {
+    /// The record that members exchange.
+    pub member: Member,
+    /// When this node last heard of it, as far as the row was written since.
+    pub last_seen: WallTime,
+    /// How long it has been down while this node ran.
+    pub away: Duration,
+}
+
 /// Adds a member to `batch`.
-pub fn put_member(batch: &mut Batch, member: &Member) {
+pub fn put_member(batch: &mut Batch, row: &MemberRow) {
+    let member = &row.member;
     let mut value = vec![FORMAT_MEMBER];
     value.extend_from_slice(&member.life.to_be_bytes());
     value.extend_from_slice(&member.incarnation.to_be_bytes());
@@ -631,7 +644,13 @@ pub fn put_member(batch: &mut Batch, member: &Member) {
         Mode::Normal => 0,
         Mode::ReadOnly => 1,
         Mode::Draining => 2,
+        Mode::Syncing => 3,
     });
+    value.extend_from_slice(&row.last_seen.0.to_be_bytes());
+    value.extend_from_slice(&row.away.as_secs().to_be_bytes());
+    value.extend_from_slice(&member.policies.to_be_bytes());
+    value.extend_from_slice(&member.protocol.min.to_be_bytes());
+    value.extend_from_slice(&member.protocol.max.to_be_bytes());
     value.extend_from_slice(&member.joined.0.to_be_bytes());
     value.push(u8::from(member.origin.is_some()));
     value.extend_from_slice(&member.origin.map_or(0, |origin| origin.0).to_be_bytes());
@@ -639,20 +658,25 @@ pub fn put_member(batch: &mut Batch, member: &Member) {
     batch.put(Table::Members, member.id.as_str(), value);
 }
 
-const FORMAT_MEMBER: u8 = 1;
+const FORMAT_MEMBER: u8 = 2;
+
+/// Removes a member from the disk.
+pub fn remove_member(batch: &mut Batch, id: &NodeId) {
+    batch.remove(Table::Members, id.as_str());
+}
 
 /// Every member.
 ///
 /// # Errors
 /// Only when the disk is broken, or holds what is no member.
-pub fn members(store: &(impl Read + ?Sized)) -> Result<Vec<Member>, StorageError> {
+pub fn members(store: &(impl Read + ?Sized)) -> Result<Vec<MemberRow>, StorageError> {
     let rows = store.scan(Table::Members, (Bound::Unbounded, Bound::Unbounded), usize::MAX, false)?;
     rows.iter()
         .map(|(id, value)| decode_member(id, value).ok_or_else(|| damaged("member", "not a member row")))
         .collect()
 }
 
-fn decode_member(id: &[u8], value: &[u8]) -> Option<Member> {
+fn decode_member(id: &[u8], value: &[u8]) -> Option<MemberRow> {
     let mut at = Cursor { bytes: value, at: 0 };
     if at.u8()? != FORMAT_MEMBER {
         return None;
@@ -672,14 +696,21 @@ fn decode_member(id: &[u8], value: &[u8]) -> Option<Member> {
         0 => Mode::Normal,
         1 => Mode::ReadOnly,
         2 => Mode::Draining,
+        3 => Mode::Syncing,
         _ => return None,
     };
+    let last_seen = WallTime(at.u64()?);
+    let away = Duration::from_secs(at.u64()?);
+    let policies = at.u64()?;
+    let mut version = || Some(u16::from_be_bytes(at.take(2)?.try_into().ok()?));
+    let protocol = ProtocolRange { min: version()?, max: version()? };
     let joined = WallTime(at.u64()?);
     let has_origin = at.u8()? != 0;
     let origin = at.u64()?;
     let origin = has_origin.then_some(Origin(origin));
     let address = Address::new(std::str::from_utf8(&value[at.at..]).ok()?).ok()?;
-    Some(Member { id, address, life, incarnation, state, joined, mode, origin })
+    let member = Member { id, address, life, incarnation, state, joined, mode, origin, policies, protocol };
+    Some(MemberRow { member, last_seen, away })
 }
 
 /// Begins the value of a chunk; sketches of the dots would be a format of their own.
@@ -769,6 +800,11 @@ pub struct Identity {
 
 const IDENTITY: &str = "identity";
 const FORMAT_IDENTITY: u8 = 1;
+
+/// Whether a row is the one that says who the disk belongs to.
+pub(super) fn is_identity(table: Table, key: &[u8]) -> bool {
+    table == Table::Meta && key == IDENTITY.as_bytes()
+}
 
 /// Adds the identity to `batch`.
 pub fn put_identity(batch: &mut Batch, identity: &Identity) {

@@ -49,7 +49,7 @@ fn rows_() -> impl Strategy<Value = Row> {
     })
 }
 
-fn members_() -> impl Strategy<Value = Member> {
+fn members_() -> impl Strategy<Value = MemberRow> {
     let states = [
         MemberState::Alive,
         MemberState::Suspect,
@@ -58,10 +58,13 @@ fn members_() -> impl Strategy<Value = Member> {
         MemberState::Forgotten,
     ];
     let states = proptest::sample::select(states.to_vec());
-    let modes = proptest::sample::select(vec![Mode::Normal, Mode::ReadOnly, Mode::Draining]);
+    let modes = proptest::sample::select(vec![Mode::Normal, Mode::ReadOnly, Mode::Draining, Mode::Syncing]);
     let place = (names(), "[a-z]{1,10}:[1-9][0-9]{0,3}");
-    (place, any::<u64>(), any::<u32>(), states, any::<u64>(), modes, option::of(any::<u64>())).prop_map(
-        |((id, address), life, incarnation, state, joined, mode, origin)| Member {
+    let rest = (any::<u64>(), any::<(u16, u16)>(), any::<u64>(), any::<u64>());
+    let fields = (any::<u64>(), any::<u32>(), states, any::<u64>(), modes, option::of(any::<u64>()));
+    (place, fields, rest).prop_map(|((id, address), fields, (policies, (min, max), last_seen, away))| {
+        let (life, incarnation, state, joined, mode, origin) = fields;
+        let member = Member {
             id,
             address: Address::new(&address).expect("an address"),
             life,
@@ -70,8 +73,11 @@ fn members_() -> impl Strategy<Value = Member> {
             joined: WallTime(joined),
             mode,
             origin: origin.map(Origin),
-        },
-    )
+            policies,
+            protocol: ProtocolRange { min, max },
+        };
+        MemberRow { member, last_seen: WallTime(last_seen), away: std::time::Duration::from_secs(away) }
+    })
 }
 
 fn stored(batch: Batch) -> Memory {
@@ -180,7 +186,7 @@ proptest! {
         put_member(&mut batch, &member);
         put_runs(&mut batch, Table::Seen, Origin(1), &[(1, 2)]);
         put_identity(&mut batch, &Identity {
-            id: member.id, life: 1, joined: WallTime(1), high_water: Stamp { millis: 1, counter: 0 },
+            id: member.member.id, life: 1, joined: WallTime(1), high_water: Stamp { millis: 1, counter: 0 },
         });
         for (_, _, value) in &mut batch.changes {
             let value = value.as_mut().expect("only puts");

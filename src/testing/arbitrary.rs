@@ -114,7 +114,7 @@ pub fn member() -> impl Strategy<Value = Member> {
         MemberState::Left,
         MemberState::Forgotten,
     ]);
-    let mode = select(vec![Mode::Normal, Mode::ReadOnly, Mode::Draining]);
+    let mode = select(vec![Mode::Normal, Mode::ReadOnly, Mode::Draining, Mode::Syncing]);
     let life = select(vec![0, 1, 1, 2, 3, u64::MAX / 2, u64::MAX]);
     let incarnation = select(vec![0, 0, 1, 2, u32::MAX - 1, u32::MAX]);
     let joined = select(vec![0, 1_000_000, u64::MAX]);
@@ -129,6 +129,8 @@ pub fn member() -> impl Strategy<Value = Member> {
             joined: WallTime(joined),
             mode,
             origin,
+            policies: 0,
+            protocol: crate::protocol::wire::PROTOCOL,
         },
     )
 }
@@ -145,11 +147,13 @@ pub fn message() -> impl Strategy<Value = Message> {
         (0_u64..3, seen(), members()).prop_map(|(nonce, seen, rumours)| Message::Ping {
             nonce,
             seen,
+            table: seen ^ nonce,
             rumours
         }),
         (0_u64..3, seen(), members()).prop_map(|(nonce, seen, rumours)| Message::Pong {
             nonce,
             seen,
+            table: seen ^ nonce,
             rumours
         }),
         entries().prop_map(|entries| Message::Push { entries }),
@@ -173,6 +177,14 @@ pub fn message() -> impl Strategy<Value = Message> {
         "[a-z ]{0,20}".prop_map(|reason| Message::Refuse { reason }),
         (0_u64..3, key(), [dot(), dot()]).prop_map(|(poll, key, pair)| Message::Ask { poll, key, pair }),
         (0_u64..3, option::of(dot())).prop_map(|(poll, first)| Message::Answer { poll, first }),
+        (members(), vec(node_id(), 0..3))
+            .prop_map(|(rumours, unreached)| Message::News { rumours, unreached }),
+        (0_u64..3, node_id()).prop_map(|(nonce, target)| Message::Reach { nonce, target }),
+        (0_u64..3, node_id(), any::<bool>()).prop_map(|(nonce, target, answered)| Message::Reached {
+            nonce,
+            target,
+            answered
+        }),
         meet(),
         (0_u64..3, which(), vec(any::<u64>(), 0..3), any::<u8>())
             .prop_map(|(fence, which, digests, first)| Message::AskDots { fence, which, digests, first }),

@@ -198,6 +198,8 @@ fn record(text: &str) -> Member {
         joined: WALL_AT_ZERO,
         mode: Mode::Normal,
         origin: None,
+        policies: 0,
+        protocol: crate::protocol::wire::PROTOCOL,
     }
 }
 

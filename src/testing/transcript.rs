@@ -232,14 +232,17 @@ impl Play {
             }
             ("table", members) => Message::Table { members: records(peer, members), answer: false },
             ("ping", ["ahead", members @ ..]) => {
-                Message::Ping { nonce: 7, seen: !own_digest, rumours: records(peer, members) }
+                Message::Ping { nonce: 7, seen: !own_digest, table: 0, rumours: records(peer, members) }
             }
             ("ping", members) => {
-                Message::Ping { nonce: 7, seen: own_digest, rumours: records(peer, members) }
+                Message::Ping { nonce: 7, seen: own_digest, table: 0, rumours: records(peer, members) }
             }
-            ("pong", members) => {
-                Message::Pong { nonce: known.nonce, seen: own_digest, rumours: records(peer, members) }
-            }
+            ("pong", members) => Message::Pong {
+                nonce: known.nonce,
+                seen: own_digest,
+                table: 0,
+                rumours: records(peer, members),
+            },
             ("meet", sets) => {
                 let collected_at = sets.iter().position(|word| *word == "collected").unwrap_or(sets.len());
                 let (seen, collected) = sets.split_at(collected_at);
@@ -286,6 +289,15 @@ impl Play {
             },
             ("answer", []) => Message::Answer { poll: known.poll, first: None },
             ("answer", [dot]) => Message::Answer { poll: known.poll, first: Some(self.origins.dot(dot)) },
+            ("news", ["unreached", unreached, members @ ..]) => {
+                Message::News { rumours: records(peer, members), unreached: vec![id(unreached)] }
+            }
+            ("news", members) => Message::News { rumours: records(peer, members), unreached: Vec::new() },
+            ("reach", [target]) => Message::Reach { nonce: 7, target: id(target) },
+            ("reached", [target, answered @ ..]) => {
+                let answered = answered.is_empty();
+                Message::Reached { nonce: known.nonce, target: id(target), answered }
+            }
             ("refuse", reason) => Message::Refuse { reason: reason.join(" ") },
             _ => panic!("nobody can say: {said}"),
         }
@@ -381,6 +393,19 @@ impl Play {
                 format!("answer {}", first.map(|dot| self.origins.show_dot(dot)).unwrap_or_default())
             }
             Message::Refuse { reason } => format!("refuse {reason}"),
+            Message::News { rumours, unreached } => {
+                let unreached: Vec<&str> = unreached.iter().map(|id| id.as_str()).collect();
+                let who = if unreached.is_empty() {
+                    String::new()
+                } else {
+                    format!("unreached {} ", unreached.join(" "))
+                };
+                format!("news {who}{}", show_members(&rumours))
+            }
+            Message::Reach { target, .. } => format!("reach {target}"),
+            Message::Reached { target, answered, .. } => {
+                format!("reached {target}{}", if answered { "" } else { " no" })
+            }
         };
         text.trim_end().to_owned()
     }
@@ -414,6 +439,7 @@ impl Play {
                 format!("synced {}, sent {}, took {}", report.ended, report.sent, report.took)
             }
             Reply::Members(_) | Reply::Done => "done".into(),
+            Reply::Imported(imported) => format!("{imported:?}"),
         }
     }
 }

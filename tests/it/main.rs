@@ -14,3 +14,5 @@ mod life;
 #[allow(dead_code, reason = "its `main` is for people")]
 mod seed_conflict;
 mod server;
+mod surface;
+mod tls;

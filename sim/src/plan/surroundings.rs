@@ -23,6 +23,7 @@ pub fn config(seed: u64) -> NodeConfig {
         sync_interval: ms(2_000),
         catchup_interval: ms(1_000),
         max_clock_drift: None,
+        forget_after: None,
         policies: policies(seed),
         collision: if dice.chance(10) { Some(CollisionRule::Oldest) } else { None },
         // Shorter than many delays and partitions: what is safe must not hang on it.

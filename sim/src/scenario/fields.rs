@@ -71,6 +71,13 @@ pub const FIELDS: &[Field] = &[
     ),
     field("config", "probe_interval", "200ms", "200ms", "between two probes"),
     field("config", "suspect_timeout", "1s", "1s", "how long a suspect has to answer"),
+    field(
+        "config",
+        "forget_after",
+        "30s",
+        "30 days",
+        "how long a member is down before a majority forgets it",
+    ),
     field("config", "gossip_interval", "2s", "1s to 2s", "sets the two below"),
     field(
         "config",

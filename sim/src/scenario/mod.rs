@@ -56,6 +56,8 @@ pub struct NodeConfig {
     pub probe_interval: Option<Duration>,
     /// `suspect_timeout`
     pub suspect_timeout: Option<Duration>,
+    /// `forget_after`
+    pub forget_after: Option<Duration>,
     /// `gossip_interval_min` (`gossip_interval` sets both)
     pub gossip_interval_min: Option<Duration>,
     /// `gossip_interval_max`

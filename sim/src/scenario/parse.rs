@@ -295,6 +295,7 @@ impl Text<'_> {
             let field = match key.value.as_str() {
                 "probe_interval" => &mut config.probe_interval,
                 "suspect_timeout" => &mut config.suspect_timeout,
+                "forget_after" => &mut config.forget_after,
                 "gossip_interval_min" => &mut config.gossip_interval_min,
                 "gossip_interval_max" => &mut config.gossip_interval_max,
                 "sync_interval" => &mut config.sync_interval,

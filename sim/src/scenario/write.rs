@@ -41,6 +41,7 @@ fn config(config: &NodeConfig) -> String {
     let keys = [
         ("probe_interval", config.probe_interval),
         ("suspect_timeout", config.suspect_timeout),
+        ("forget_after", config.forget_after),
         ("gossip_interval_min", config.gossip_interval_min),
         ("gossip_interval_max", config.gossip_interval_max),
         ("sync_interval", config.sync_interval),

@@ -36,7 +36,12 @@ pub fn delete(key: Key, options: &WriteOptions) -> Request {
 /// The HTTP status that the API gives for a reply.
 pub fn status(reply: &Reply) -> u16 {
     match reply {
-        Reply::Written { .. } | Reply::Members(_) | Reply::Status(_) | Reply::Synced(_) | Reply::Done => 200,
+        Reply::Written { .. }
+        | Reply::Members(_)
+        | Reply::Status(_)
+        | Reply::Imported(_)
+        | Reply::Synced(_)
+        | Reply::Done => 200,
         Reply::Value(Some(_)) => 200,
         Reply::Value(None) => 404,
         Reply::Refused(refusal) => match refusal {
@@ -107,7 +112,8 @@ fn describe(found: &Found) -> String {
     }
 }
 
-fn shown(reply: &Reply) -> String {
+/// What a reply says, in a few words.
+pub fn shown(reply: &Reply) -> String {
     match reply {
         Reply::Value(Some(version)) => format!("`{}`", String::from_utf8_lossy(&version.value)),
         Reply::Value(None) => "no value".to_owned(),

@@ -66,6 +66,8 @@ struct Machine {
     is_paused: bool,
     armed: Boundary,
     message_number: u64,
+    /// It has written since somebody looked at its records.
+    has_news: bool,
 }
 
 struct Busy {
@@ -263,6 +265,9 @@ impl FastWorld {
     /// The disk is done: carries the outputs out, and goes on with what came meanwhile.
     fn end_turn(&mut self, stage: &mut Stage, node: usize) {
         let Some(Busy { outputs, dies, .. }) = self.machines[node].busy.take() else { return };
+        if stage.turned(self.at, node) && std::mem::take(&mut self.machines[node].has_news) {
+            stage.holds(self.at, node, &self.machines[node].dump());
+        }
         let count = dies.map_or(outputs.len(), |(_, count)| count);
         for output in outputs.into_iter().take(count) {
             if self.carry_out(stage, node, output) {
@@ -398,6 +403,7 @@ impl Machine {
             node.handle(now, Input::Tick)?;
         }
         let writes = node.store().is_dirty();
+        self.has_news |= writes;
         if writes && self.armed == Boundary::BeforePersist {
             return Ok(Reaction::Dies);
         }

@@ -7,6 +7,7 @@
 pub mod asks;
 pub mod fast;
 pub mod full;
+pub mod observe;
 pub mod settings;
 pub mod stage;
 

@@ -54,6 +54,7 @@ fn timing(config: &NodeConfig) -> Timing {
         retry_max: Duration::from_secs(2),
         silence_max: Duration::from_secs(1),
         vote_max: Duration::from_secs(1),
+        forget_after: config.forget_after.unwrap_or(Duration::from_secs(30 * 24 * 3600)),
         throttle_delay: Duration::from_millis(5),
         fetch_delay: Duration::from_millis(2),
         scrub_interval: Some(Duration::from_millis(500)),

@@ -14,6 +14,7 @@ use reknit::node::{Output, Settings};
 use reknit::protocol::{Message, wire};
 
 use super::asks::{self, Expected};
+use super::observe::Observer;
 use super::{Ending, Order, settings};
 use crate::check::clock::ClockBounds;
 use crate::check::{Dump, Site, Violation};
@@ -22,7 +23,7 @@ use crate::ghost::{Ghost, OpId};
 use crate::links::{Arrival, Links};
 use crate::random::{self, Moment, nanos};
 use crate::scenario::{Boundary, Draw, OnCrash, Scenario, Step};
-use crate::trace::{Event, Trace, level_word};
+use crate::trace::{Event, Fact, Trace, level_word};
 use phases::{Look, Part};
 
 /// How long after the one before each node starts.
@@ -71,6 +72,8 @@ pub struct Stage {
     collected: DotSet,
     /// Who just said that it collected what nobody had before.
     collecting: Option<(usize, DotSet)>,
+    /// Somebody wants to know more than what happens.
+    pub(super) observer: Option<Observer>,
 }
 
 /// One machine, as far as the stage must know.
@@ -140,6 +143,7 @@ impl Stage {
             MachineClock::new(model, seed, name)
         };
         let clocks: Vec<MachineClock> = names.iter().map(clock).collect();
+        let observer = trace.is_looked_at_closely().then(|| Observer::new(names.len()));
         let mut ghost = Ghost::new();
         ghost.set_clock_bounds(clock_bounds(scenario, &settings));
         ghost.set_policies(scenario.config.policies.clone());
@@ -170,6 +174,7 @@ impl Stage {
             collected_at: Duration::ZERO,
             collected: DotSet::default(),
             collecting: None,
+            observer,
             scenario: scenario.clone(),
             names,
             settings,
@@ -247,10 +252,14 @@ impl Stage {
         self.frame_bytes += frame.len() as u64;
         self.data_frames += u64::from(wire::is_data(&frame));
         let (bytes, kind, sum) = (frame.len(), frame_kind(&frame), frame_sum(&frame));
+        let looked_at = self.observer.as_ref().map(|_| frame.clone());
         let arrivals = self.links.fate(at, from, to, frame);
         let when = |arrival: &Option<Arrival>| arrival.as_ref().map(|arrival| nanos(arrival.at));
         let arrives = (when(&arrivals[0]), when(&arrivals[1]));
         self.trace.record(at, Some(from), &Event::Send { to, kind, bytes, sum, arrives });
+        if let Some(frame) = looked_at {
+            self.look_into(at, (from, to), frame, &arrivals[0]);
+        }
         Some((to, arrivals))
     }
 
@@ -319,6 +328,9 @@ impl Stage {
         let dot = name.map(|(_, dot)| (dot.origin.0, dot.seq));
         let status = asks::status(reply);
         self.trace.record(at, Some(asked.node), &Event::Answer { id, status, stamp, dot });
+        if self.observer.is_some() {
+            self.trace.tell(at, Some(asked.node), &Fact::Says { id, text: &asks::shown(reply) });
+        }
         if let Some(removed) = asked.removes.filter(|_| *reply == Reply::Done) {
             self.machines[removed].is_removed = true;
         }
@@ -350,6 +362,7 @@ impl Stage {
         (machine.is_paused, machine.is_armed) = (false, false);
         self.trace.record(at, Some(node), &Event::Crash { boundary: boundary_word(boundary) });
         self.lose_asks(at, node);
+        self.holds(at, node, left);
         self.ghost.dumped(at, &self.names[node], left);
     }
 
@@ -363,6 +376,7 @@ impl Stage {
     /// A disk now holds `records`; `others` are all other disks by node.
     pub fn disk_replaced(&mut self, at: Duration, node: usize, records: &Dump, others: Vec<(usize, Dump)>) {
         self.machines[node].is_replaced = true;
+        self.holds(at, node, records);
         let names = &self.names;
         let others: Vec<(&str, Dump)> =
             others.into_iter().map(|(other, dump)| (names[other].as_str(), dump)).collect();
@@ -454,7 +468,7 @@ impl Stage {
 /// What kind of message a frame belongs to, by its kind byte.
 fn frame_kind(frame: &[u8]) -> &'static str {
     const KIND_AT: usize = 8;
-    const KINDS: [&str; 11] = [
+    const KINDS: [&str; 16] = [
         "unknown",
         "table",
         "ping",
@@ -466,6 +480,11 @@ fn frame_kind(frame: &[u8]) -> &'static str {
         "step-end",
         "step-done",
         "refuse",
+        "ask",
+        "answer",
+        "news",
+        "reach",
+        "reached",
     ];
     let kind = frame.get(KIND_AT).map_or(0, |kind| usize::from(*kind));
     KINDS.get(kind).unwrap_or(&KINDS[0])
@@ -539,6 +558,7 @@ fn name_of(reply: &Reply) -> Option<(Stamp, Dot)> {
         Reply::Value(None)
         | Reply::Members(_)
         | Reply::Status(_)
+        | Reply::Imported(_)
         | Reply::Synced(_)
         | Reply::Done
         | Reply::Refused(_) => None,

@@ -45,6 +45,8 @@ counters! {
     RefusedVersion = "peer_refused_protocol_version",
     /// Upgrades refused: no secret here, and not from this host.
     RefusedNeedsSecret = "peer_refused_peers_need_secret",
+    /// Upgrades refused: no certificate of the cluster's authority.
+    RefusedCertificate = "peer_refused_peers_need_certificate",
     /// Upgrades refused: another secret.
     RefusedSecret = "peer_refused_wrong_secret",
     /// Upgrades refused: it was this very node.

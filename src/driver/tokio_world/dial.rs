@@ -17,6 +17,7 @@ use super::counters::Count;
 use super::handshake::{self, Hello, Role, Why};
 use super::peers::{Room, Shared};
 use super::registry::Failed;
+use super::tls::Io;
 use crate::model::Address;
 
 /// From looking up the name to the proof.
@@ -83,9 +84,17 @@ fn fail(shared: &Shared, to: &Address, error: DialError) {
 async fn connect(shared: &Shared, to: &Address) -> Result<(Frames, Hello), DialError> {
     let stream = open(shared, to).await?;
     stream.set_nodelay(true)?;
+    match &shared.tls {
+        Some(tls) => ask_in(shared, to, tls.connect(to.as_str(), stream).await?).await,
+        None => ask_in(shared, to, stream).await,
+    }
+}
+
+/// Asks over a fresh connection to be taken as a peer, and proves to be one.
+async fn ask_in(shared: &Shared, to: &Address, io: impl Io + 'static) -> Result<(Frames, Hello), DialError> {
     let (mut sender, driving) = hyper::client::conn::http1::Builder::new()
         .max_buf_size(ANSWER_BYTES_MAX)
-        .handshake::<_, Empty<Bytes>>(TokioIo::new(stream))
+        .handshake::<_, Empty<Bytes>>(TokioIo::new(io))
         .await?;
     let driving = AbortOnDropHandle::new(tokio::spawn(driving.with_upgrades()));
 

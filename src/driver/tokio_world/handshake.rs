@@ -62,7 +62,7 @@ impl Refused {
         match self.why {
             Why::NoUpgrade | Why::Version => StatusCode::UPGRADE_REQUIRED,
             Why::Malformed => StatusCode::BAD_REQUEST,
-            Why::NeedsSecret => StatusCode::FORBIDDEN,
+            Why::NeedsSecret | Why::NeedsCertificate => StatusCode::FORBIDDEN,
             Why::WrongSecret => StatusCode::UNAUTHORIZED,
             Why::Own | Why::IdTaken | Why::AddressTaken => StatusCode::CONFLICT,
             Why::Busy => StatusCode::SERVICE_UNAVAILABLE,
@@ -100,6 +100,8 @@ pub enum Why {
     Version,
     /// No secret here, and the peer is not on this host.
     NeedsSecret,
+    /// The connection came without a certificate of the cluster's authority.
+    NeedsCertificate,
     /// The peer's secret is another one, or none.
     WrongSecret,
     /// It is this very node.
@@ -115,7 +117,8 @@ pub enum Why {
 impl Why {
     fn of_code(code: &str) -> Option<Why> {
         use Why::*;
-        let all = [NoUpgrade, Malformed, Version, NeedsSecret, WrongSecret, Own, IdTaken, AddressTaken, Busy];
+        let plain = [NoUpgrade, Malformed, Version, NeedsSecret, NeedsCertificate, WrongSecret];
+        let all = plain.into_iter().chain([Own, IdTaken, AddressTaken, Busy]);
         all.into_iter().find(|why| why.code() == code)
     }
 
@@ -126,6 +129,7 @@ impl Why {
             Why::Malformed => "malformed-handshake",
             Why::Version => "protocol-version",
             Why::NeedsSecret => "peers-need-secret",
+            Why::NeedsCertificate => "peers-need-certificate",
             Why::WrongSecret => "wrong-secret",
             Why::Own => "self",
             Why::IdTaken => "id-taken",
@@ -140,6 +144,7 @@ impl Why {
             Why::NoUpgrade | Why::Malformed => Count::RefusedMalformed,
             Why::Version => Count::RefusedVersion,
             Why::NeedsSecret => Count::RefusedNeedsSecret,
+            Why::NeedsCertificate => Count::RefusedCertificate,
             Why::WrongSecret => Count::RefusedSecret,
             Why::Own => Count::RefusedSelf,
             Why::IdTaken => Count::RefusedId,

@@ -13,9 +13,11 @@ pub mod peers;
 mod queue;
 mod registry;
 mod thread;
+pub mod tls;
 
 pub use clock::SystemClock;
 pub use handshake::Refused;
 pub use network::TcpNetwork;
 pub use peers::{Peers, PeersSettings};
 pub use thread::{LoopFailure, LoopThread, REOPEN_INTERVAL, spawn_loop};
+pub use tls::Tls;

@@ -24,6 +24,7 @@ use super::dial::dial;
 use super::handshake::{self, Hello, Key, Me, PROOF_BYTES, Refused, Role, Why};
 use super::network::{INBOUND_FRAMES_MAX, Inbound, TcpNetwork};
 use super::registry::{Registry, Sent};
+use super::tls::{Certified, Tls};
 use crate::model::{Address, NodeId};
 
 pub use super::handshake::PATH;
@@ -42,6 +43,8 @@ pub struct PeersSettings {
     pub secret: Vec<u8>,
     /// Whether peers on other hosts are welcome even without a secret.
     pub insecure_peers: bool,
+    /// Certificates that peers show each other; without them frames go in plain text.
+    pub tls: Option<Tls>,
     /// From the system's randomness: seeds nonces, jitter and the name of this process.
     pub dice: [u8; 32],
 }
@@ -62,6 +65,8 @@ pub struct Shared {
     pub counters: Counters,
     /// How long things may take.
     pub pace: Pace,
+    /// What connections to peers are encrypted with.
+    pub tls: Option<Tls>,
     registry: Mutex<Registry>,
     dice: Mutex<ChaCha20Rng>,
     /// What was warned of already: refusals, by direction and code.
@@ -88,7 +93,9 @@ impl Peers {
             address: settings.address,
             instance: draw_u128(&mut dice),
             key: Key::of(&settings.secret),
-            talks_to_other_hosts: settings.insecure_peers || !settings.secret.is_empty(),
+            talks_to_other_hosts: settings.insecure_peers
+                || !settings.secret.is_empty()
+                || settings.tls.is_some(),
         };
         let (inbound, frames) = mpsc::channel(INBOUND_FRAMES_MAX);
         let shared = Shared {
@@ -96,6 +103,7 @@ impl Peers {
             inbound,
             counters: Counters::default(),
             pace,
+            tls: settings.tls,
             registry: Mutex::default(),
             dice: Mutex::new(dice),
             warned: Mutex::default(),
@@ -132,6 +140,12 @@ impl Peers {
         remote: Option<SocketAddr>,
     ) -> Result<Response<()>, Refused> {
         let shared = &self.shared;
+        let shown = request.extensions().get::<Certified>().is_some_and(|certified| certified.0);
+        if shared.tls.is_some() && !shown {
+            return Err(
+                Why::NeedsCertificate.refuse("peers must show a certificate of the cluster's authority")
+            );
+        }
         let (method, headers) = (request.method(), request.headers());
         let theirs = shared.me.check_request(method, headers, remote.map(|remote| remote.ip()))?;
         if shared.registry().is_taken(&theirs.address, &theirs.id) {

@@ -46,8 +46,14 @@ impl Host {
             let address = Address::new(&listener.local_addr().unwrap().to_string()).unwrap();
             let mut dice = [0; 32];
             dice[..16].copy_from_slice(&uuid_like().to_le_bytes());
-            let settings =
-                PeersSettings { id, address: address.clone(), secret, insecure_peers: false, dice };
+            let settings = PeersSettings {
+                id,
+                address: address.clone(),
+                secret,
+                insecure_peers: false,
+                tls: None,
+                dice,
+            };
             let (peers, network) = Peers::start_at(settings, pace);
             tokio::spawn(serve(listener, peers.clone()));
             (peers, network, address)

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{Peers, SystemClock, TcpNetwork};
-use crate::driver::{Ended, Letter, Observer, run_observed};
-use crate::model::NodeId;
-use crate::node::Node;
+use crate::driver::{Ended, Letter, Observer, Pulse, run_observed};
+use crate::model::{NodeId, Now};
+use crate::node::{Node, Output};
 use crate::protocol::wire::WireError;
 use crate::storage::{Storage, StorageError};
 
@@ -58,6 +58,7 @@ pub fn spawn_loop<S: Storage + Send + 'static>(
     clock: SystemClock,
     network: TcpNetwork,
     mailbox: mpsc::Receiver<Letter>,
+    pulse: Pulse,
     reopen: impl FnMut() -> Result<Node<S>, StorageError> + Send + 'static,
 ) -> Result<LoopThread, LoopFailure> {
     let runtime =
@@ -65,7 +66,7 @@ pub fn spawn_loop<S: Storage + Send + 'static>(
     let (tell, ended) = oneshot::channel();
     let name = format!("loop {}", node.id());
     let body = move || {
-        let result = runtime.block_on(run_reopening(node, clock, network, mailbox, reopen));
+        let result = runtime.block_on(run_reopening(node, clock, network, mailbox, pulse, reopen));
         // Nobody may be waiting for the end any more.
         let _ = tell.send(result.map_err(LoopFailure::Storage));
     };
@@ -78,9 +79,10 @@ async fn run_reopening<S: Storage>(
     clock: SystemClock,
     mut network: TcpNetwork,
     mut mailbox: mpsc::Receiver<Letter>,
+    pulse: Pulse,
     mut reopen: impl FnMut() -> Result<Node<S>, StorageError>,
 ) -> Result<Ended, StorageError> {
-    let mut observer = Malformed(network.peers().clone());
+    let mut observer = Watch { peers: network.peers().clone(), pulse };
     let mut reopened: Option<Instant> = None;
     let mut node = Some(node);
     loop {
@@ -104,12 +106,20 @@ async fn run_reopening<S: Storage>(
     }
 }
 
-/// Counts the frames that the loop could not read.
-struct Malformed(Peers);
+/// Counts the frames that the loop could not read, and says when a turn is durable.
+struct Watch {
+    peers: Peers,
+    pulse: Pulse,
+}
 
-impl Observer for Malformed {
+impl Observer for Watch {
+    fn before_outputs(&mut self, _now: Now, _outputs: &[Output]) -> Option<usize> {
+        self.pulse.beat();
+        None
+    }
+
     fn nonsense(&mut self, _from: &NodeId, _error: &WireError) {
-        self.0.count_malformed();
+        self.peers.count_malformed();
     }
 }
 

@@ -45,6 +45,7 @@ fn peers(name: &str, address: &Address, seed: u8) -> (Peers, TcpNetwork) {
         address,
         secret: b"s".to_vec(),
         insecure_peers: false,
+        tls: None,
         dice: [seed; 32],
     })
 }
@@ -59,7 +60,9 @@ async fn a_disk_that_fails_once_is_opened_again_and_a_second_failure_ends_the_lo
         count.fetch_add(1, Ordering::SeqCst);
         Ok(failing_node(2))
     };
-    let mut running = spawn_loop(failing_node(1), SystemClock::start(), network, letters, reopen).unwrap();
+    let mut running =
+        spawn_loop(failing_node(1), SystemClock::start(), network, letters, Pulse::default(), reopen)
+            .unwrap();
 
     assert_eq!(clients.ask(put("k", Ack::Local)).await, Err(NoAnswer::Stopped));
     assert!(matches!(clients.ask(put("k", Ack::Local)).await, Ok(Reply::Written { .. })));
@@ -91,7 +94,7 @@ async fn start(name: &str, listener: TcpListener, seeds: Vec<Address>, seed: u8)
     let node = Node::open(Memory::default(), settings, [seed; 32], clock.now()).unwrap();
     let (clients, letters) = mailbox();
     let never = || Err(StorageError::Disk("a disk in memory does not fail".into()));
-    (clients, spawn_loop(node, clock, network, letters, never).unwrap())
+    (clients, spawn_loop(node, clock, network, letters, Pulse::default(), never).unwrap())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

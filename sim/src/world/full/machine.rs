@@ -127,6 +127,10 @@ impl Observer for Watcher {
         let at = self.world.at();
         let state = &mut *self.world.state();
         let machine = &mut state.machines[self.node];
+        if state.stage.turned(at, self.node) && machine.looked_at != machine.disk.syncs() {
+            machine.looked_at = machine.disk.syncs();
+            state.stage.holds(at, self.node, &machine.dump());
+        }
         let sends = outputs.iter().any(|output| matches!(output, Output::Send { .. }));
         let dies = sends && machine.armed == Boundary::MidSend;
         let count = if dies { outputs.len() / 2 } else { outputs.len() };

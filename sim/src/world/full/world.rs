@@ -49,6 +49,8 @@ pub(super) struct Machine {
     pub(super) reader: Option<Reader>,
     /// The answers that its driver was about to give, until the clients have them.
     pub(super) answers: BTreeMap<u64, Reply>,
+    /// Its disk's syncs when somebody looked at its records.
+    pub(super) looked_at: u64,
 }
 
 impl World {
@@ -61,6 +63,7 @@ impl World {
             client: None,
             reader: None,
             answers: BTreeMap::new(),
+            looked_at: 0,
         };
         let machines = stage.names().iter().map(machine).collect();
         let everything = Mutex::new(Everything { stage, machines });

@@ -140,6 +140,7 @@ impl Stage {
     fn heal(&mut self, at: Duration) {
         self.begin(at, "heal");
         self.links.become_benign();
+        self.tell_cuts(at);
         self.clocks.iter_mut().for_each(crate::clocks::MachineClock::thaw);
         for (node, machine) in self.machines.iter_mut().enumerate() {
             if std::mem::take(&mut machine.is_armed) {
@@ -265,6 +266,7 @@ impl Stage {
 
     fn judged(&mut self, at: Duration, phase: Phase, records: &BTreeMap<usize, Dump>) {
         for (&node, records) in records {
+            self.holds(at, node, records);
             self.trace.record(at, Some(node), &Event::Digest { records: digest(records) });
         }
         let named = records.iter().map(|(&node, dump)| (self.names[node].clone(), dump.clone())).collect();

@@ -9,7 +9,7 @@ use super::{Asked, Power, Stage};
 use crate::check::Site;
 use crate::ghost::OpId;
 use crate::scenario::{Boundary, Expectation, Place, Step};
-use crate::trace::Event;
+use crate::trace::{Event, Fact};
 use crate::world::Order;
 use crate::world::asks::{self, Expected};
 
@@ -135,6 +135,9 @@ impl Stage {
         self.asked += 1;
         let id = self.asked;
         self.trace.record(at, Some(node), &Event::Ask { id, verb, key: key.as_ref() });
+        if let Request::Put { value, .. } = &request {
+            self.trace.tell(at, Some(node), &Fact::Writes { id, value });
+        }
         if self.is_on(node) {
             self.ghost.invoked(at, OpId(id), &self.names[node], &request);
             self.asks.insert(id, Asked { node, key, expected, removes });
@@ -152,7 +155,11 @@ impl Stage {
         let removed = self.number(name);
         let id = NodeId::new(name).expect("the parser checks names");
         if let Some(asked) = self.core().into_iter().find(|&node| node != removed) {
-            self.ask(at, asked, Question::operator("remove", Request::Remove { id }, Some(removed)));
+            self.ask(
+                at,
+                asked,
+                Question::operator("remove", Request::Remove { id, force: false }, Some(removed)),
+            );
         }
     }
 
@@ -245,6 +252,7 @@ impl Stage {
             }
         };
         self.trace.record(at, None, &Event::Links { deed: &deed });
+        self.tell_cuts(at);
     }
 
     fn set(&mut self, at: Duration, step: &Step) {

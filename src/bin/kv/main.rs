@@ -1,15 +1,25 @@
 //! `kv`: the command-line client. Thin: arguments in, [`reknit::client`] asked, bytes or tables out.
 
-use std::io::{self, Read, Write};
+mod bench;
+mod explain;
+mod list;
+mod show;
+mod transfer;
+mod watch;
+
+use std::io::{self, Read};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
-use comfy_table::{Table, presets};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 use reknit::client::{Client, ClientError, Options, Value};
 use reknit::model::{Key, key};
-use serde::Deserialize;
 use serde_json::{Value as Json, json};
+
+use list::Listing;
+use show::{conflicts_table, members_table, print, print_json, show, status_table};
 
 const EXIT_CODES: &str = "Keys are written as in the URL: %25 is a percent sign, %XX any byte.
 
@@ -19,12 +29,13 @@ Exit codes:
   2  wrong arguments
   3  no such key
   4  a condition did not hold, or another conflict
-  5  no node answered in time; a write may be stored";
+  5  no node answered in time; a write may be stored
+  6  the node wants a token, or this one may not do it";
 
-/// Most keys that `ls` asks for in one page.
-const PAGE_KEYS: usize = 1000;
 /// Longest value that is read from a file or standard input; the node's own limit is lower.
 const VALUE_BYTES_MAX: u64 = 64 << 20;
+/// Longest file with a token.
+const TOKEN_BYTES_MAX: u64 = 4096;
 
 /// Reads and writes keys of a reknit cluster.
 #[derive(Parser)]
@@ -41,6 +52,15 @@ struct Cli {
         global = true
     )]
     nodes: Vec<String>,
+    /// Bearer token; better in the environment or a file, where no list of processes shows it
+    #[arg(long, env = "REKNIT_TOKEN", hide_env_values = true, value_name = "TOKEN", global = true)]
+    token: Option<String>,
+    /// File with the token
+    #[arg(long, env = "REKNIT_TOKEN_FILE", value_name = "FILE", conflicts_with = "token", global = true)]
+    token_file: Option<PathBuf>,
+    /// Certificate authority (PEM) that https:// nodes are checked against
+    #[arg(long, env = "REKNIT_CA", value_name = "FILE", global = true)]
+    ca: Option<PathBuf>,
     /// What the output looks like; raw is the node's own answer, or one key a line
     #[arg(short, long, default_value = "table", global = true)]
     output: Output,
@@ -107,10 +127,96 @@ enum Command {
         #[arg(short, long)]
         reverse: bool,
     },
-    /// Show the cluster's members as the node sees them
-    Members,
+    /// Tell what changes, a line each, until interrupted
+    Watch {
+        /// Such as users/; without it, all keys
+        #[arg(default_value = "", value_parser = prefix)]
+        prefix: Prefix,
+        /// Begin after this cursor of an earlier watch (-o json shows them) or `start`
+        #[arg(long, value_name = "CURSOR", default_value = "now")]
+        since: String,
+        /// Stop after this many changes
+        #[arg(short = 'n', long, value_name = "COUNT")]
+        limit: Option<usize>,
+    },
+    /// Write all versions below a prefix, deletes too, as NDJSON
+    Export {
+        /// Such as users/; without it, all keys
+        #[arg(default_value = "", value_parser = prefix)]
+        prefix: Prefix,
+        /// Where to; replaced only once everything is there [default: standard output]
+        #[arg(short, long, value_name = "FILE")]
+        file: Option<PathBuf>,
+    },
+    /// Take the versions of an export
+    Import {
+        /// An export; `-` reads standard input
+        file: PathBuf,
+    },
+    /// Save one durable state of the node's disk, for `node --restore FILE`
+    Backup {
+        /// Replaced only once everything is there
+        file: PathBuf,
+    },
+    /// Show the cluster's members as the node sees them, or change them
+    Members {
+        #[command(subcommand)]
+        wish: Option<Wish>,
+    },
     /// Show the node's own state
     Status,
+    /// List the keys that hold several values at once
+    Conflicts {
+        /// Such as cart/; without it, all keys
+        #[arg(default_value = "", value_parser = prefix)]
+        prefix: Prefix,
+    },
+    /// Show which versions every member holds under a key, and which one wins
+    Explain {
+        /// Such as users/john
+        #[arg(value_parser = parse_key)]
+        key: Key,
+    },
+    /// Let the node compare with a peer now and repair what differs
+    Sync {
+        /// The peer's id
+        peer: String,
+        /// Only keys that begin so
+        #[arg(long, default_value = "", value_parser = prefix)]
+        prefix: Prefix,
+        /// Count only; move nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Measure how many requests a second the nodes answer, and how fast; writes keys below bench/
+    Bench(bench::Bench),
+    /// Write a script that completes arguments, for the shell to source
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Write the manual pages into a directory
+    Man {
+        /// Made if it is not there
+        directory: PathBuf,
+    },
+}
+
+/// What an operator wants of the members.
+#[derive(Subcommand)]
+enum Wish {
+    /// Let the node join the cluster of the node at an address
+    Join {
+        /// Such as 10.0.0.7:8080
+        address: String,
+    },
+    /// Let the node say goodbye and stop
+    Leave,
+    /// Remove a member that is down and will not come back
+    Remove {
+        /// The member's id
+        id: String,
+    },
 }
 
 #[derive(Args)]
@@ -158,7 +264,7 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: &Cli) -> Result<(), Failure> {
-    let client = Client::new(&cli.nodes, cli.timeout)?;
+    let client = client(cli)?;
     match &cli.command {
         Command::Get { key } => {
             let value = client.get(key)?.ok_or_else(|| Failure::NoSuchKey(key.clone()))?;
@@ -182,8 +288,69 @@ fn run(cli: &Cli) -> Result<(), Failure> {
             let listing = Listing { prefix: &prefix.0, delimiter: delimiter.as_deref(), reverse: *reverse };
             listing.print(&client, cli.output, limit.unwrap_or(usize::MAX))
         }
-        Command::Members => show(cli.output, &client.read("/members/", &[])?, members_table),
+        Command::Watch { prefix, since, limit } => {
+            watch::watch(&client, cli.output, &prefix.0, since, limit.unwrap_or(usize::MAX), cli.timeout)
+        }
+        Command::Export { prefix, file } => {
+            transfer::save(&client, "/export", &[("prefix", prefix.0.clone())], file.as_deref())
+        }
+        Command::Backup { file } => transfer::save(&client, "/backup", &[], Some(file)),
+        Command::Import { file } => {
+            let answer = transfer::import(&client, file)?;
+            show(cli.output, &answer, status_table)
+        }
+        Command::Members { wish: None } => show(cli.output, &client.read("/members/", &[])?, members_table),
+        Command::Members { wish: Some(wish) } => wish.tell(&client, cli.output),
         Command::Status => show(cli.output, &client.read("/status", &[])?, status_table),
+        Command::Conflicts { prefix } => {
+            let answer = client.read("/conflicts", &[("prefix", prefix.0.clone())])?;
+            show(cli.output, &answer, conflicts_table)
+        }
+        Command::Explain { key } => explain::explain(&client, cli.output, key),
+        Command::Sync { peer, prefix, dry_run } => {
+            let mut parameters = vec![("peer", peer.clone().into_bytes()), ("prefix", prefix.0.clone())];
+            parameters.extend(dry_run.then(|| ("dry_run", b"true".to_vec())));
+            show(cli.output, &client.post("/sync", &parameters, b"")?, status_table)
+        }
+        Command::Bench(bench) => bench.run(&client, cli.output),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut Cli::command(), "kv", &mut script);
+            print(&script)
+        }
+        Command::Man { directory } => {
+            let io = |error| Failure::Io(directory.display().to_string(), error);
+            std::fs::create_dir_all(directory).map_err(io)?;
+            clap_mangen::generate_to(Cli::command(), directory).map_err(io)
+        }
+    }
+}
+
+fn client(cli: &Cli) -> Result<Client, Failure> {
+    let file = |path: &PathBuf, bytes_max: u64| {
+        let io = |error| Failure::Io(path.display().to_string(), error);
+        let mut text = String::new();
+        let file = std::fs::File::open(path).map_err(io)?;
+        file.take(bytes_max).read_to_string(&mut text).map_err(io)?;
+        Ok::<_, Failure>(text)
+    };
+    let token = match &cli.token_file {
+        Some(path) => Some(file(path, TOKEN_BYTES_MAX)?),
+        None => cli.token.clone(),
+    };
+    let ca = cli.ca.as_ref().map(|path| file(path, VALUE_BYTES_MAX)).transpose()?;
+    let token = token.map(|token| token.trim().to_owned());
+    Ok(Client::with(&cli.nodes, cli.timeout, token, ca.as_deref())?)
+}
+
+impl Wish {
+    fn tell(&self, client: &Client, output: Output) -> Result<(), Failure> {
+        let (path, body) = match self {
+            Wish::Join { address } => ("/members/join", json!({ "address": address })),
+            Wish::Leave => ("/members/leave", json!({})),
+            Wish::Remove { id } => ("/members/remove", json!({ "id": id })),
+        };
+        show(output, &client.post(path, &[], body.to_string().as_bytes())?, status_table)
     }
 }
 
@@ -235,160 +402,6 @@ fn guessed_type(bytes: &[u8]) -> &'static str {
     }
 }
 
-struct Listing<'a> {
-    prefix: &'a [u8],
-    delimiter: Option<&'a str>,
-    reverse: bool,
-}
-
-impl Listing<'_> {
-    /// Prints up to `limit` rows; as text page by page, so that a long listing starts at once.
-    fn print(&self, client: &Client, output: Output, limit: usize) -> Result<(), Failure> {
-        let mut left = limit;
-        let mut rows = Vec::new();
-        let mut next: Option<String> = None;
-        while left > 0 {
-            let page = client.read("/kv", &self.parameters(left.min(PAGE_KEYS), next.as_deref()))?;
-            let page: Page = serde_json::from_slice(&page).map_err(not_understood)?;
-            next = page.next.clone();
-            let mut found = self.in_order(page);
-            found.truncate(left);
-            left -= found.len();
-            match output {
-                Output::Raw => {
-                    let lines: String = found.iter().map(|row| format!("{}\n", name(row))).collect();
-                    print(lines.as_bytes())?;
-                }
-                Output::Table | Output::Json => rows.extend(found),
-            }
-            if next.is_none() {
-                break;
-            }
-        }
-        match output {
-            Output::Raw => Ok(()),
-            Output::Json => print_json(&Json::Array(rows)),
-            Output::Table => print_table(&["KEY", "WRITTEN", "TYPE"], &rows, |row| {
-                vec![name(row), time_text(row.get("timestamp")), text(row, "content_type")]
-            }),
-        }
-    }
-
-    /// Keys and common prefixes as one list.
-    fn in_order(&self, page: Page) -> Vec<Json> {
-        let prefixes = page.prefixes.into_iter().map(|prefix| json!({ "prefix": prefix }));
-        let mut rows: Vec<_> = page.items.into_iter().chain(prefixes).collect();
-        // Names are percent-encoded, which is another order than that of the bytes.
-        rows.sort_by_cached_key(|row| key::decode(&name(row)).unwrap_or_default());
-        if self.reverse {
-            rows.reverse();
-        }
-        rows
-    }
-
-    fn parameters(&self, limit: usize, next: Option<&str>) -> Vec<(&'static str, Vec<u8>)> {
-        let mut parameters = vec![
-            ("prefix", self.prefix.to_owned()),
-            ("limit", limit.to_string().into()),
-            ("keys_only", "true".into()),
-        ];
-        parameters.extend(self.delimiter.map(|text| ("delimiter", text.into())));
-        parameters.extend(self.reverse.then(|| ("reverse", "true".into())));
-        parameters.extend(next.map(|cursor| ("cursor", cursor.into())));
-        parameters
-    }
-}
-
-/// One answer of many to a listing.
-#[derive(Deserialize)]
-struct Page {
-    items: Vec<Json>,
-    prefixes: Vec<String>,
-    next: Option<String>,
-}
-
-/// What a row of a listing is called.
-fn name(row: &Json) -> String {
-    if row.get("prefix").is_some() { text(row, "prefix") } else { text(row, "key") }
-}
-
-/// Prints a JSON answer: as it came, or through `table`.
-fn show(output: Output, answer: &[u8], table: fn(&Json) -> Result<(), Failure>) -> Result<(), Failure> {
-    let json: Json = serde_json::from_slice(answer).map_err(not_understood)?;
-    match output {
-        Output::Raw => print(answer),
-        Output::Json => print_json(&json),
-        Output::Table => table(&json),
-    }
-}
-
-fn members_table(members: &Json) -> Result<(), Failure> {
-    let rows = members.as_array().ok_or_else(|| ClientError::Answer("no list of members".into()))?;
-    print_table(&["ID", "ADDRESS", "STATE", "MODE", "JOINED", "LAST SEEN"], rows, |row| {
-        let time = |name| time_text(row.get(name));
-        let mut cells = ["id", "address", "state", "mode"].map(|name| text(row, name)).to_vec();
-        cells.extend([time("joined_timestamp"), time("last_seen")]);
-        cells
-    })
-}
-
-/// One row per fact; what is nested is shown below its own name.
-fn status_table(status: &Json) -> Result<(), Failure> {
-    let mut rows = Vec::new();
-    flatten("", status, &mut rows);
-    print_table(&["WHAT", "VALUE"], &rows, |row| vec![text(row, "what"), text(row, "value")])
-}
-
-fn flatten(name: &str, value: &Json, rows: &mut Vec<Json>) {
-    let below = |inner: &str| if name.is_empty() { inner.to_owned() } else { format!("{name}.{inner}") };
-    match value {
-        Json::Object(fields) => fields.iter().for_each(|(field, value)| flatten(&below(field), value, rows)),
-        Json::Array(items) => {
-            items
-                .iter()
-                .enumerate()
-                .for_each(|(index, value)| flatten(&below(&index.to_string()), value, rows));
-        }
-        plain => rows.push(json!({ "what": name, "value": plain })),
-    }
-}
-
-fn text(row: &Json, name: &str) -> String {
-    match row.get(name) {
-        None | Some(Json::Null) => String::new(),
-        Some(Json::String(text)) => text.clone(),
-        Some(other) => other.to_string(),
-    }
-}
-
-/// Milliseconds since 1970 as people read them.
-fn time_text(millis: Option<&Json>) -> String {
-    let millis = millis.and_then(Json::as_i64);
-    let time = millis.and_then(|millis| jiff::Timestamp::from_millisecond(millis).ok());
-    time.map(|time| time.to_string()).unwrap_or_default()
-}
-
-fn print_table(head: &[&str], rows: &[Json], cells: impl Fn(&Json) -> Vec<String>) -> Result<(), Failure> {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_header(head);
-    for row in rows {
-        table.add_row(cells(row));
-    }
-    let lines: String = table.lines().map(|line| format!("{}\n", line.trim_end())).collect();
-    print(lines.as_bytes())
-}
-
-fn print_json(json: &Json) -> Result<(), Failure> {
-    print(format!("{json:#}\n").as_bytes())
-}
-
-fn print(bytes: &[u8]) -> Result<(), Failure> {
-    let mut out = io::stdout().lock();
-    out.write_all(bytes)
-        .and_then(|()| out.flush())
-        .map_err(|error| Failure::Io("standard output".to_owned(), error))
-}
-
 fn prefix(argument: &str) -> Result<Prefix, String> {
     key::decode(argument).map(Prefix).map_err(|error| error.to_string())
 }
@@ -428,11 +441,12 @@ impl WriteOptions {
 impl Failure {
     fn exit_code(&self) -> u8 {
         match self {
-            Failure::Client(ClientError::Endpoint(_)) => 2,
+            Failure::Client(ClientError::Endpoint(_) | ClientError::Authority(_)) => 2,
             Failure::Client(ClientError::Unreachable(_)) => 5,
             Failure::Client(ClientError::Answer(_)) => 1,
             Failure::Client(ClientError::Refused(problem)) => match problem.status {
-                404 => 3,
+                401 | 403 => 6,
+                404 if problem.code == "not-found" => 3,
                 409 | 412 | 428 => 4,
                 408 | 504 => 5,
                 _ => 1,

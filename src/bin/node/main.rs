@@ -1,5 +1,8 @@
 //! `node`: the server. Thin: reads the configuration, puts disk, node, peers and API together, and ends well.
 
+mod cert;
+mod service;
+
 use std::fmt;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -8,12 +11,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
-use reknit::api::{self, App, Info, Limits, SharedReader};
+use reknit::api::{self, App, Info, Limits, SharedReader, Tokens};
 use reknit::config::{Config, ConfigError, KEYS, LogFormat, LogLevel};
 use reknit::driver::tokio_world::{
-    LoopFailure, LoopThread, Peers, PeersSettings, SystemClock, TcpNetwork, spawn_loop,
+    LoopFailure, LoopThread, Peers, PeersSettings, SystemClock, TcpNetwork, Tls, spawn_loop,
 };
-use reknit::driver::{Clock, Mailbox, mailbox};
+use reknit::driver::{Clock, Mailbox, Pulse, mailbox};
 use reknit::model::Request;
 use reknit::node::Node;
 use reknit::storage::StorageError;
@@ -60,11 +63,47 @@ enum Failure {
 
 fn main() -> ExitCode {
     let arguments = command().get_matches();
+    match arguments.subcommand() {
+        Some(("token", asked)) => return make_token(asked),
+        Some(("cert", asked)) => return make_certificates(asked),
+        _ => {}
+    }
     match run(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("node: {failure}");
             ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+fn make_token(asked: &ArgMatches) -> ExitCode {
+    let text = |name: &str| asked.get_one::<String>(name).expect("required or with a default").as_str();
+    match api::new_token(text("NAME"), text("scopes"), text("prefix"), dice()) {
+        Ok((token, line)) => {
+            eprintln!("{token}");
+            say(&line);
+            ExitCode::SUCCESS
+        }
+        Err(why) => {
+            eprintln!("node: {why}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn make_certificates(asked: &ArgMatches) -> ExitCode {
+    let ("dev", asked) = asked.subcommand().expect("clap requires it") else {
+        unreachable!("there is no other")
+    };
+    let texts =
+        |name: &str| asked.get_many::<String>(name).into_iter().flatten().cloned().collect::<Vec<_>>();
+    let directory = asked.get_one::<PathBuf>("out").expect("it has a default");
+    match cert::write_dev(directory, &texts("NODE"), &texts("host")) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("node: cannot write certificates to {}: {why}", directory.display());
+            ExitCode::from(1)
         }
     }
 }
@@ -82,9 +121,45 @@ fn command() -> Command {
         .version(env!("CARGO_PKG_VERSION"))
         .about("A node of a reknit cluster; without arguments a standalone one on 127.0.0.1:8080 with ./data")
         .after_help(HELP)
+        .subcommand_negates_reqs(true)
+        .args_conflicts_with_subcommands(true)
+        .subcommand(
+            Command::new("token")
+                .about("Make a bearer token: its line for tokens_file on standard output, the token on standard error")
+                .arg(Arg::new("NAME").required(true).help("Who uses it"))
+                .arg(Arg::new("scopes").long("scopes").default_value("read").help("Of read, write, admin"))
+                .arg(Arg::new("prefix").long("prefix").default_value("").help("Only keys that begin so")),
+        )
+        .subcommand(
+            Command::new("cert").about("Make certificates").subcommand_required(true).subcommand(
+                Command::new("dev")
+                    .about("Write an authority and a certificate per node, for trying TLS out; no file is replaced")
+                    .arg(Arg::new("NODE").required(true).num_args(1..).help("The nodes' ids"))
+                    .arg(
+                        Arg::new("host")
+                            .long("host")
+                            .action(ArgAction::Append)
+                            .help("A name or address that nodes are reached at, beside their ids and this host; repeatable"),
+                    )
+                    .arg(
+                        Arg::new("out")
+                            .long("out")
+                            .default_value("certs")
+                            .value_parser(value_parser!(PathBuf))
+                            .help("Directory to write to"),
+                    ),
+            ),
+        )
         .arg(Arg::new("CONFIG").value_parser(value_parser!(PathBuf)).help("Configuration file (YAML)"))
         .arg(switch("check-config", "Check the configuration and stop"))
         .arg(switch("print-config", "Print the configuration with where each value comes from, and stop"))
+        .arg(
+            Arg::new("restore")
+                .long("restore")
+                .value_name("FILE")
+                .value_parser(value_parser!(PathBuf))
+                .help("Fill an empty data_dir from a backup first; the node begins a new life of its own"),
+        )
         .args(KEYS.iter().map(setting))
 }
 
@@ -101,6 +176,12 @@ fn run(arguments: &ArgMatches) -> Result<(), Failure> {
     }
     start_log(&config);
     config.warnings().iter().for_each(|warning| tracing::warn!(event = "configuration", "{warning}"));
+    if let Some(backup) = arguments.get_one::<PathBuf>("restore") {
+        let what = || format!("restore {} into {}", backup.display(), config.data_dir.display());
+        let restored = Engine::restore(&config.data_dir, backup);
+        let counted = restored.map_err(|error| Failure::start(&what(), error))?;
+        tracing::info!(event = "restored", rows = counted.rows, bytes = counted.bytes, "{}", what());
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::start("start the I/O runtime", error))?;
     let result = runtime.block_on(live(config));
@@ -121,7 +202,10 @@ fn configuration(arguments: &ArgMatches) -> Result<Config, Failure> {
 
 /// The whole life of the process, between the configuration and the exit code.
 async fn live(config: Config) -> Result<(), Failure> {
-    let mut signals = Signals::listen().map_err(|error| Failure::start("listen for signals", error))?;
+    let deaf = |error| Failure::start("listen for signals", error);
+    let mut signals = Signals::listen().map_err(deaf)?;
+    // Asks to read tokens and certificates again.
+    let mut hangup = signal(SignalKind::hangup()).map_err(deaf)?;
     // The port first: whoever starts a node twice should read that, and nothing be touched.
     let listener = TcpListener::bind(config.listen()).await;
     let listener =
@@ -129,12 +213,19 @@ async fn live(config: Config) -> Result<(), Failure> {
 
     let mut parts = Parts::start(&config, listener)?;
     announce(&config);
+    service::ready();
+    let watching = start_watch(&parts.mailbox);
 
-    let ended = tokio::select! {
-        biased;
-        result = parts.running.ended() => Some(result.map(drop)),
-        () = signals.next() => None,
+    let ended = loop {
+        tokio::select! {
+            biased;
+            result = parts.running.ended() => break Some(result.map(drop)),
+            () = signals.next() => break None,
+            _ = hangup.recv() => parts.reload(&config),
+        }
     };
+    service::stopping();
+    watching.abort();
     tokio::select! {
         biased;
         result = parts.say_goodbye(ended) => result.map_err(Failure::Loop),
@@ -148,27 +239,62 @@ struct Parts {
     mailbox: Mailbox,
     peers: Peers,
     serving: JoinHandle<()>,
+    tokens: Tokens,
+    tls: Option<Tls>,
     /// Ends `serving`.
     stop: CancellationToken,
 }
 
 impl Parts {
     fn start(config: &Config, listener: TcpListener) -> Result<Parts, Failure> {
+        let tokens = match &config.tokens_file {
+            Some(path) => Tokens::read(path).map_err(|error| Failure::start("read the tokens", error))?,
+            None => Tokens::default(),
+        };
+        let tls = config.tls().map(|[certificate, key, authority]| Tls::read(certificate, key, authority));
+        let tls = tls.transpose().map_err(|error| Failure::start("read the certificates", error))?;
         let clock = SystemClock::start();
         let reader = SharedReader::default();
-        let (peers, network) = start_peers(config);
+        let (peers, network) = start_peers(config, tls.clone());
         let (mailbox, letters) = mailbox();
+        let pulse = Pulse::default();
         let place = || format!("open the data in {}", config.data_dir.display());
         let node = open_node(config, &reader, &clock, 0).map_err(|error| Failure::start(&place(), error))?;
         let reopen = {
             let (config, reader) = (config.clone(), reader.clone());
             move || open_node(&config, &reader, &clock, LOCKED_RETRIES)
         };
-        let running = spawn_loop(node, clock, network, letters, reopen).map_err(Failure::Loop)?;
-        let router = api::router_with_peers(app(config, mailbox.clone(), reader, clock), peers.clone());
+        let running =
+            spawn_loop(node, clock, network, letters, pulse.clone(), reopen).map_err(Failure::Loop)?;
         let stop = CancellationToken::new();
-        let serving = start_serving(listener, router, &stop);
-        Ok(Parts { running, mailbox, peers, serving, stop })
+        let app = App {
+            mailbox: mailbox.clone(),
+            reader,
+            clock: Arc::new(clock),
+            info: info(config),
+            limits: Limits::default(),
+            pulse,
+            stop: stop.clone(),
+            tokens: tokens.clone(),
+            spool_dir: config.data_dir.clone(),
+        };
+        let router = api::router_with_peers(app, peers.clone());
+        let serving = start_serving(listener, router, &stop, tls.clone());
+        Ok(Parts { running, mailbox, peers, serving, tokens, tls, stop })
+    }
+
+    /// Reads tokens and certificates again. What cannot be read leaves the present ones in use.
+    fn reload(&self, config: &Config) {
+        let tokens = config.tokens_file.as_deref().map(|path| self.tokens.reload(path));
+        if let Some(Err(error)) = tokens {
+            tracing::error!(event = "tokens-not-reloaded", "{error}; the tokens are as before");
+        }
+        let tls = self.tls.as_ref().zip(config.tls());
+        let tls = tls.map(|(tls, [certificate, key, authority])| tls.reload(certificate, key, authority));
+        if let Some(Err(error)) = tls {
+            tracing::error!(event = "certificates-not-reloaded", "{error}; the certificates are as before");
+        }
+        tracing::info!(event = "reloaded", "read tokens and certificates again");
     }
 
     /// Finishes what is under way. `ended` is how the loop ended, if it has.
@@ -190,32 +316,37 @@ impl Parts {
 }
 
 #[allow(clippy::disallowed_methods, reason = "the server is a task of the I/O runtime, which is ours")]
-fn start_serving(listener: TcpListener, router: axum::Router, stop: &CancellationToken) -> JoinHandle<()> {
-    tokio::spawn(api::serve(listener, router, stop.clone()))
+fn start_serving(
+    listener: TcpListener,
+    router: axum::Router,
+    stop: &CancellationToken,
+    tls: Option<Tls>,
+) -> JoinHandle<()> {
+    tokio::spawn(api::serve(listener, router, stop.clone(), tls))
 }
 
-fn start_peers(config: &Config) -> (Peers, TcpNetwork) {
+#[allow(clippy::disallowed_methods, reason = "the watchdog is a task of the I/O runtime, which is ours")]
+fn start_watch(mailbox: &Mailbox) -> JoinHandle<()> {
+    tokio::spawn(service::watch(mailbox.clone()))
+}
+
+fn start_peers(config: &Config, tls: Option<Tls>) -> (Peers, TcpNetwork) {
     Peers::start(PeersSettings {
         id: config.node_id.clone(),
         address: config.advertise_address.clone(),
         secret: config.cluster_secret.clone().into_bytes(),
         insecure_peers: config.insecure_peers,
+        tls,
         dice: dice(),
     })
 }
 
-fn app(config: &Config, mailbox: Mailbox, reader: SharedReader, clock: SystemClock) -> App {
-    App {
-        mailbox,
-        reader,
-        clock: Arc::new(clock),
-        info: Info {
-            id: config.node_id.clone(),
-            version: env!("CARGO_PKG_VERSION"),
-            cluster_secret: config.cluster_secret.clone().into_bytes(),
-            policies: config.policies.clone(),
-        },
-        limits: Limits::default(),
+fn info(config: &Config) -> Info {
+    Info {
+        id: config.node_id.clone(),
+        version: env!("CARGO_PKG_VERSION"),
+        cluster_secret: config.cluster_secret.clone().into_bytes(),
+        policies: config.policies.clone(),
     }
 }
 
@@ -297,7 +428,8 @@ impl Signals {
 /// The one line that says where it is.
 fn announce(config: &Config) {
     let (id, listen, data) = (&config.node_id, config.listen(), config.data_dir.display());
-    say(&format!("{id} listens on http://{listen}, data in {data}"));
+    let scheme = if config.tls().is_some() { "https" } else { "http" };
+    say(&format!("{id} listens on {scheme}://{listen}, data in {data}"));
     tracing::info!(node = %id, event = "started", %listen, %data, version = env!("CARGO_PKG_VERSION"), "started");
 }
 

@@ -1,0 +1,92 @@
+//! `POST /sync` and reads that ask several nodes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{Request as HttpRequest, State};
+use axum::response::Response;
+use bytes::Bytes;
+use serde::Serialize;
+
+use super::params::{self, Params};
+use super::problem::Problem;
+use super::{Shared, json, odd};
+use crate::model::{Ack, Key, NodeId, Reply, Request, SyncReport, Version};
+use crate::protocol::reads::READ_PATIENCE;
+use crate::protocol::sessions::SESSION_TIME_MAX;
+
+/// Longest wait for the nodes that a read asks.
+const READ_PATIENCE_MAX: Duration = Duration::from_secs(60);
+
+/// What a session did, as `/sync` and `/status` show it.
+#[derive(Serialize)]
+pub struct Report {
+    ended: &'static str,
+    ahead: u64,
+    behind: u64,
+    sent: u64,
+    took: u64,
+    bytes: u64,
+    flights: u32,
+}
+
+impl From<SyncReport> for Report {
+    fn from(report: SyncReport) -> Report {
+        let SyncReport { ended, ahead, behind, sent, took, bytes, flights } = report;
+        Report { ended, ahead, behind, sent, took, bytes, flights }
+    }
+}
+
+/// `POST /sync?peer=&prefix=&dry_run=`: compares with a peer now, repairs what differs unless it is only to count,
+/// and answers once that is over.
+pub async fn sync(State(shared): State<Arc<Shared>>, request: HttpRequest) -> Result<Response, Problem> {
+    let params = Params::parse(request.uri().query(), &["peer", "prefix", "dry_run"])?;
+    let peer =
+        params.text("peer")?.ok_or_else(|| params::bad("peer= names the node to compare with".into()))?;
+    let peer = NodeId::new(peer).map_err(|error| params::bad(error.to_string()))?;
+    let prefix = Bytes::copy_from_slice(params.bytes("prefix").unwrap_or_default());
+    if prefix.len() > Key::BYTES_MAX {
+        return Err(params::bad("prefix= is longer than any key".into()).with_limit(Key::BYTES_MAX as u64));
+    }
+    let dry_run = params.switch("dry_run")?;
+    match shared.ask(Request::Sync { peer, prefix, dry_run }, SESSION_TIME_MAX).await? {
+        Reply::Synced(report) => Ok(json(&Report::from(report))),
+        other => Err(odd(&other)),
+    }
+}
+
+/// The parameters of a read: from how many nodes, and how long they may take.
+pub fn wanted(params: &Params) -> Result<Option<(Ack, Duration)>, Problem> {
+    let timeout = params.duration("timeout", READ_PATIENCE_MAX)?.unwrap_or(READ_PATIENCE);
+    Ok(match params.text("read")? {
+        None | Some("local") => None,
+        Some("majority") => Some((Ack::Majority, timeout)),
+        Some(count) => {
+            let nodes = count.parse().ok().filter(|nodes| *nodes > 0).ok_or_else(|| {
+                params::bad(format!(
+                    "read={count} is neither local nor majority nor a number of nodes from 1"
+                ))
+            })?;
+            Some((Ack::Nodes(nodes), timeout))
+        }
+    })
+}
+
+impl Shared {
+    /// The live version under a key: as this node has it, or the winner of several nodes'.
+    pub(super) async fn version_of(
+        &self,
+        key: &Key,
+        wanted: Option<(Ack, Duration)>,
+    ) -> Result<Option<Version>, Problem> {
+        let Some((asked, timeout)) = wanted else { return self.version(key) };
+        match self.ask(Request::Read { key: key.clone(), asked, timeout }, timeout).await? {
+            Reply::Value(version) => Ok(version),
+            other => Err(odd(&other)),
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "sync_tests.rs"]
+mod tests;
