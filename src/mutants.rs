@@ -91,6 +91,17 @@ pub const ALL: &[Mutant] = &[
         "history-mixes-generations",
         "a patch of a deleted generation takes effect on the one that follows",
     ),
+    easy(
+        "tie-by-peer",
+        "of two values with equal stamps the older of this node and the serving peer is right",
+    ),
+    easy("siblings-last-only", "a merge of siblings keeps the greatest of them alone"),
+    middling(
+        "token-overreaches",
+        "a write with a token replaces all that its node holds, seen by the client or not",
+    ),
+    middling("context-open", "a token names the values it shows and not what they replaced"),
+    hard("token-marks-seen", "what a token names counts as seen by the node that takes the write"),
     easy("history-last-only", "merging a transaction replaces the history instead of joining it"),
     middling("history-names-view", "a write is made on top of one head alone, so that forks never close"),
     easy(

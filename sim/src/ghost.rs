@@ -20,6 +20,7 @@ use crate::check::clock::{self, ClockBounds};
 use crate::check::facts::{Facts, Floor, KeyNo, NodeNo, VersionFacts, VersionNo, Want, Written};
 use crate::check::hist::{Broken, Histories};
 use crate::check::ord::{self, Rank};
+use crate::check::sib::{self, Siblings};
 use crate::check::{Dump, Phase, Site, Violation, conv, dot, dur, nores, vote};
 use sometimes::{Sometimes, Tally};
 
@@ -35,9 +36,10 @@ pub const VIOLATIONS_MAX: usize = 64;
 pub struct Ghost {
     facts: Facts,
     histories: Histories,
+    siblings: Siblings,
     ops: BTreeMap<OpId, Op>,
-    /// Open writes of keys with histories.
-    history_ops: BTreeMap<OpId, (NodeNo, Key)>,
+    /// Open writes of keys that are judged by themselves, and what their clients had seen.
+    other_ops: BTreeMap<OpId, (NodeNo, Key, Option<DotSet>)>,
     bounds: Option<ClockBounds>,
     /// How many disks were replaced: every rule about what must be durable starts anew with each.
     disks_replaced: u32,
@@ -89,8 +91,9 @@ impl Ghost {
         self.bounds = Some(bounds);
     }
 
-    /// Tells which keys have histories, which are judged by themselves.
+    /// Tells which keys have histories or siblings, which are judged by themselves.
     pub fn set_policies(&mut self, policies: Policies) {
+        self.siblings.set_policies(policies.clone());
         self.histories.set_policies(policies);
     }
 
@@ -114,11 +117,14 @@ impl Ghost {
             | Request::Drain
             | Request::Import { .. } => return,
         };
-        if self.histories.has(key) {
-            self.histories.asked(request);
+        if self.histories.has(key) || self.siblings.has(key) {
+            match self.histories.has(key) {
+                true => self.histories.asked(request),
+                false => self.siblings.asked(request),
+            }
             if want != Want::Get || matches!(request, Request::Patch { .. }) {
                 let node = self.facts.node_number(node);
-                self.history_ops.insert(op, (node, key.clone()));
+                self.other_ops.insert(op, (node, key.clone(), sib::saw(request)));
             }
             return;
         }
@@ -134,12 +140,23 @@ impl Ghost {
 
     /// The node answers. An answer after [`Ghost::lost`] is not believed, and one to an unknown id is ignored.
     pub fn answered(&mut self, at: Duration, op: OpId, reply: &Reply) {
-        if let Some((node, key)) = self.history_ops.remove(&op) {
+        if let Some((node, key, saw)) = self.other_ops.remove(&op) {
             if let Reply::Written { id, .. } | Reply::Refused(Refusal::AckTimeout { id, .. }) = reply {
-                self.histories.acked(self.facts.node_name(node), &key, id.dot);
-                self.tally.add(Sometimes::Transactions);
+                let name = self.facts.node_name(node);
+                if self.histories.has(&key) {
+                    self.histories.acked(name, &key, id.dot);
+                    self.tally.add(Sometimes::Transactions);
+                } else {
+                    let merges = saw.as_ref().is_some_and(|saw| !saw.is_empty());
+                    self.tally.add(if merges { Sometimes::WritesWithToken } else { Sometimes::Siblings });
+                    let broken = self.siblings.acked(name, &key, id.dot, saw);
+                    self.report_others(Sight { at, node, site: Site::Reply }, broken);
+                }
             }
             return;
+        }
+        if let Reply::Siblings { live, .. } = reply {
+            self.tally.add_many(Sometimes::ReadsOfSiblings, usize::from(live.len() > 1));
         }
         let Some(mut asked) = self.ops.remove(&op) else { return };
         match asked.state {
@@ -158,7 +175,7 @@ impl Ghost {
 
     /// No answer will come, or none that counts: whether the operation took place is unknown for good.
     pub fn lost(&mut self, _at: Duration, op: OpId) {
-        self.history_ops.remove(&op);
+        self.other_ops.remove(&op);
         if let Some(asked) = self.ops.get_mut(&op).filter(|asked| asked.state == OpState::Open) {
             asked.state = OpState::Lost;
             if asked.want != Want::Get {
@@ -238,13 +255,17 @@ impl Ghost {
     fn take_entry(&mut self, sight: Sight, from: &str, key: &Key, version: &Version) {
         if self.histories.has(key) {
             let broken = self.histories.shown(from, key, version);
-            return self.report_histories(sight, broken);
+            return self.report_others(sight, broken);
+        }
+        if self.siblings.has(key) {
+            let broken = self.siblings.shown(from, key, version);
+            return self.report_others(sight, broken);
         }
         let version = self.meet(sight, key, version);
         self.facts.raise(sight.node, version);
     }
 
-    fn report_histories(&mut self, sight: Sight, broken: impl IntoIterator<Item = Broken>) {
+    fn report_others(&mut self, sight: Sight, broken: impl IntoIterator<Item = Broken>) {
         for (code, key, text) in broken {
             let key = self.facts.key_number(&key);
             self.report(code, sight, Some(key), |_| text);
@@ -271,6 +292,7 @@ impl Ghost {
             self.dumped(at, other, records);
         }
         self.histories.forget(node);
+        self.siblings.forget(node);
         let node = self.facts.node_number(node);
         self.facts.forget_owed();
         self.facts.forget(node);
@@ -334,8 +356,9 @@ impl Ghost {
             let node = self.facts.node_number(name);
             nodes.push(node);
             self.facts.bind_to_pull(node);
-            let broken = self.histories.dumped(name, records);
-            self.report_histories(Sight { at, node, site }, broken);
+            let mut broken = self.histories.dumped(name, records);
+            broken.extend(self.siblings.dumped(name, records));
+            self.report_others(Sight { at, node, site }, broken);
             found.push(self.take_in(Sight { at, node, site }, records));
         }
         let agree = conv::agree(running);
@@ -346,7 +369,8 @@ impl Ghost {
                 self.report_cluster("CONV", at, site, key, text);
             }
         }
-        for (code, key, text) in self.histories.judge(running) {
+        let others = self.histories.judge(running).into_iter().chain(self.siblings.judge(running));
+        for (code, key, text) in others.collect::<Vec<_>>() {
             let key = self.facts.key_number(&key);
             self.report_cluster(code, at, site, key, text);
         }
@@ -412,6 +436,7 @@ impl Ghost {
             }
             Reply::Written { .. }
             | Reply::Value(_)
+            | Reply::Siblings { .. }
             | Reply::Members(_)
             | Reply::Status(_)
             | Reply::Imported(_)
@@ -506,8 +531,10 @@ impl Ghost {
     /// Judges all records of one node against how far it had come, and takes them in.
     fn judge_records(&mut self, sight: Sight, records: &Dump) {
         self.facts.aside.union(&records.aside);
-        let broken = self.histories.dumped(self.facts.node_name(sight.node), records);
-        self.report_histories(sight, broken);
+        let name = self.facts.node_name(sight.node);
+        let mut broken = self.histories.dumped(name, records);
+        broken.extend(self.siblings.dumped(name, records));
+        self.report_others(sight, broken);
         self.facts.bind_to_pull(sight.node);
         let before: Vec<Floor> =
             self.facts.key_numbers().map(|key| self.facts.floor(sight.node, key)).collect();
@@ -527,7 +554,7 @@ impl Ghost {
     fn take_in(&mut self, sight: Sight, records: &Dump) -> BTreeMap<KeyNo, Vec<VersionNo>> {
         let mut found: BTreeMap<KeyNo, Vec<VersionNo>> = BTreeMap::new();
         for (key, versions) in records {
-            if self.histories.has(key) {
+            if self.histories.has(key) || self.siblings.has(key) {
                 continue;
             }
             for version in versions {

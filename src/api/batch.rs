@@ -223,13 +223,13 @@ impl Shared {
                 let ttl = item.ttl.as_ref().map(|ttl| params::duration_within("ttl", ttl, TTL_MAX));
                 let (ttl, condition) = (ttl.transpose()?, item.condition()?);
                 let request = Request::Put { key, value, content_type, ttl, condition, ack, timeout };
-                Ok(Done::Written(self.write(request, timeout).await?))
+                Ok(Done::Written(Written::of(self.write(request, timeout).await?)))
             }
             Op::Delete => {
                 item.has_no_value()?;
                 let condition = item.condition()?;
                 let request = Request::Delete { key, condition, ack, timeout };
-                Ok(Done::Deleted(self.write(request, timeout).await?))
+                Ok(Done::Deleted(Written::of(self.write(request, timeout).await?)))
             }
             Op::Get => {
                 item.has_no_value()?;

@@ -4,6 +4,7 @@
 //! costs one cursor, and is told the newest state of what it missed. A watch that ends is resumed from the last
 //! `id`, here or at another node; what was under way then may be told twice, nothing is left out.
 
+use std::borrow::Cow;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +15,7 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bytes::Bytes;
 use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
@@ -21,9 +23,9 @@ use super::params::{self, Params};
 use super::problem::{Code, Problem, single_header};
 use super::shown::{EVENT_STREAM, Shown, accepts};
 use super::{Shared, json, list};
-use crate::model::{DotSet, Key};
+use crate::model::{DotSet, Key, Policy, Version};
 use crate::protocol::changes::{self, Bounds, Look, Step};
-use crate::protocol::order;
+use crate::protocol::{order, resolve};
 use crate::storage::rows::Record;
 
 /// Most watches and waiting polls at once.
@@ -179,7 +181,7 @@ impl Watch {
         let changes = step.changes.into_iter();
         changes
             .filter(|(key, _)| key.as_bytes().starts_with(&self.prefix))
-            .map(|(key, record)| Change::of(&key, record))
+            .map(|(key, record)| Change::of(self.shared.app.info.policies.of(&key), &key, record))
             .collect()
     }
 
@@ -288,21 +290,37 @@ struct Change {
 }
 
 impl Change {
-    fn of(key: &Key, record: Record) -> Change {
+    fn of(policy: Policy, key: &Key, record: Record) -> Change {
         let key = key.to_string();
         let none = Change { key, kind: "delete", version: None, versions: Vec::new() };
         if record == Record::Rotten {
             return Change { kind: Code::CorruptRecord.name(), ..none };
         }
-        // A tombstone is not shown beside values.
-        let values: Vec<_> = record.versions().iter().filter(|version| !version.tombstone).collect();
-        match values.as_slice() {
-            [] => Change { version: order::greatest(record.versions()).map(Shown::of), ..none },
-            [value] => Change { kind: "put", version: Some(Shown::of(value)), ..none },
-            values => {
-                let versions = values.iter().map(|version| Shown::of(version)).collect();
-                Change { kind: "conflict", versions, ..none }
+        let versions = record.versions();
+        if let Some(heads) = resolve::conflict(policy, versions) {
+            let is_head = |version: &&Version| heads.iter().any(|head| head.dot == version.dot);
+            let heads = versions.iter().filter(is_head).map(resolve::bare(policy));
+            return Change {
+                kind: "conflict",
+                versions: heads.map(|head| Shown::of(&head)).collect(),
+                ..none
+            };
+        }
+        // What a deadline hides is shown: it was written, and a reader of changes may come late.
+        let values: Vec<Version> = match policy {
+            Policy::Siblings => resolve::live(versions, 0).collect(),
+            Policy::Lww | Policy::History(_) => {
+                resolve::shown(policy, versions, 0).map(Cow::into_owned).into_iter().collect()
             }
+        };
+        match values.as_slice() {
+            [] => {
+                let last = order::greatest(versions).cloned();
+                let gone = last.map(|last| Version { tombstone: true, value: Bytes::new(), ..last });
+                Change { version: gone.as_ref().map(Shown::of), ..none }
+            }
+            [value] => Change { kind: "put", version: Some(Shown::of(value)), ..none },
+            values => Change { kind: "conflict", versions: values.iter().map(Shown::of).collect(), ..none },
         }
     }
 }

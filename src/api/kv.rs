@@ -16,12 +16,15 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use uuid::Uuid;
 
+use super::context::CONTEXT;
 use super::params::{self, Params};
 use super::problem::{Code, Problem};
 use super::tags::{self, Tags};
-use super::{Shared, body, history, json, media, odd, reads};
-use crate::model::{Ack, Condition, Key, Refusal, Reply, Request, Version, VersionId};
-use crate::protocol::resolve;
+use super::{Shared, body, history, json, media, odd, reads, siblings};
+use crate::model::{
+    Ack, Condition, Key, Policy, Refusal, Reply, Request, Row, Token, Version, VersionId, row,
+};
+use crate::protocol::{resolve, siblings as policy};
 use crate::storage::rows::{self, Record};
 
 /// How long a write waits for its confirmations unless it says otherwise.
@@ -78,6 +81,8 @@ pub async fn put(State(shared): State<Arc<Shared>>, request: HttpRequest) -> Res
     let value = body::take(&parts.headers, body, limits.value_bytes_max, limits.body_patience).await?;
     let Put { key, content_type, ttl, offset, write } = wanted;
     let Write { condition, ack, timeout } = write;
+    let condition = shared.with_token(&parts.headers, &key, condition)?;
+    let sibling = shared.is_sibling(&key).then(|| key.clone());
     let request = match offset {
         Some(offset) => {
             history::check_end(offset, value.len(), limits.value_bytes_max)?;
@@ -90,9 +95,10 @@ pub async fn put(State(shared): State<Arc<Shared>>, request: HttpRequest) -> Res
             Request::Put { key, value, content_type, ttl, condition, ack, timeout }
         }
     };
-    let written = shared.write(request, timeout).await?;
-    let mut response = json(&written);
-    response.headers_mut().insert(ETAG, etag(written.uuid));
+    let id = shared.write(request, timeout).await?;
+    let mut response = json(&Written::of(id));
+    response.headers_mut().insert(ETAG, etag(id.uuid));
+    shared.tell_context(response.headers_mut(), sibling.as_ref(), id)?;
     Ok(response)
 }
 
@@ -102,8 +108,13 @@ pub async fn delete(State(shared): State<Arc<Shared>>, request: HttpRequest) -> 
     let key = key(&parts)?;
     let params = Params::parse(parts.uri.query(), &["ack", "timeout"])?;
     let Write { condition, ack, timeout } = Write::read(&params, &parts.headers)?;
-    let written = shared.write(Request::Delete { key, condition, ack, timeout }, timeout).await?;
-    Ok((StatusCode::NO_CONTENT, [(TIMESTAMP, HeaderValue::from(written.timestamp))]).into_response())
+    let condition = shared.with_token(&parts.headers, &key, condition)?;
+    let sibling = shared.is_sibling(&key).then(|| key.clone());
+    let id = shared.write(Request::Delete { key, condition, ack, timeout }, timeout).await?;
+    let timestamp = HeaderValue::from(id.stamp.millis);
+    let mut response = (StatusCode::NO_CONTENT, [(TIMESTAMP, timestamp)]).into_response();
+    shared.tell_context(response.headers_mut(), sibling.as_ref(), id)?;
+    Ok(response)
 }
 
 /// What a read can ask: of a history, or how many nodes.
@@ -124,51 +135,128 @@ pub async fn read(State(shared): State<Arc<Shared>>, request: HttpRequest) -> Re
     let matches = Tags::read(&parts.headers, &IF_MATCH)?;
     let differs = Tags::read(&parts.headers, &IF_NONE_MATCH)?;
 
-    let Some(version) = shared.version_of(&key, wanted).await? else {
-        if matches.is_some() {
-            return Err(Problem::new(Code::ConditionFailed, "this node has no live value under the key"));
+    let Found { mut live, context } = shared.found(&key, wanted).await?;
+    let mut response = match row::tag(&live) {
+        None if matches.is_some() => {
+            let detail = "this node has no live value under the key";
+            Problem::new(Code::ConditionFailed, detail).into_response()
         }
-        return Err(Problem::new(Code::NotFound, format!("this node has no value under {key}")));
+        None => Problem::new(Code::NotFound, format!("this node has no value under {key}")).into_response(),
+        Some(tag) if matches.is_some_and(|tags| !tags.names_strongly(tag)) => {
+            let detail = format!("this node has version \"{tag}\" under the key");
+            return Err(Problem::new(Code::ConditionFailed, detail));
+        }
+        Some(tag) => {
+            let is_known = differs.is_some_and(|tags| tags.names(tag));
+            match live.pop().expect("what has a tag is there") {
+                version if live.is_empty() => shared.show(version, is_known),
+                _ if is_known => (StatusCode::NOT_MODIFIED, [(ETAG, etag(tag))]).into_response(),
+                last => {
+                    live.push(last);
+                    siblings::show(&parts.headers, &live, tag, context.as_ref())
+                }
+            }
+        }
     };
-
-    let uuid = version.uuid();
-    if matches.is_some_and(|tags| !tags.names_strongly(uuid)) {
-        let detail = format!("this node has version \"{uuid}\" under the key");
-        return Err(Problem::new(Code::ConditionFailed, detail));
+    if let Some(context) = context {
+        response.headers_mut().insert(CONTEXT, context);
+        response.headers_mut().entry(NODE).or_insert_with(|| text(shared.app.info.id.as_str()));
     }
-    let is_known = differs.is_some_and(|tags| tags.names(uuid));
-    Ok(shared.show(version, is_known))
+    Ok(response)
+}
+
+/// What a read found.
+pub(super) struct Found {
+    /// All live values; several only under policy `siblings`.
+    pub live: Vec<Version>,
+    /// The causality token, under policy `siblings`.
+    pub context: Option<HeaderValue>,
 }
 
 impl Shared {
-    pub(super) async fn write(&self, request: Request, timeout: Duration) -> Result<Written, Problem> {
+    pub(super) async fn write(&self, request: Request, timeout: Duration) -> Result<VersionId, Problem> {
         match self.ask(request, timeout).await? {
-            Reply::Written { id, .. } => Ok(Written::of(id)),
+            Reply::Written { id, .. } => Ok(id),
             other => Err(odd(&other)),
         }
     }
 
-    /// The key's live version, from what is durable.
-    pub(super) fn version(&self, key: &Key) -> Result<Option<Version>, Problem> {
-        let wall = self.app.clock.now().wall;
-        let (record, millis) = self.app.reader.snapshot(|store| {
-            let record = rows::record(store, key)?;
-            Ok((record, reads::read_millis(store, wall)?))
-        })?;
-        match record {
-            Record::Absent => Ok(None),
-            Record::Row(row) => {
-                let policy = self.app.info.policies.of(key);
-                if let Some(heads) = resolve::conflict(policy, &row.versions) {
-                    return Err(Refusal::Heads { heads }.into());
-                }
-                Ok(resolve::shown(policy, &row.versions, millis).map(Cow::into_owned))
-            }
-            Record::Rotten => {
-                self.metrics.corrupt_record();
-                Err(Problem::new(Code::CorruptRecord, format!("the record of {key} fails its checksum")))
+    pub(super) fn is_sibling(&self, key: &Key) -> bool {
+        self.app.info.policies.of(key) == Policy::Siblings
+    }
+
+    /// The condition of a write, or the token that stands in its place.
+    fn with_token(&self, headers: &HeaderMap, key: &Key, condition: Condition) -> Result<Condition, Problem> {
+        match (self.seal.read(headers, key)?, condition) {
+            (None, condition) => Ok(condition),
+            (Some(token), Condition::None) => Ok(Condition::Saw(token)),
+            (Some(_), _) => {
+                let detail = "a write takes a causality token or a condition, not both";
+                Err(Problem::new(Code::BadHeader, detail))
             }
         }
+    }
+
+    /// Tells the client what it knows after its write, so that its next one replaces this one. Nothing if the write
+    /// has been replaced by now: what it replaced itself is no longer known, and half of it would not do.
+    fn tell_context(&self, headers: &mut HeaderMap, key: Option<&Key>, id: VersionId) -> Result<(), Problem> {
+        let Some(key) = key else { return Ok(()) };
+        let record = self.app.reader.snapshot(|store| rows::record(store, key))?;
+        let Some(version) = record.versions().iter().find(|version| version.dot == id.dot) else {
+            return Ok(());
+        };
+        let mut context = policy::replaces(version);
+        context.insert(id.dot);
+        if let Some(header) = self.seal.header(key, &Token { context, stamp: id.stamp }) {
+            headers.insert(CONTEXT, header);
+        }
+        Ok(())
+    }
+
+    /// The key's live version, from what is durable.
+    pub(super) fn version(&self, key: &Key) -> Result<Option<Version>, Problem> {
+        let mut live = self.find(key)?.live;
+        if live.len() > 1 {
+            let detail = format!("{} concurrent values lie under {key}", live.len());
+            return Err(Problem::new(Code::Siblings, detail));
+        }
+        Ok(live.pop())
+    }
+
+    /// What a read of the key shows, from what is durable.
+    pub(super) fn find(&self, key: &Key) -> Result<Found, Problem> {
+        let wall = self.app.clock.now().wall;
+        let policy = self.app.info.policies.of(key);
+        let (record, millis, context) = self.app.reader.snapshot(|store| {
+            let record = rows::record(store, key)?;
+            // What a reader knows is read in the very state that it is shown.
+            let context = match policy {
+                Policy::Siblings => Some(reads::context(store, record.versions())?),
+                Policy::Lww | Policy::History(_) => None,
+            };
+            Ok((record, reads::read_millis(store, wall)?, context))
+        })?;
+        let row = match record {
+            Record::Absent => Row::default(),
+            Record::Row(row) => row,
+            Record::Rotten => {
+                self.metrics.corrupt_record();
+                let detail = format!("the record of {key} fails its checksum");
+                return Err(Problem::new(Code::CorruptRecord, detail));
+            }
+        };
+        if let Some(heads) = resolve::conflict(policy, &row.versions) {
+            return Err(Refusal::Heads { heads }.into());
+        }
+        let live = match policy {
+            Policy::Siblings => resolve::live(&row.versions, millis).collect(),
+            Policy::Lww | Policy::History(_) => {
+                resolve::shown(policy, &row.versions, millis).map(Cow::into_owned).into_iter().collect()
+            }
+        };
+        let token = |context| Token { context, stamp: row.stamp() };
+        let context = context.and_then(|context| self.seal.header(key, &token(context)));
+        Ok(Found { live, context })
     }
 
     /// The value byte for byte, or only its name if the client has it already.

@@ -16,7 +16,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::params::{self, Params};
 use super::problem::{Code, Problem};
 use super::{Shared, json, media, reads};
-use crate::model::{Key, KeyError, Policies, Version, key};
+use crate::model::{Key, KeyError, Policies, Policy, Version, key, row};
 use crate::protocol::resolve;
 use crate::storage::rows::{self, Record};
 use crate::storage::{Read, StorageError, Table};
@@ -92,6 +92,8 @@ enum Item {
     /// A key that shows no value, and why: listed, so that nobody takes it for deleted. Its record fails its
     /// checksum, or somebody has to choose between the heads of its history.
     Broken(Key, Code),
+    /// A key of policy `siblings` with several live values.
+    Siblings(Key, Vec<Version>),
 }
 
 /// A bounded share of a listing.
@@ -196,13 +198,18 @@ impl Query {
         Some(key[..self.prefix.len() + at + self.delimiter.len()].to_vec())
     }
 
-    fn item(&self, key: Key, shown: Result<Version, Code>) -> Item {
+    fn item(&self, key: Key, shown: Result<Vec<Version>, Code>) -> Item {
+        let shown = shown.map(|mut versions| match versions.len() {
+            1 => Ok(versions.remove(0)),
+            _ => Err(versions),
+        });
         match shown {
             Err(code) => Item::Broken(key, code),
-            Ok(version) if self.keys_only => {
+            Ok(Ok(version)) if self.keys_only => {
                 Item::Live(key, Version { value: bytes::Bytes::new(), ..version })
             }
-            Ok(version) => Item::Live(key, version),
+            Ok(Ok(version)) => Item::Live(key, version),
+            Ok(Err(siblings)) => Item::Siblings(key, siblings),
         }
     }
 
@@ -301,7 +308,7 @@ impl Walk<'_> {
     }
 
     /// What a key is listed with, if it is listed.
-    fn shown(&mut self, key: &Key, record: &Record) -> Option<Result<Version, Code>> {
+    fn shown(&mut self, key: &Key, record: &Record) -> Option<Result<Vec<Version>, Code>> {
         let row = match record {
             Record::Row(row) => row,
             Record::Rotten => return Some(Err(Code::CorruptRecord)),
@@ -312,7 +319,11 @@ impl Walk<'_> {
         if resolve::conflict(policy, &row.versions).is_some() {
             return Some(Err(Code::HistoryHeads));
         }
-        resolve::shown(policy, &row.versions, self.millis).map(|version| Ok(version.into_owned()))
+        if policy == Policy::Siblings {
+            let live: Vec<Version> = resolve::live(&row.versions, self.millis).collect();
+            return (!live.is_empty()).then_some(Ok(live));
+        }
+        resolve::shown(policy, &row.versions, self.millis).map(|version| Ok(vec![version.into_owned()]))
     }
 
     /// Whether the page holds all that a page may.
@@ -406,6 +417,12 @@ enum Shown {
         key: String,
         error: &'static str,
     },
+    Siblings {
+        key: String,
+        uuid: Uuid,
+        timestamp: u64,
+        siblings: usize,
+    },
     Live {
         key: String,
         uuid: Uuid,
@@ -424,18 +441,27 @@ impl Item {
     fn bytes(&self) -> usize {
         match self {
             Item::Live(key, version) => key.as_bytes().len() + version.value.len(),
-            Item::Broken(key, _) => key.as_bytes().len(),
+            Item::Broken(key, _) | Item::Siblings(key, _) => key.as_bytes().len(),
         }
     }
 
     fn shown(self, keys_only: bool) -> Shown {
         let (key, version) = match self {
             Item::Live(key, version) => (key, version),
+            Item::Siblings(key, versions) => {
+                let timestamp = versions.iter().map(|version| version.stamp.millis).max();
+                return Shown::Siblings {
+                    key: key.to_string(),
+                    uuid: row::tag(&versions).expect("there are several"),
+                    timestamp: timestamp.expect("there are several"),
+                    siblings: versions.len(),
+                };
+            }
             Item::Broken(key, code) => {
                 return Shown::Broken { key: key.to_string(), error: code.name() };
             }
         };
-        let value = if keys_only { None } else { raw_json(&version) };
+        let value = if keys_only { None } else { media::raw_json(&version) };
         let is_other = !keys_only && value.is_none();
         Shown::Live {
             key: key.to_string(),
@@ -447,15 +473,6 @@ impl Item {
             content_type: version.content_type,
         }
     }
-}
-
-/// A JSON value as it stands; the door checked it, but a peer's door may be another one.
-fn raw_json(version: &Version) -> Option<Box<RawValue>> {
-    if !media::is_json(&version.content_type) {
-        return None;
-    }
-    let text = std::str::from_utf8(&version.value).ok()?;
-    serde_json::from_str::<Box<RawValue>>(text).ok()
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use axum::http::HeaderMap;
 use axum::http::header::CONTENT_TYPE;
 use serde::de::IgnoredAny;
+use serde_json::value::RawValue;
 
 use super::problem::{Code, Problem, single_header};
 use crate::model::Version;
@@ -59,6 +60,15 @@ pub fn check_json(value: &[u8]) -> Result<(), Problem> {
     let text = std::str::from_utf8(value).map_err(|error| bad(format!("not UTF-8: {error}")))?;
     serde_json::from_str::<IgnoredAny>(text).map_err(|error| bad(error.to_string()))?;
     Ok(())
+}
+
+/// A JSON value as it stands; the door checked it, but a peer's door may be another one.
+pub fn raw_json(version: &Version) -> Option<Box<RawValue>> {
+    if !is_json(&version.content_type) {
+        return None;
+    }
+    let text = std::str::from_utf8(&version.value).ok()?;
+    serde_json::from_str::<Box<RawValue>>(text).ok()
 }
 
 fn essence(content_type: &str) -> &str {

@@ -14,6 +14,7 @@ mod batch;
 mod body;
 mod changes;
 mod cluster;
+mod context;
 mod health;
 mod history;
 mod kv;
@@ -29,6 +30,7 @@ mod reads;
 mod sync;
 mod serve;
 mod shown;
+mod siblings;
 mod tags;
 #[cfg(test)]
 mod testbed;
@@ -150,6 +152,7 @@ struct Shared {
     /// One permit per KiB of a body.
     bodies: Arc<Semaphore>,
     batches: batch::Answered,
+    seal: context::Seal,
     started: WallTime,
     requests: AtomicU64,
 }
@@ -241,6 +244,7 @@ impl Shared {
             places: Arc::new(Semaphore::new(app.limits.requests_max)),
             bodies: Arc::new(Semaphore::new(app.limits.bodies_bytes_max / BODY_UNIT)),
             batches: batch::Answered::default(),
+            seal: context::Seal::new(&app.info.cluster_secret),
             started: app.clock.now().wall,
             requests: AtomicU64::new(0),
             peers,
@@ -341,6 +345,7 @@ impl Shared {
             Reply::Refused(refusal) => Err(refusal.into()),
             Reply::Written { .. }
             | Reply::Value(_)
+            | Reply::Siblings { .. }
             | Reply::Members(_)
             | Reply::Status(_)
             | Reply::Imported(_)

@@ -88,6 +88,12 @@ pub enum Code {
     HistoryFull,
     /// The key's policy knows no such thing.
     PolicyRefused,
+    /// Several concurrent values lie under the key.
+    Siblings,
+    /// The write would add one concurrent value too many.
+    TooManySiblings,
+    /// A causality token that is none of this key's.
+    BadContext,
     /// A bug.
     Internal,
 }
@@ -166,6 +172,11 @@ impl Code {
             Code::PolicyRefused => {
                 ("policy-refused", S::BAD_REQUEST, false, "The key's policy knows no such thing")
             }
+            Code::Siblings => ("siblings", S::CONFLICT, false, "Several concurrent values"),
+            Code::TooManySiblings => {
+                ("too-many-siblings", S::CONFLICT, false, "The key has as many concurrent values as it may")
+            }
+            Code::BadContext => ("bad-context", S::BAD_REQUEST, false, "Not a causality token of this key"),
             Code::Internal => ("internal", S::INTERNAL_SERVER_ERROR, false, "A bug"),
         }
     }
@@ -178,6 +189,11 @@ impl Code {
     /// The status it comes with.
     pub fn status(self) -> StatusCode {
         self.row().1
+    }
+
+    /// What it means, for people.
+    pub fn title(self) -> &'static str {
+        self.row().3
     }
 
     /// Whether the same request may succeed later.
@@ -302,10 +318,15 @@ struct Document<'a> {
     heads: &'a [Written],
 }
 
+/// Marks an answer with an error's status whose body is what it shall be already.
+#[derive(Clone, Copy, Debug)]
+pub struct Complete;
+
 /// Writes the body of an error response, whoever made the response. Other responses pass unchanged.
 pub fn render(mut response: Response, request_id: &str, is_head: bool) -> Response {
     let status = response.status();
-    if !status.is_client_error() && !status.is_server_error() {
+    let is_complete = response.extensions().get::<Complete>().is_some();
+    if is_complete || !status.is_client_error() && !status.is_server_error() {
         return response;
     }
     let problem = response
@@ -389,6 +410,9 @@ impl From<Refusal> for Problem {
             }
             Refusal::HistoryFull { limit, .. } => {
                 Problem::new(Code::HistoryFull, detail).with_limit(limit as u64)
+            }
+            Refusal::TooManySiblings { limit } => {
+                Problem::new(Code::TooManySiblings, detail).with_limit(limit as u64)
             }
             Refusal::Policy(what) => Problem::new(Code::PolicyRefused, what),
             Refusal::Member(reason) => Problem::new(Code::MemberRefused, reason),

@@ -4,9 +4,10 @@
 use std::sync::{Arc, RwLock};
 
 use super::problem::{Code, Problem};
-use crate::model::WallTime;
+use crate::model::{DotSet, Version, WallTime};
+use crate::protocol::siblings::{self, Known};
 use crate::storage::engine::Reader;
-use crate::storage::{Read, StorageError, rows};
+use crate::storage::{Read, StorageError, Table, rows};
 
 /// The disk's reader, which goes and comes back when the node reopens its disk. Cheap to clone.
 #[derive(Clone, Default)]
@@ -43,4 +44,21 @@ impl SharedReader {
 pub fn read_millis(store: &dyn Read, wall: WallTime) -> Result<u64, StorageError> {
     let high_water = rows::identity(store)?.map_or(0, |identity| identity.high_water.millis);
     Ok(wall.0.max(high_water))
+}
+
+/// What a reader of these siblings knows of their key, in the state that they were read in.
+///
+/// # Errors
+/// The disk is broken.
+pub fn context(store: &dyn Read, versions: &[Version]) -> Result<DotSet, StorageError> {
+    let mut seen = DotSet::default();
+    let mut collected = DotSet::default();
+    for origin in siblings::origins(versions) {
+        for (set, table) in [(&mut seen, Table::Seen), (&mut collected, Table::Collected)] {
+            for (first, last) in rows::runs(store, table, origin)? {
+                set.insert_run(origin, first, last);
+            }
+        }
+    }
+    Ok(siblings::context(versions, Known { seen: &seen, collected: &collected }))
 }

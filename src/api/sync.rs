@@ -8,10 +8,11 @@ use axum::response::Response;
 use bytes::Bytes;
 use serde::Serialize;
 
+use super::kv::Found;
 use super::params::{self, Params};
 use super::problem::Problem;
 use super::{Shared, json, odd};
-use crate::model::{Ack, Key, NodeId, Reply, Request, SyncReport, Version};
+use crate::model::{Ack, Key, NodeId, Reply, Request, SyncReport};
 use crate::protocol::reads::READ_PATIENCE;
 use crate::protocol::sessions::SESSION_TIME_MAX;
 
@@ -73,15 +74,12 @@ pub fn wanted(params: &Params) -> Result<Option<(Ack, Duration)>, Problem> {
 }
 
 impl Shared {
-    /// The live version under a key: as this node has it, or the winner of several nodes'.
-    pub(super) async fn version_of(
-        &self,
-        key: &Key,
-        wanted: Option<(Ack, Duration)>,
-    ) -> Result<Option<Version>, Problem> {
-        let Some((asked, timeout)) = wanted else { return self.version(key) };
+    /// What lies under a key: as this node has it, or what several nodes' versions come to.
+    pub(super) async fn found(&self, key: &Key, wanted: Option<(Ack, Duration)>) -> Result<Found, Problem> {
+        let Some((asked, timeout)) = wanted else { return self.find(key) };
         match self.ask(Request::Read { key: key.clone(), asked, timeout }, timeout).await? {
-            Reply::Value(version) => Ok(version),
+            Reply::Value(version) => Ok(Found { live: version.into_iter().collect(), context: None }),
+            Reply::Siblings { live, token } => Ok(Found { live, context: self.seal.header(key, &token) }),
             other => Err(odd(&other)),
         }
     }

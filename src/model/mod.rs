@@ -17,6 +17,7 @@ pub use member::{Address, Member, MemberState, Mode, NodeId, ProtocolRange};
 pub use policy::{Policies, Policy, Strategy};
 pub use request::{
     Ack, Condition, Imported, MemberView, PeerStatus, Refusal, Reply, Request, RequestId, Status, SyncReport,
+    Token,
 };
 pub use row::Row;
 pub use sums::{Summary, Sums};

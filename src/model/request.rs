@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::dots::DotSet;
 use super::key::Key;
 use super::member::{Address, Member, Mode, NodeId};
 use super::time::WallTime;
-use super::version::{Entry, Version, VersionId};
+use super::version::{Entry, Stamp, Version, VersionId};
 
 /// Names one request of one node run: the life keeps late confirmations from answering another run's request.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
@@ -42,10 +43,22 @@ pub enum Condition {
     Exists,
     /// The key has no live value.
     Absent,
-    /// The key's live version has one of these uuids.
+    /// One of these is the tag of what a read shows: a version's uuid, or that of a set of siblings.
     Matches(Vec<uuid::Uuid>),
-    /// The key's live version has none of these uuids.
+    /// None of these is the tag of what a read shows.
     Differs(Vec<uuid::Uuid>),
+    /// Nothing; but the client has seen what this token says, and under policy `siblings` the write replaces that and
+    /// nothing else.
+    Saw(Token),
+}
+
+/// What a read told its client of a key: it comes back with the client's next write to that key.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Token {
+    /// Every version that the node held, and all that they replaced.
+    pub context: DotSet,
+    /// The latest stamp of the row.
+    pub stamp: Stamp,
 }
 
 /// What a client, or an operator, can ask.
@@ -171,6 +184,13 @@ pub enum Reply {
     },
     /// The key's version: a live value, or `None` for anything a client may not see.
     Value(Option<Version>),
+    /// A key of policy `siblings`: its live values, and what the reader now knows.
+    Siblings {
+        /// As their clients wrote them, in dot order; none for anything a client may not see.
+        live: Vec<Version>,
+        /// For the next write.
+        token: Token,
+    },
     /// The member table, self included, ordered by id.
     Members(Vec<MemberView>),
     /// The node about itself.
@@ -247,6 +267,13 @@ pub enum Refusal {
         /// The bound.
         limit: usize,
     },
+    /// Under policy `siblings`: the key has as many live values as it may, and the write would add one. Nothing
+    /// was stored.
+    #[error("the key has {limit} concurrent values, the most it may have; read it and write with its token")]
+    TooManySiblings {
+        /// The bound.
+        limit: usize,
+    },
     /// The key's policy knows no such thing. Nothing was stored.
     #[error("{0}")]
     Policy(&'static str),
@@ -280,7 +307,7 @@ pub struct Status {
     /// Digest of `seen`; equal digests mean equal sets.
     pub seen_hash: u64,
     /// The hybrid clock's durable high-water mark.
-    pub high_water: super::version::Stamp,
+    pub high_water: Stamp,
     /// The first of the keys whose record fails its checksum and was set apart.
     pub quarantined: Vec<Key>,
     /// One row per peer.

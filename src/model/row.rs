@@ -1,5 +1,7 @@
 //! What lies under one key: zero or more versions, and what they are known to have replaced.
 
+use uuid::Uuid;
+
 use super::dots::DotSet;
 use super::version::{Dot, Stamp, Version};
 
@@ -38,6 +40,22 @@ impl Row {
     pub fn value_bytes(&self) -> usize {
         self.versions.iter().map(|version| version.value.len()).sum()
     }
+}
+
+/// The tag of what a read shows: the uuid of one version, or a UUIDv8 that names the set of several.
+pub fn tag<'a>(shown: impl IntoIterator<Item = &'a Version>) -> Option<Uuid> {
+    let mut uuids: Vec<Uuid> = shown.into_iter().map(Version::uuid).collect();
+    if uuids.len() < 2 {
+        return uuids.pop();
+    }
+    uuids.sort();
+    let mut hasher = blake3::Hasher::new_derive_key("reknit 2026-11 tag of a set of siblings");
+    for uuid in uuids {
+        hasher.update(uuid.as_bytes());
+    }
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
+    Some(uuid::Builder::from_custom_bytes(bytes).into_uuid())
 }
 
 impl From<Version> for Row {

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use crate::model::{
     Ack, Condition, Entry, Imported, Instant, Key, MemberState, Mode, Now, PeerStatus, Policy, Refusal,
-    Reply, Request, RequestId, Status, Strategy, Version,
+    Reply, Request, RequestId, Status, Strategy, Token, Version, row,
 };
 use crate::protocol::history::{self, TRANSACTIONS_MAX};
 use crate::protocol::replica::{Change, Merged};
 use crate::protocol::resolve;
+use crate::protocol::siblings::{self, RUNS_MAX, SIBLINGS_MAX, Saw};
 use crate::storage::rows::{self, Record};
 use crate::storage::{Storage, StorageError};
 
@@ -170,13 +171,16 @@ impl<S: Storage> Node<S> {
         let policy = self.replica.policy(&key);
         let refusal = self.refuses(now, (policy, &current), condition, asked);
         let refusal = refusal.or_else(|| refuses_change(policy, &current, &change));
+        let saw = saw(condition, &change);
+        let crowded = || self.refuses_sibling(now, current.versions(), &change, &saw);
+        let refusal = refusal.or_else(|| if policy == Policy::Siblings { crowded() } else { None });
         if let Some(refusal) = refusal {
             self.out.reply(id, Reply::Refused(refusal));
             return Ok(());
         }
         let joined = self.membership.me().joined;
         let (store, dice) = (&mut self.store, &mut self.dice);
-        let entry = self.replica.write(now, store, dice, joined, (key, &current), change)?;
+        let entry = self.replica.write(now, store, dice, joined, (key, &current), (change, &saw))?;
         let origin = self.replica.origin();
         if self.membership.me().origin != origin {
             self.membership.update_me(now, |me| me.origin = origin);
@@ -212,12 +216,16 @@ impl<S: Storage> Node<S> {
         }
         let live = self.shown(now, policy, current.versions());
         let live = live.as_deref();
+        let tag = match policy {
+            Policy::Siblings => row::tag(&self.live(now, current.versions())),
+            Policy::Lww | Policy::History(_) => live.map(Version::uuid),
+        };
         let holds = match condition {
-            Condition::None => true,
-            Condition::Exists => live.is_some(),
-            Condition::Absent => live.is_none(),
-            Condition::Matches(uuids) => live.is_some_and(|version| uuids.contains(&version.uuid())),
-            Condition::Differs(uuids) => live.is_none_or(|version| !uuids.contains(&version.uuid())),
+            Condition::None | Condition::Saw(_) => true,
+            Condition::Exists => tag.is_some(),
+            Condition::Absent => tag.is_none(),
+            Condition::Matches(uuids) => tag.is_some_and(|tag| uuids.contains(&tag)),
+            Condition::Differs(uuids) => tag.is_none_or(|tag| !uuids.contains(&tag)),
         };
         (!holds).then(|| Refusal::Condition { found: live.map(Version::id) })
     }
@@ -243,22 +251,45 @@ impl<S: Storage> Node<S> {
         if !record.is_sound() {
             self.set_apart(key)?;
         }
+        let policy = self.replica.policy(key);
         Ok(match record {
             Record::Rotten => Reply::Refused(Refusal::Corrupt),
-            Record::Absent => Reply::Value(None),
-            Record::Row(row) => {
-                let policy = self.replica.policy(key);
-                match resolve::conflict(policy, &row.versions) {
-                    Some(heads) => Reply::Refused(Refusal::Heads { heads }),
-                    None => Reply::Value(self.shown(now, policy, &row.versions).map(Cow::into_owned)),
-                }
+            Record::Row(_) | Record::Absent if policy == Policy::Siblings => {
+                let versions = record.versions();
+                let stamp = versions.iter().map(|version| version.stamp).max().unwrap_or_default();
+                let token = Token { context: self.replica.context(versions), stamp };
+                Reply::Siblings { live: self.live(now, versions), token }
             }
+            Record::Absent => Reply::Value(None),
+            Record::Row(row) => match resolve::conflict(policy, &row.versions) {
+                Some(heads) => Reply::Refused(Refusal::Heads { heads }),
+                None => Reply::Value(self.shown(now, policy, &row.versions).map(Cow::into_owned)),
+            },
         })
     }
 
     /// The version that a read shows.
     fn shown<'a>(&self, now: Now, policy: Policy, versions: &'a [Version]) -> Option<Cow<'a, Version>> {
         resolve::shown(policy, versions, self.replica.clock().read_millis(now))
+    }
+
+    /// The siblings that a read shows.
+    fn live(&self, now: Now, versions: &[Version]) -> Vec<Version> {
+        resolve::live(versions, self.replica.clock().read_millis(now)).collect()
+    }
+
+    /// The bounds on siblings, which only a node that takes a write keeps: a merge takes all it meets.
+    fn refuses_sibling(&self, now: Now, versions: &[Version], change: &Change, saw: &Saw) -> Option<Refusal> {
+        let millis = self.replica.clock().read_millis(now);
+        let replaced = self.replica.replaced_by(saw, versions, now);
+        if replaced.run_count() >= RUNS_MAX {
+            return Some(Refusal::Policy(
+                "more process runs have written this key than one version can name as replaced",
+            ));
+        }
+        let adds = matches!(change, Change::Value { .. });
+        let count = siblings::count_after(versions, &replaced, millis);
+        (adds && count > SIBLINGS_MAX).then_some(Refusal::TooManySiblings { limit: SIBLINGS_MAX })
     }
 
     fn status(&mut self, now: Now) -> Result<Status, StorageError> {
@@ -295,6 +326,16 @@ impl<S: Storage> Node<S> {
 
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// What a write under policy `siblings` replaces. A client whose condition named what this node shows has seen it
+/// as surely as one with a token; a delete without either means what this node has.
+fn saw(condition: &Condition, change: &Change) -> Saw {
+    match (condition, change) {
+        (Condition::Saw(token), _) => Saw::Token(token.clone()),
+        (Condition::Matches(_), _) | (_, Change::Tombstone) => Saw::Everything,
+        (Condition::None | Condition::Exists | Condition::Absent | Condition::Differs(_), _) => Saw::Nothing,
+    }
 }
 
 /// Why a key's policy does not take a change, if there is a reason.
@@ -334,7 +375,11 @@ fn refuses_heads(strategy: Strategy, current: &Record, condition: &Condition) ->
     }
     let named = match condition {
         Condition::Matches(uuids) => heads.iter().all(|head| uuids.contains(&head.uuid)),
-        Condition::None | Condition::Exists | Condition::Absent | Condition::Differs(_) => false,
+        Condition::None
+        | Condition::Exists
+        | Condition::Absent
+        | Condition::Differs(_)
+        | Condition::Saw(_) => false,
     };
     if named {
         return Some(None);

@@ -197,15 +197,27 @@ impl<S: Storage> Node<S> {
     /// The disk is broken; drop the node and open it again.
     pub fn handle(&mut self, now: Now, input: Input) -> Result<(), StorageError> {
         #[cfg(feature = "mutants")]
-        if mutants::is_on("tie-by-view") {
-            self.replica.is_partial = self.membership.alive_count() < self.membership.count();
-        }
+        self.mislead(now, &input);
         match input {
             Input::Request { id, request } => self.on_request(now, id, request)?,
             Input::Message { from, message } => self.on_message(now, &from, message)?,
             Input::Tick => self.on_tick(now)?,
         }
         self.follow_up(now)
+    }
+
+    /// For the mutants whose order of versions hangs on who looks.
+    #[cfg(feature = "mutants")]
+    fn mislead(&mut self, now: Now, input: &Input) {
+        if mutants::is_on("tie-by-view") {
+            self.replica.is_partial = self.membership.alive_count() < self.membership.count();
+        }
+        if let (Input::Message { from, .. }, true) = (input, mutants::is_on("tie-by-peer")) {
+            let view = self.membership.view(now);
+            let peer = view.iter().find(|view| view.member.id == *from);
+            let joined = self.membership.me().joined;
+            self.replica.is_served_by_older = peer.is_some_and(|peer| peer.member.joined < joined);
+        }
     }
 
     /// Makes the turn's writes durable and only then hands its outputs over, so that nothing is ever sent or
@@ -438,6 +450,8 @@ mod conversation_tests;
 mod history_tests;
 #[cfg(test)]
 mod hostile_tests;
+#[cfg(test)]
+mod siblings_tests;
 #[cfg(test)]
 mod sync_tests;
 #[cfg(test)]

@@ -21,6 +21,7 @@ pub mod replica;
 pub mod resolve;
 pub mod serve;
 pub mod sessions;
+pub mod siblings;
 pub mod span;
 pub mod summary;
 pub mod talk;

@@ -202,7 +202,16 @@ fn a_write_beats_the_record_that_it_replaces() {
     for _ in 0..10 {
         let tombstone = crate::protocol::replica::Change::Tombstone;
         let at = (key.clone(), &current);
-        let entry = replica.write(now, &mut store, &mut dice, WallTime(9), at, tombstone).unwrap();
+        let entry = replica
+            .write(
+                now,
+                &mut store,
+                &mut dice,
+                WallTime(9),
+                at,
+                (tombstone, &crate::protocol::siblings::Saw::Nothing),
+            )
+            .unwrap();
         assert!(current.versions().iter().all(|before| beats(&entry.version, before)));
         current = Record::Row(entry.version.into());
     }

@@ -16,6 +16,7 @@ use super::hlc::Hlc;
 use super::order;
 use super::outbox::Outbox;
 use super::outline::Which;
+use super::siblings::{self, Known, Saw};
 use super::summary::SummaryKey;
 use super::vote::{Collision, Verdict};
 use crate::model::{Dot, DotSet, Entry, Key, Now, Origin, Policies, Policy, Row, Stamp, Version, WallTime};
@@ -85,6 +86,9 @@ pub struct Replica {
     /// For `tie-by-view`: whether some member is not alive.
     #[cfg(feature = "mutants")]
     pub is_partial: bool,
+    /// For `tie-by-peer`: whether the peer whose message is being taken joined before this node.
+    #[cfg(feature = "mutants")]
+    pub is_served_by_older: bool,
     /// The last number that this run's origin has issued. `seen` may have lost it again, to rot.
     issued: u64,
     chunks: Chunks,
@@ -127,6 +131,8 @@ impl Replica {
             origin,
             #[cfg(feature = "mutants")]
             is_partial: false,
+            #[cfg(feature = "mutants")]
+            is_served_by_older: false,
             collected,
             uncollected: BTreeSet::new(),
             issued: 0,
@@ -161,7 +167,7 @@ impl Replica {
         dice: &mut impl Rng,
         author_joined: WallTime,
         (key, current): (Key, &Record),
-        change: Change,
+        (change, saw): (Change, &Saw),
     ) -> Result<Entry, StorageError> {
         let replaced = current.versions();
         let mut floor = replaced.iter().map(|version| version.stamp).max().unwrap_or_default();
@@ -171,6 +177,9 @@ impl Replica {
         }
         // A delete whose tombstone was collected is not in the row any more, and must not beat this write elsewhere.
         floor = floor.max(rows::horizon(store, rows::chunk(&key))?);
+        if let Saw::Token(token) = saw {
+            floor = floor.max(token.stamp);
+        }
         let stamp = match change {
             Change::Tombstone if mutants::is_on("delete-early") => {
                 Stamp { millis: now.wall.0.min(Stamp::MILLIS_MAX), counter: 0 }
@@ -209,7 +218,18 @@ impl Replica {
                 value: Bytes::new(),
             },
         };
-        let entry = Entry { key, version };
+        let mut entry = Entry { key, version };
+        if self.policy(&entry.key) == Policy::Siblings {
+            let mut context = self.replaced_by(saw, replaced, now);
+            // Only a token that nobody gave out can name what is only now being written.
+            context.remove(dot);
+            entry.version.value = siblings::value(&context, &entry.version.value);
+            self.add_sibling(store, &entry, replaced)?;
+            if let (Saw::Token(token), true) = (saw, mutants::is_on("token-marks-seen")) {
+                self.cover(&token.context);
+            }
+            return Ok(entry);
+        }
         let removes = entry.version.tombstone && mutants::is_on("delete-removes");
         let row = if removes { Row::default() } else { Row::one(entry.version.clone()) };
         self.set_row(store, &entry.key, &row, replaced)?;
@@ -287,6 +307,9 @@ impl Replica {
             self.add_transaction(store, entry, current.versions())?;
             return Ok(Merged::Won);
         }
+        if self.policy(&entry.key) == Policy::Siblings {
+            return self.add_sibling(store, entry, current.versions());
+        }
         self.mark(entry.version.dot);
         let held = order::greatest(current.versions());
         if let Some(held) = held.filter(|held| order::collide(held, &entry.version)) {
@@ -320,6 +343,37 @@ impl Replica {
         Ok(())
     }
 
+    /// Adds a sibling beside those of its key, without those that it replaces.
+    fn add_sibling(
+        &mut self,
+        store: &mut impl Storage,
+        entry: &Entry,
+        held: &[Version],
+    ) -> Result<Merged, StorageError> {
+        let versions = siblings::merge(held, std::slice::from_ref(&entry.version));
+        self.mark(entry.version.dot);
+        if versions == held {
+            return Ok(Merged::Lost);
+        }
+        let row = Row { versions, context: DotSet::default() };
+        self.set_row(store, &entry.key, &row, held)?;
+        Ok(Merged::Won)
+    }
+
+    /// What a write replaces that saw `saw` of these siblings.
+    pub fn replaced_by(&self, saw: &Saw, versions: &[Version], now: Now) -> DotSet {
+        siblings::replaced_by(saw, versions, self.known(), self.clock.read_millis(now))
+    }
+
+    /// What a reader of these siblings knows of their key.
+    pub fn context(&self, versions: &[Version]) -> DotSet {
+        siblings::context(versions, self.known())
+    }
+
+    fn known(&self) -> Known<'_> {
+        Known { seen: &self.seen, collected: &self.collected }
+    }
+
     fn beats(&self, new: &Version, old: &Version) -> bool {
         let is_tie = new.stamp == old.stamp;
         let are_values = !new.tombstone && !old.tombstone;
@@ -330,6 +384,10 @@ impl Replica {
         }
         if mutants::is_on("tie-keeps") && is_tie && are_values {
             return false;
+        }
+        #[cfg(feature = "mutants")]
+        if is_tie && are_values && mutants::is_on("tie-by-peer") {
+            return self.is_served_by_older;
         }
         #[cfg(feature = "mutants")]
         if self.is_partial && is_tie && are_values && new.author_joined != old.author_joined {
@@ -625,13 +683,14 @@ fn transaction(stamp: Stamp, dot: Dot, author_joined: WallTime, held: &[Version]
 fn is_well_formed(version: &Version, policy: Policy) -> bool {
     let is_value_good = match policy {
         Policy::History(_) => history::is_well_formed(version),
-        Policy::Lww | Policy::Siblings => version.value.len() <= Version::VALUE_BYTES_MAX,
+        Policy::Siblings => siblings::is_well_formed(version),
+        Policy::Lww => version.value.len() <= Version::VALUE_BYTES_MAX,
     };
     (1..=Dot::SEQ_MAX).contains(&version.dot.seq)
         && version.stamp.millis <= Stamp::MILLIS_MAX
         && is_value_good
         && version.content_type.len() <= Version::CONTENT_TYPE_BYTES_MAX
-        && (!version.tombstone || version.value.is_empty())
+        && (!version.tombstone || version.value.is_empty() || policy == Policy::Siblings)
 }
 
 #[cfg(test)]

@@ -51,7 +51,7 @@ impl Side {
         let current = rows::record(&self.store, key).unwrap();
         let at = (key.clone(), &current);
         let (replica, store, dice) = (&mut self.replica, &mut self.store, &mut self.dice);
-        let entry = replica.write(now, store, dice, WallTime(1), at, change).unwrap();
+        let entry = replica.write(now, store, dice, WallTime(1), at, (change, &Saw::Nothing)).unwrap();
         self.all.insert(entry.version.dot, entry.clone());
         entry
     }

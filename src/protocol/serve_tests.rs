@@ -14,6 +14,7 @@ use crate::protocol::order;
 use crate::protocol::outbox::Action;
 use crate::protocol::push::BATCH_BYTES_MAX;
 use crate::protocol::replica::{Change, Replica};
+use crate::protocol::siblings::Saw;
 use crate::storage::memory::{Memory, Tables};
 use crate::storage::rows::Identity;
 use crate::storage::{Batch, Storage, Table};
@@ -55,7 +56,7 @@ impl Side {
         let (value, content_type) = (vec![b'v'; bytes].into(), "text/plain".into());
         let change = Change::Value { value, content_type, ttl: None };
         let (store, dice) = (&mut self.store, &mut self.dice);
-        self.replica.write(NOW, store, dice, WallTime(1), (key, &current), change).unwrap()
+        self.replica.write(NOW, store, dice, WallTime(1), (key, &current), (change, &Saw::Nothing)).unwrap()
     }
 
     fn assert_holds(&self, dots: &DotSet, ledger: &Ledger) {

@@ -534,6 +534,17 @@ pub fn chunk(key: &Key) -> u16 {
     u16::try_from(hash % u64::from(CHUNKS)).expect("a remainder is smaller than what it was divided by")
 }
 
+/// One origin's numbers in such a table.
+///
+/// # Errors
+/// Only when the disk is broken, or holds what is no run list.
+pub fn runs(store: &(impl Read + ?Sized), table: Table, origin: Origin) -> Result<Runs, StorageError> {
+    let name = origin.0.to_be_bytes();
+    let Some(value) = store.get(table, &name)? else { return Ok(Runs::new()) };
+    let (_, runs) = decode_seen(&name, &value).ok_or_else(|| damaged("dots", "not a list of runs"))?;
+    Ok(runs)
+}
+
 /// The greatest stamp of a version collected in a chunk.
 ///
 /// # Errors

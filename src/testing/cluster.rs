@@ -170,6 +170,11 @@ impl Cluster {
         match self.ask(at, Request::Get { key: Key::from_path(key).expect("a test's key") }) {
             Reply::Value(Some(version)) => String::from_utf8_lossy(&version.value).into_owned(),
             Reply::Value(None) => "-".into(),
+            Reply::Siblings { live, .. } if live.is_empty() => "-".into(),
+            Reply::Siblings { live, .. } => {
+                let values = live.iter().map(|version| String::from_utf8_lossy(&version.value).into_owned());
+                values.collect::<Vec<_>>().join("|")
+            }
             other => panic!("a read was answered with {other:?}"),
         }
     }

@@ -8,11 +8,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use crate::model::{
     Ack, Address, Condition, Dot, Entry, Key, Member, MemberState, Mode, NodeId, Origin, Request, Stamp,
-    Version, WallTime,
+    Token, Version, WallTime,
 };
-use crate::protocol::DotSet;
+use crate::protocol::{DotSet, siblings};
 
 /// What the wall clock shows at millisecond 0 of a script.
 pub(super) const WALL_AT_ZERO: WallTime = WallTime(999_000);
@@ -97,6 +99,8 @@ impl Names {
         let value = what.split_once('=').map(|(_, value)| value);
         let key = value
             .map_or_else(|| what.trim_end_matches(" deleted"), |_| what.split('=').next().unwrap_or(what));
+        let bytes = value.unwrap_or_default().as_bytes().to_vec().into();
+        let replaced = option("replacing").map(|dots| self.dots(&dots.split('+').collect::<Vec<_>>()));
         let version = Version {
             stamp: Stamp { millis: WALL_AT_ZERO.0 + number::<u64>(millis), counter: number(counter) },
             dot: Dot { origin, seq },
@@ -106,9 +110,23 @@ impl Names {
             tombstone: value.is_none(),
             expires_at: millis_of("until"),
             content_type: "text/plain".into(),
-            value: value.unwrap_or_default().as_bytes().to_vec().into(),
+            value: replaced
+                .map_or_else(|| Bytes::clone(&bytes), |replaced| siblings::value(&replaced, &bytes)),
         };
         Entry { key: self::key(key), version }
+    }
+
+    /// Live siblings and what their reader now knows.
+    pub(super) fn show_siblings(&mut self, live: &[Version], token: &Token) -> String {
+        let shown = live.iter().map(|version| {
+            let value = String::from_utf8_lossy(&version.value);
+            format!("{value} {}", self.show_stamp(version.stamp, version.dot))
+        });
+        let mut shown: Vec<String> = shown.collect();
+        if shown.is_empty() {
+            shown.push("absent".into());
+        }
+        format!("{}, knowing {}", shown.join(", "), self.show_dots(&token.context)).trim_end().to_owned()
     }
 
     pub(super) fn show_entries(&mut self, entries: &[Entry]) -> String {
@@ -123,10 +141,15 @@ impl Names {
         if let Some(confirmed) = version.confirms {
             until.push_str(&format!(" ruling {} of {}", version.ruling, self.show_dot(confirmed)));
         }
+        // A script's values are plain, so what begins like a sibling is one.
+        let replaced = siblings::replaces(version);
+        if !replaced.is_empty() {
+            until.push_str(&format!(" replacing {}", self.show_dots(&replaced)));
+        }
         if version.tombstone {
             return format!("{key} deleted {stamp}{until}");
         }
-        format!("{key}={} {stamp}{until}", String::from_utf8_lossy(&version.value))
+        format!("{key}={} {stamp}{until}", String::from_utf8_lossy(&siblings::bare(version).value))
     }
 
     pub(super) fn show_stamp(&mut self, stamp: Stamp, dot: Dot) -> String {
@@ -136,11 +159,19 @@ impl Names {
 }
 
 /// `put k red ack=2 ttl=10s`, `delete k`, `get k`, `status`, `leave`.
-pub(super) fn request(line: &str) -> Request {
+pub(super) fn request(line: &str, names: &mut Names) -> Request {
     let (options, words): (Vec<&str>, Vec<&str>) =
         words(line).into_iter().partition(|word| word.contains('='));
     let option = |name: &str| options.iter().find_map(|option| option.strip_prefix(name)?.strip_prefix('='));
-    let condition = Condition::None;
+    let condition = match (option("saw"), option("if")) {
+        (Some(dots), _) => {
+            let context = names.dots(&dots.split('+').collect::<Vec<_>>());
+            Condition::Saw(Token { context, stamp: Stamp::default() })
+        }
+        (None, Some("exists")) => Condition::Exists,
+        (None, Some("absent")) => Condition::Absent,
+        (None, _) => Condition::None,
+    };
     let timeout = option("timeout").map_or(Duration::from_secs(1), duration);
     let ack = match option("ack") {
         None => Ack::Local,

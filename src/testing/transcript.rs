@@ -30,7 +30,7 @@ use std::time::Duration;
 use super::notation::{
     Names, WALL_AT_ZERO, address, duration, id, key, number, records, request, show_members, words,
 };
-use crate::model::{Instant, Mode, Now, Reply, Request, RequestId, Stamp};
+use crate::model::{Instant, Mode, Now, Policies, Policy, Reply, Request, RequestId, Stamp};
 use crate::node::settings::CollisionRule;
 use crate::node::{Input, Node, Output, Settings};
 use crate::protocol::Message;
@@ -72,6 +72,10 @@ fn configure(settings: &mut Settings, line: &str) {
         ["probe", interval] => settings.timing.probe_interval = duration(interval),
         ["oldest"] => settings.collision = CollisionRule::Oldest,
         ["credit", bytes] => settings.stream_credit = number(bytes),
+        ["siblings", prefix] => {
+            let rule = (prefix.as_bytes().to_vec(), Policy::Siblings);
+            settings.policies = Policies::new([rule]).expect("one rule is a table");
+        }
         _ => panic!("no setting: {line}"),
     }
 }
@@ -149,7 +153,7 @@ impl Play {
             }
             ["wipe"] => self.open(Tables::default()),
             _ => {
-                let request = request(line);
+                let request = request(line, &mut self.origins);
                 let id = RequestId(self.requests);
                 self.requests += 1;
                 self.turn(Some(Input::Request { id, request }));
@@ -254,7 +258,7 @@ impl Play {
                     draws: 0,
                     fence: FENCE,
                     roster: 0,
-                    policies: 0,
+                    policies: self.settings.policies.digest(),
                     seen: Outline::Whole(seen),
                     collected: Outline::Whole(collected),
                     answer: false,
@@ -425,6 +429,7 @@ impl Play {
                 let value = String::from_utf8_lossy(&version.value);
                 format!("{value} {}", self.origins.show_stamp(version.stamp, version.dot))
             }
+            Reply::Siblings { live, token } => self.origins.show_siblings(&live, &token),
             Reply::Status(status) => {
                 let high = Stamp {
                     millis: status.high_water.millis.saturating_sub(WALL_AT_ZERO.0),

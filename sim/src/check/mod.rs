@@ -10,6 +10,7 @@
 //! | `DOT` | one dot names two writes |
 //! | `VOTE` | a collision was ruled on more often than its writers can have asked |
 //! | `HIST` | a transaction of a history is gone, hidden or on the wrong generation, or a fork was not closed |
+//! | `SIB` | a sibling is gone that nothing replaced, or back, or a write replaced other than what its client saw |
 //! | `HLC` | a write got a stamp that is not later than what its node held |
 //! | `TTL` | a value was served after its deadline |
 //! | `REPLY` | a request was answered twice, or with another request's kind of answer |
@@ -29,6 +30,7 @@ pub mod merk;
 pub mod noinv;
 pub mod nores;
 pub mod ord;
+pub mod sib;
 pub mod vote;
 
 use std::collections::{BTreeMap, BTreeSet, btree_map};

@@ -36,6 +36,9 @@ pub enum Sometimes {
     Asked,
     Rulings,
     Transactions,
+    Siblings,
+    WritesWithToken,
+    ReadsOfSiblings,
 }
 
 /// All of them, in the order of the variants.
@@ -66,6 +69,9 @@ const NAMES: [&str; 26] = [
     "asked_about_collisions",
     "rulings",
     "transactions",
+    "siblings_added",
+    "writes_with_token",
+    "reads_of_siblings",
 ];
 
 /// The counts.

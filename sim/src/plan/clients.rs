@@ -102,7 +102,7 @@ impl Writer<'_> {
         match self.dice.number(0, 99) {
             0..20 => Step::Get { node, key: if hot { hot_key } else { known } },
             kind if kind < 20 + u64::from(self.habits.delete_percent) * 8 / 10 => {
-                Step::Delete { node, key: if hot { hot_key } else { known }, options: self.options(false) }
+                self.delete(node, if hot { hot_key } else { known })
             }
             _ if hot => self.put(node, hot_key),
             _ => {
@@ -127,7 +127,7 @@ impl Writer<'_> {
             _ => self.dice.between(Duration::ZERO, TIMERS[3] * 2),
         };
         let step = match self.dice.chance(self.habits.delete_percent) {
-            true => Step::Delete { node, key: key.clone(), options: self.options(false) },
+            true => self.delete(node, key.clone()),
             false => self.put(node, key.clone()),
         };
         Some((later, step))
@@ -179,7 +179,18 @@ impl Writer<'_> {
             options.ttl = None;
             options.offset = self.dice.chance(50).then(|| self.dice.number(0, 8));
         }
+        options.saw = self.has_siblings(&key) && self.dice.chance(60);
         Step::Put { node, key, value, options }
+    }
+
+    fn delete(&mut self, node: String, key: Vec<u8>) -> Step {
+        let mut options = self.options(false);
+        options.saw = self.has_siblings(&key) && self.dice.chance(50);
+        Step::Delete { node, key, options }
+    }
+
+    fn has_siblings(&self, key: &[u8]) -> bool {
+        Key::new(key.to_vec()).is_ok_and(|key| self.policies.of(&key) == Policy::Siblings)
     }
 
     fn has_history(&self, key: &[u8]) -> bool {

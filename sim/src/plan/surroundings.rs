@@ -31,16 +31,23 @@ pub fn config(seed: u64) -> NodeConfig {
     }
 }
 
-/// In half of the lives some of the hot keys keep histories, each with a strategy of its own.
+/// In half of the lives some of the hot keys keep histories, each with a strategy of its own; and in half of them some
+/// keep siblings.
 fn policies(seed: u64) -> Policies {
     let mut dice = Dice::of(seed, "policies");
-    if !dice.chance(50) {
-        return Policies::default();
+    let mut rules: Vec<(Vec<u8>, Policy)> = Vec::new();
+    if dice.chance(50) {
+        let evens = (1..=8).filter(|number| number % 2 == 0 && dice.chance(60));
+        let prefixes: Vec<String> = evens.map(|number| format!("h/{number}")).collect();
+        let rule = |prefix: String| (prefix.into_bytes(), Policy::History(*dice.pick(&Strategy::ALL)));
+        rules.extend(prefixes.into_iter().map(rule));
     }
-    let rules = (1..=8).filter(|number| number % 2 == 0 && dice.chance(60));
-    let rules: Vec<String> = rules.map(|number| format!("h/{number}")).collect();
-    let rule = |prefix: String| (prefix.into_bytes(), Policy::History(*dice.pick(&Strategy::ALL)));
-    Policies::new(rules.into_iter().map(rule)).expect("the prefixes differ")
+    let mut dice = Dice::of(seed, "siblings");
+    if dice.chance(50) {
+        let some = [1, 5].into_iter().filter(|_| dice.chance(70));
+        rules.extend(some.map(|number| (format!("h/{number}").into_bytes(), Policy::Siblings)));
+    }
+    Policies::new(rules).expect("the prefixes differ")
 }
 
 /// Lengths of time that mean something to such nodes: a few messages, a probe, a suspicion, a round of sync, and

@@ -291,6 +291,8 @@ pub struct WriteOptions {
     pub ttl: Option<Duration>,
     /// `offset=4`: where the bytes go, under policy `history`.
     pub offset: Option<u64>,
+    /// `saw=last`: with the token of the last read of this key, under policy `siblings`.
+    pub saw: bool,
     /// `expect 503`: the HTTP status that this write must be answered with.
     pub expect: Option<u16>,
 }

@@ -67,6 +67,7 @@ fn a_range_is_one_step_per_key_with_values_of_their_own() {
             ack: reknit::model::Ack::Nodes(2),
             ttl: None,
             offset: None,
+            saw: false,
             expect: None,
         },
     };
@@ -156,7 +157,7 @@ fn unknown_words_are_named_with_their_place_and_a_suggestion() {
     refused_step(
         "5s put a k v tll=5s",
         expect![[r#"
-            scenarios/x.yaml:3:18: found 'tll=5s'; expected one of ack=2, ttl=10s, offset=4, expect 503; values of several words are quoted
+            scenarios/x.yaml:3:18: found 'tll=5s'; expected one of ack=2, ttl=10s, offset=4, saw=last, expect 503; values of several words are quoted
               3 |   - 5s put a k v tll=5s
                 |                  ^
         "#]],
@@ -224,7 +225,7 @@ fn what_is_missing_or_too_much_is_said() {
     refused_step(
         "5s put a k two words",
         expect![[r#"
-            scenarios/x.yaml:3:20: found 'words'; expected one of ack=2, ttl=10s, offset=4, expect 503; values of several words are quoted
+            scenarios/x.yaml:3:20: found 'words'; expected one of ack=2, ttl=10s, offset=4, saw=last, expect 503; values of several words are quoted
               3 |   - 5s put a k two words
                 |                    ^
         "#]],

@@ -255,6 +255,7 @@ pub const OPTIONS: &[(&str, &str)] = &[
     ("ack=2", "acknowledged once it is durable on so many nodes; also `ack=majority`, `ack=local`"),
     ("ttl=10s", "reads stop showing it after that time (put only)"),
     ("offset=4", "the value's bytes go there, into a key of policy history (put of a single key only)"),
+    ("saw=last", "with the token of whoever read the key last, under policy siblings"),
     ("expect 503", "the answer's HTTP status must be this one"),
 ];
 
@@ -355,7 +356,7 @@ fn read_delete(line: &mut Line<'_>) -> Result<Vec<Step>, Complaint> {
 }
 
 fn is_option(text: &str) -> bool {
-    text == "expect" || ["ack=", "ttl=", "offset="].iter().any(|option| text.starts_with(option))
+    text == "expect" || ["ack=", "ttl=", "offset=", "saw="].iter().any(|option| text.starts_with(option))
 }
 
 fn read_options(line: &mut Line<'_>, with_ttl: bool) -> Result<WriteOptions, Complaint> {
@@ -380,6 +381,7 @@ fn read_options(line: &mut Line<'_>, with_ttl: bool) -> Result<WriteOptions, Com
                 let bad = || word.complain(format!("'{text}' is no offset from 0 to {OFFSET_MAX}"));
                 options.offset = Some(offset.ok_or_else(bad)?);
             }
+            Some(("saw", "last")) if !word.quoted => options.saw = true,
             Some(("ttl", _)) if !word.quoted => return Err(word.complain("a delete has no ttl")),
             _ => {
                 let known = OPTIONS.iter().map(|(option, _)| *option);

@@ -21,6 +21,7 @@ fn options_stand_in_any_order_behind_the_value() {
             ack: Ack::Majority,
             ttl: Some(Duration::from_secs(10)),
             offset: None,
+            saw: false,
             expect: Some(503)
         }
     );

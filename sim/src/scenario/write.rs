@@ -175,6 +175,9 @@ impl fmt::Display for WriteOptions {
         if let Some(offset) = self.offset {
             write!(f, " offset={offset}")?;
         }
+        if self.saw {
+            f.write_str(" saw=last")?;
+        }
         if let Some(ttl) = self.ttl {
             write!(f, " ttl={}", show_duration(ttl))?;
         }

@@ -45,11 +45,12 @@ fn node() -> impl Strategy<Value = String> {
 fn options(with_ttl: bool) -> impl Strategy<Value = WriteOptions> {
     let ack = prop_oneof![Just(Ack::Local), Just(Ack::Majority), (1u16..9).prop_map(Ack::Nodes)];
     let ttl = option::of(time()).prop_map(move |ttl| ttl.filter(|_| with_ttl));
-    (ack, ttl, option::of(100u16..600)).prop_map(|(ack, ttl, expect)| WriteOptions {
+    (ack, ttl, option::of(100u16..600), any::<bool>()).prop_map(|(ack, ttl, expect, saw)| WriteOptions {
         ack,
         ttl,
         expect,
         offset: None,
+        saw,
     })
 }
 

@@ -3,15 +3,15 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use reknit::model::{Condition, Key, Refusal, Reply, Request};
+use reknit::model::{Condition, Key, Refusal, Reply, Request, Token};
 
 use crate::scenario::{Found, WriteOptions};
 
 /// How long a client waits for `ack=N`.
 const ACK_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The request of `put`.
-pub fn put(key: Key, value: &str, options: &WriteOptions) -> Request {
+/// The request of `put`; `token` is what its client has seen.
+pub fn put(key: Key, value: &str, options: &WriteOptions, token: Option<Token>) -> Request {
     let (value, content_type) = (Bytes::copy_from_slice(value.as_bytes()), "text/plain".to_owned());
     if let Some(offset) = options.offset {
         let (condition, ack, timeout) = (Condition::None, options.ack, ACK_TIMEOUT);
@@ -22,15 +22,20 @@ pub fn put(key: Key, value: &str, options: &WriteOptions) -> Request {
         value,
         content_type,
         ttl: options.ttl,
-        condition: Condition::None,
+        condition: token.map_or(Condition::None, Condition::Saw),
         ack: options.ack,
         timeout: ACK_TIMEOUT,
     }
 }
 
-/// The request of `delete`.
-pub fn delete(key: Key, options: &WriteOptions) -> Request {
-    Request::Delete { key, condition: Condition::None, ack: options.ack, timeout: ACK_TIMEOUT }
+/// The request of `delete`; `token` is what its client has seen.
+pub fn delete(key: Key, options: &WriteOptions, token: Option<Token>) -> Request {
+    Request::Delete {
+        key,
+        condition: token.map_or(Condition::None, Condition::Saw),
+        ack: options.ack,
+        timeout: ACK_TIMEOUT,
+    }
 }
 
 /// The HTTP status that the API gives for a reply.
@@ -44,6 +49,11 @@ pub fn status(reply: &Reply) -> u16 {
         | Reply::Done => 200,
         Reply::Value(Some(_)) => 200,
         Reply::Value(None) => 404,
+        Reply::Siblings { live, .. } => match live.len() {
+            0 => 404,
+            1 => 200,
+            _ => 409,
+        },
         Reply::Refused(refusal) => match refusal {
             Refusal::Mode(_) | Refusal::TooManyPending { .. } => 503,
             Refusal::Condition { .. } => 412,
@@ -51,7 +61,10 @@ pub fn status(reply: &Reply) -> u16 {
             Refusal::AckTimeout { .. } | Refusal::ReadTimeout { .. } => 504,
             Refusal::Corrupt => 500,
             Refusal::Policy(_) => 400,
-            Refusal::Heads { .. } | Refusal::HistoryFull { .. } | Refusal::Member(_) => 409,
+            Refusal::Heads { .. }
+            | Refusal::HistoryFull { .. }
+            | Refusal::TooManySiblings { .. }
+            | Refusal::Member(_) => 409,
         },
     }
 }
@@ -95,6 +108,12 @@ impl Expected {
                 Found::Absent => version.is_none(),
                 Found::Siblings(_) => false,
             },
+            (Expected::Shows(found), Reply::Siblings { live, .. }) => match found {
+                Found::Value(value) => matches!(&live[..], [only] if only.value == value.as_bytes()),
+                Found::Found => !live.is_empty(),
+                Found::Absent => live.is_empty(),
+                Found::Siblings(count) => live.len() == *count,
+            },
             (Expected::Shows(Found::Siblings(count)), Reply::Refused(Refusal::Heads { heads })) => {
                 heads.len() == *count
             }
@@ -117,6 +136,10 @@ pub fn shown(reply: &Reply) -> String {
     match reply {
         Reply::Value(Some(version)) => format!("`{}`", String::from_utf8_lossy(&version.value)),
         Reply::Value(None) => "no value".to_owned(),
+        Reply::Siblings { live, .. } => {
+            let values = live.iter().map(|version| format!("`{}`", String::from_utf8_lossy(&version.value)));
+            format!("{} siblings: {}", live.len(), values.collect::<Vec<_>>().join(", "))
+        }
         Reply::Refused(refusal) => format!("status {}: {refusal}", status(reply)),
         other => format!("status {}", status(other)),
     }

@@ -85,7 +85,7 @@ fn a_status_is_expected_of_one_answer() {
         node: "a".to_owned(),
         key: b"k".to_vec(),
         value: "v".to_owned(),
-        options: WriteOptions { ack, ttl: None, offset: None, expect: Some(expect) },
+        options: WriteOptions { ack, ttl: None, offset: None, saw: false, expect: Some(expect) },
     };
     let at = |millis, step| Timed { at: Duration::from_millis(millis), step };
     story.timeline = vec![

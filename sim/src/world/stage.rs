@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
-use reknit::model::{Address, Dot, DotSet, Instant, Key, Now, Refusal, Reply, Stamp, WallTime};
+use reknit::model::{Address, Dot, DotSet, Instant, Key, Now, Refusal, Reply, Stamp, Token, WallTime};
 use reknit::node::{Output, Settings};
 use reknit::protocol::{Message, wire};
 
@@ -59,6 +59,8 @@ pub struct Stage {
     looks: VecDeque<Look>,
     converged_after: Option<Duration>,
     asks: BTreeMap<u64, Asked>,
+    /// By key, what its last reader was told.
+    tokens: BTreeMap<Vec<u8>, Token>,
     asked: u64,
     unreachable: u64,
     frame_bytes: u64,
@@ -165,6 +167,7 @@ impl Stage {
             looks: VecDeque::new(),
             converged_after: None,
             asks: BTreeMap::new(),
+            tokens: BTreeMap::new(),
             asked: 0,
             unreachable: 0,
             frame_bytes: 0,
@@ -323,6 +326,9 @@ impl Stage {
     pub fn answered(&mut self, at: Duration, id: u64, reply: &Reply) {
         self.ghost.answered(at, OpId(id), reply);
         let Some(asked) = self.asks.remove(&id) else { return };
+        if let (Reply::Siblings { token, .. }, Some(key)) = (reply, &asked.key) {
+            self.tokens.insert(key.as_bytes().to_vec(), token.clone());
+        }
         let name = name_of(reply);
         let stamp = name.map(|(stamp, _)| (stamp.millis, stamp.counter));
         let dot = name.map(|(_, dot)| (dot.origin.0, dot.seq));
@@ -555,6 +561,7 @@ fn name_of(reply: &Reply) -> Option<(Stamp, Dot)> {
             Some((id.stamp, id.dot))
         }
         Reply::Value(Some(version)) => Some((version.stamp, version.dot)),
+        Reply::Siblings { live, .. } => live.last().map(|version| (version.stamp, version.dot)),
         Reply::Value(None)
         | Reply::Members(_)
         | Reply::Status(_)

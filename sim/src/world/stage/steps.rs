@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use reknit::model::{Key, NodeId, Request};
+use reknit::model::{Key, NodeId, Request, Token};
 
 use super::phases::Look;
 use super::{Asked, Power, Stage};
 use crate::check::Site;
 use crate::ghost::OpId;
-use crate::scenario::{Boundary, Expectation, Place, Step};
+use crate::scenario::{Boundary, Expectation, Place, Step, WriteOptions};
 use crate::trace::{Event, Fact};
 use crate::world::Order;
 use crate::world::asks::{self, Expected};
@@ -27,11 +27,13 @@ impl Stage {
         match step {
             Step::Put { node, key, value, options } => {
                 let expected = options.expect.map_or(Expected::Anything, Expected::Status);
-                self.ask_key(at, node, "put", key, expected, |key| asks::put(key, value, options));
+                let token = self.token(key, options);
+                self.ask_key(at, node, "put", key, expected, |key| asks::put(key, value, options, token));
             }
             Step::Delete { node, key, options } => {
                 let expected = options.expect.map_or(Expected::Anything, Expected::Status);
-                self.ask_key(at, node, "delete", key, expected, |key| asks::delete(key, options));
+                let token = self.token(key, options);
+                self.ask_key(at, node, "delete", key, expected, |key| asks::delete(key, options, token));
             }
             Step::Get { node, key } => {
                 self.ask_key(at, node, "get", key, Expected::Anything, |key| Request::Get { key });
@@ -104,6 +106,11 @@ impl Stage {
 
     fn number(&self, name: &str) -> usize {
         self.names.iter().position(|known| known == name).expect("the parser checks names")
+    }
+
+    /// What the client of a write has seen, if it says so and somebody has read the key.
+    fn token(&self, key: &[u8], options: &WriteOptions) -> Option<Token> {
+        self.tokens.get(key).filter(|_| options.saw).cloned()
     }
 
     fn ask_key(
