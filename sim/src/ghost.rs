@@ -237,6 +237,10 @@ impl Ghost {
             | Message::Meet { .. }
             | Message::AskDots { .. }
             | Message::Dots { .. }
+            | Message::AskHorizons { .. }
+            | Message::Horizons { .. }
+            | Message::AskHeld { .. }
+            | Message::Judged { .. }
             | Message::Ping { .. }
             | Message::Pong { .. }
             | Message::StepDone { .. }
@@ -296,7 +300,8 @@ impl Ghost {
     }
 
     /// A node starts again from its own disk.
-    pub fn restarted(&mut self, _at: Duration, _node: &str) {
+    pub fn restarted(&mut self, _at: Duration, node: &str) {
+        self.end_rebase(node);
         self.tally.add(Sometimes::Restarts);
     }
 
@@ -311,6 +316,7 @@ impl Ghost {
         self.siblings.forget(node);
         let node = self.facts.node_number(node);
         let mut rotten = std::mem::take(&mut self.facts.node_mut(node).rotten);
+        self.facts.forget_owed();
         self.facts.forget(node);
         // A disk that was replaced as a whole has nothing rotten on it any more that anybody would know of.
         if let Some((_, key)) = self.rotting.take().filter(|(rotting, _)| *rotting == node) {
@@ -332,9 +338,28 @@ impl Ghost {
 
     /// A node logs. An error is something a person must look at, so the run has failed.
     pub fn event(&mut self, at: Duration, node: &str, event: &Event) {
+        match event.name {
+            "rebase" => {
+                let node = self.facts.node_number(node);
+                self.facts.begin_rebase(node);
+                self.disks_replaced += 1;
+                self.tally.add(Sometimes::Rebases);
+            }
+            "rebased" | "rebase-left" => self.end_rebase(node),
+            "collected" => self.tally.add(Sometimes::Collections),
+            _ => {}
+        }
         if event.level == Level::Error {
             let sight = Sight { at, node: self.facts.node_number(node), site: Site::Log };
             self.report("LOG", sight, None, |_| format!("{}: {}", event.name, event.text));
+        }
+    }
+
+    /// What a node says and shows is its own again.
+    fn end_rebase(&mut self, node: &str) {
+        let node = self.facts.node_number(node);
+        if std::mem::take(&mut self.facts.node_mut(node).is_rebasing) {
+            self.disks_replaced += 1;
         }
     }
 
@@ -359,6 +384,9 @@ impl Ghost {
         let site = Site::Phase(phase);
         let mut nodes = Vec::new();
         let mut found = Vec::new();
+        let before = self.facts.aside.count();
+        running.values().for_each(|dump| self.facts.aside.union(&dump.aside));
+        self.tally.add_many(Sometimes::SetAside, (self.facts.aside.count() - before) as usize);
         for (name, records) in running {
             let node = self.facts.node_number(name);
             nodes.push(node);
@@ -386,14 +414,33 @@ impl Ghost {
                 self.report_cluster("VOTE", at, site, key, text);
             }
             let floor = self.facts.floor_of_all(&nodes, key);
-            for (&node, found) in nodes.iter().zip(&found) {
+            for ((&node, found), dump) in nodes.iter().zip(&found).zip(running.values()) {
                 let found = found.get(&key).and_then(|versions| self.facts.greatest(versions));
+                let found = found.or_else(|| self.facts.over(key, &dump.collected));
                 if let Some(fall) = ord::fall(&self.facts, key, found, floor, None) {
                     self.report(fall.code, Sight { at, node, site }, Some(key), |facts| {
                         let (found, missing) = (facts.show_found(found), facts.show(fall.missing));
                         format!("holds {found}; what survives of this key is {missing} or later")
                     });
                 }
+            }
+        }
+    }
+
+    /// A node has collected these dots, which nobody had collected before, while the disk of `member` covers
+    /// `covered`: every known delete among them must be in there.
+    pub fn collected(&mut self, at: Duration, node: &str, news: &DotSet, (member, covered): (&str, &DotSet)) {
+        for (origin, first, last) in news.minus(covered).iter() {
+            let dot = |seq| Dot { origin, seq };
+            let missed = self.facts.in_run(dot(first), dot(last));
+            let missed: Vec<VersionNo> =
+                missed.filter(|version| self.facts.rank(*version).tombstone).collect();
+            for version in missed {
+                let sight = Sight { at, node: self.facts.node_number(node), site: Site::Dump };
+                let key = self.facts.version(version).key;
+                self.report("SAFE-GC", sight, Some(key), |facts| {
+                    format!("collected {}, which {member} has not covered", facts.show(version))
+                });
             }
         }
     }
@@ -519,6 +566,7 @@ impl Ghost {
 
     /// Judges all records of one node against how far it had come, and takes them in.
     fn judge_records(&mut self, sight: Sight, records: &Dump) {
+        self.facts.aside.union(&records.aside);
         let name = self.facts.node_name(sight.node);
         let mut broken = self.histories.dumped(name, records);
         broken.extend(self.siblings.dumped(name, records));
@@ -529,6 +577,7 @@ impl Ghost {
         let found = self.take_in(sight, records);
         for (key, floor) in self.facts.key_numbers().zip(before) {
             let version = found.get(&key).and_then(|versions| self.facts.greatest(versions));
+            let version = version.or_else(|| self.facts.over(key, &records.collected));
             if let Some(fall) = ord::fall(&self.facts, key, version, floor, Some(sight.node)) {
                 self.report(fall.code, sight, Some(key), |facts| {
                     format!("holds {} after it had {}", facts.show_found(version), facts.show(fall.missing))

@@ -263,6 +263,7 @@ fn meet() -> Message {
     let (life, draws, fence, roster, policies) = (1, 0, 0, 0, 0);
     Message::Meet {
         life,
+        run: 1,
         draws,
         fence,
         roster,

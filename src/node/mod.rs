@@ -18,10 +18,11 @@ use rand_chacha::ChaCha8Rng;
 
 use self::quirks::Quirk;
 use crate::model::{
-    Address, Instant, Member, MemberState, Mode, NodeId, Now, Reply, Request, RequestId, Stamp, Version,
+    Address, Instant, Key, Member, MemberState, Mode, NodeId, Now, Reply, Request, RequestId, Stamp, Version,
 };
 use crate::mutants;
 use crate::protocol::Message;
+use crate::protocol::collect::{Around, Collector};
 use crate::protocol::confirm::Confirmations;
 use crate::protocol::meeting::{Meetings, Own};
 use crate::protocol::membership::Membership;
@@ -30,6 +31,7 @@ pub use crate::protocol::outbox::{Event, Level};
 use crate::protocol::pull::Pulls;
 use crate::protocol::push::Pushes;
 use crate::protocol::reads::Reads;
+use crate::protocol::rebase::Rebase;
 use crate::protocol::replica::Replica;
 use crate::protocol::serve::Serves;
 use crate::protocol::sessions::Sessions;
@@ -115,6 +117,10 @@ pub struct Node<S> {
     /// The first key of the chunk that the scrub looks at next.
     scrub_at: Vec<u8>,
     next_scrub: Option<Instant>,
+    /// After which key in quarantine to look next.
+    lift_at: Option<Key>,
+    rebase: Rebase,
+    collector: Collector,
     /// Whether this node has held anything, or has begun to take it.
     has_been_filled: bool,
     /// While it takes what the others hold.
@@ -171,6 +177,8 @@ impl<S: Storage> Node<S> {
             pushes: Pushes::default(),
             confirmations: Confirmations::default(),
             serves: Serves::default(),
+            rebase: Rebase::new(timing.clone()),
+            collector: Collector::new(timing.tombstone_grace, now),
             pulls: Pulls::new(timing, settings.stream_credit, now),
             votes,
             meetings,
@@ -179,6 +187,7 @@ impl<S: Storage> Node<S> {
             has_been_filled,
             bootstrap: None,
             scrub_at: Vec::new(),
+            lift_at: None,
             next_scrub: settings.timing.scrub_interval.map(|interval| now.mono + interval),
             leaving: None,
             room: room::Room::Enough,
@@ -201,7 +210,7 @@ impl<S: Storage> Node<S> {
         match input {
             Input::Request { id, request } => self.on_request(now, id, request)?,
             Input::Message { from, message } => self.on_message(now, &from, message)?,
-            Input::Tick => self.on_tick(now),
+            Input::Tick => self.on_tick(now)?,
         }
         self.follow_up(now)
     }
@@ -248,6 +257,8 @@ impl<S: Storage> Node<S> {
             Some(self.sessions.next_wakeup()),
             self.reads.next_wakeup(),
             self.next_scrub,
+            self.rebase.next_wakeup(),
+            self.collector.next_wakeup(),
             self.bootstrap.as_ref().map(|bootstrap| bootstrap.ends_at),
             self.confirmations.next_wakeup(),
             self.votes.next_wakeup(),
@@ -287,11 +298,12 @@ impl<S: Storage> Node<S> {
         self.store
     }
 
-    fn on_tick(&mut self, now: Now) {
+    fn on_tick(&mut self, now: Now) -> Result<(), StorageError> {
         self.tick_membership(now);
         if is_due(self.confirmations.next_wakeup(), now) {
-            self.confirmations.on_tick(now.mono, &self.membership, &mut self.out);
+            self.confirmations.on_tick(now.mono, &self.store, &self.membership, &mut self.out)?;
         }
+        Ok(())
     }
 
     fn tick_membership(&mut self, now: Now) {
@@ -313,6 +325,12 @@ impl<S: Storage> Node<S> {
         if is_due(self.meetings.next_wakeup(), now) {
             let own = Own { replica: &self.replica, members: &self.membership };
             self.meetings.on_tick(now, own, &mut self.dice, &mut self.out);
+        }
+        let own = Own { replica: &self.replica, members: &self.membership };
+        let meetings = (&mut self.meetings, own);
+        self.rebase.look(now, &self.store, meetings, &mut self.dice, &mut self.out)?;
+        if is_due(self.collector.next_wakeup(), now) {
+            self.collect(now)?;
         }
         for (peer, is_open) in self.meetings.take_changed() {
             self.serves.end(&peer);
@@ -345,6 +363,21 @@ impl<S: Storage> Node<S> {
         self.rule()?;
         self.leave_if_done(now);
         Ok(())
+    }
+
+    /// Drops what nothing can need any more, but not while this node itself may hold what others have deleted.
+    fn collect(&mut self, now: Now) -> Result<(), StorageError> {
+        if self.rebase.is_running() {
+            self.collector.put_off(now);
+            return Ok(());
+        }
+        let around = Around {
+            replica: &mut self.replica,
+            meetings: &mut self.meetings,
+            members: &self.membership,
+            is_reference: self.rebase.is_reference(now.mono),
+        };
+        self.collector.on_tick(now, &mut self.store, around, &mut self.dice, &mut self.out)
     }
 
     /// Confirms what votes found. A node that takes no writes makes no rulings either: the order stands.

@@ -6,10 +6,11 @@ use rand::Rng;
 
 use super::Node;
 use super::quirks::Quirk;
-use crate::model::{Entry, Key, NodeId, Now, Origin, Row};
+use crate::model::{Entry, Key, Member, NodeId, Now, Origin, Row};
 use crate::mutants;
 use crate::protocol::meeting::{Own, Told};
 use crate::protocol::outbox::Level;
+use crate::protocol::rebase::Machines;
 use crate::protocol::replica::Merged;
 use crate::protocol::serve::Asked;
 use crate::protocol::{DotSet, Message};
@@ -66,13 +67,15 @@ impl<S: Storage> Node<S> {
             }
             Message::Ping { nonce, seen, table: _, rumours } => {
                 let own = self.replica.seen_digest();
+                let life = life_in(from, &rumours);
                 self.membership.on_ping(now, from, (nonce, own), rumours, &mut self.out);
-                self.on_digest(now, from, seen)?;
+                self.on_digest(now, from, seen, life)?;
             }
             Message::Pong { nonce: _, seen, table, rumours } => {
                 let own = self.replica.seen_digest();
+                let life = life_in(from, &rumours);
                 self.membership.on_pong(now, from, (table, own), rumours, &mut self.out);
-                self.on_digest(now, from, seen)?;
+                self.on_digest(now, from, seen, life)?;
             }
             Message::Push { entries } => self.on_push(now, from, &entries)?,
             Message::Durable { dots } => {
@@ -137,8 +140,8 @@ impl<S: Storage> Node<S> {
                 self.membership.on_refused(from, &reason, &mut self.out);
                 self.pulls.on_refused(now, from, &mut self.dice, &mut self.out);
             }
-            Message::Meet { life, draws, fence, roster, policies, seen, collected, answer } => {
-                let told = Told { life, draws, fence, roster, policies, seen, collected, answer };
+            Message::Meet { life, run, draws, fence, roster, policies, seen, collected, answer } => {
+                let told = Told { life, run, draws, fence, roster, policies, seen, collected, answer };
                 let own = Own { replica: &self.replica, members: &self.membership };
                 self.meetings.on_meet(now, from, told, own, &mut self.out);
             }
@@ -159,6 +162,38 @@ impl<S: Storage> Node<S> {
             Message::ReadAsk { poll, key } => self.on_read_ask(from, poll, key)?,
             Message::ReadTell { poll, entries } => self.on_read_tell(now, from, (poll, entries))?,
             Message::Repair { entries } => self.on_repair(now, &entries)?,
+            Message::AskHorizons { fence, nonce, after } => {
+                if self.is_mine(fence) {
+                    let asked = (nonce, after);
+                    self.rebase.on_ask_horizons(now, &self.store, from, asked, &mut self.out)?;
+                }
+            }
+            Message::AskHeld { fence, nonce, held } => {
+                if self.is_mine(fence) {
+                    let around = (&self.store, &self.replica);
+                    self.rebase.on_ask_held(now, around, from, (nonce, &held), &mut self.out)?;
+                }
+            }
+            Message::Horizons { nonce, chunks, is_last } => {
+                let (answer, store) = ((chunks.as_slice(), is_last), &mut self.store);
+                let machines = Machines {
+                    replica: &mut self.replica,
+                    meetings: &mut self.meetings,
+                    members: &self.membership,
+                };
+                let (dice, out) = (&mut self.dice, &mut self.out);
+                self.rebase.on_horizons(now, store, (from, nonce), answer, machines, dice, out)?;
+            }
+            Message::Judged { nonce, fates } => {
+                let store = &mut self.store;
+                let machines = Machines {
+                    replica: &mut self.replica,
+                    meetings: &mut self.meetings,
+                    members: &self.membership,
+                };
+                let (dice, out) = (&mut self.dice, &mut self.out);
+                self.rebase.on_judged(now, store, (from, nonce), &fates, machines, dice, out)?;
+            }
         }
         for key in self.serves.take_rotten() {
             self.set_apart(&key)?;
@@ -191,12 +226,18 @@ impl<S: Storage> Node<S> {
         Ok(())
     }
 
-    fn on_digest(&mut self, now: Now, from: &NodeId, digest: u64) -> Result<(), StorageError> {
+    fn on_digest(
+        &mut self,
+        now: Now,
+        from: &NodeId,
+        digest: u64,
+        life: Option<u64>,
+    ) -> Result<(), StorageError> {
         if self.membership.takes_data_from(from) {
             let own = self.replica.seen_digest();
-            if own == digest {
+            if let Some(life) = life.filter(|_| own == digest) {
                 let own = Own { replica: &self.replica, members: &self.membership };
-                self.meetings.is_equal(from, own);
+                self.meetings.is_equal(from, life, own);
             }
             if own != digest {
                 self.begin_bootstrap(now)?;
@@ -204,6 +245,15 @@ impl<S: Storage> Node<S> {
             self.pulls.on_digest(now, from, digest, own);
         }
         Ok(())
+    }
+
+    /// Whether a question is about this node as it is: it may have collected since.
+    fn is_mine(&mut self, fence: u64) -> bool {
+        let is_mine = fence == self.meetings.fence();
+        if !is_mine {
+            self.out.count("asks_late", 1);
+        }
+        is_mine
     }
 
     fn on_push(&mut self, now: Now, from: &NodeId, entries: &[Entry]) -> Result<(), StorageError> {
@@ -237,4 +287,9 @@ impl<S: Storage> Node<S> {
         }
         Ok(())
     }
+}
+
+/// Which of its lives the sender of these rumours was in: its own record stands first.
+fn life_in(from: &NodeId, rumours: &[Member]) -> Option<u64> {
+    rumours.first().filter(|member| member.id == *from).map(|member| member.life)
 }

@@ -2,6 +2,7 @@
 
 pub mod changes;
 pub mod chunks;
+pub mod collect;
 pub mod confirm;
 pub mod history;
 pub mod flight;
@@ -15,6 +16,7 @@ pub mod outline;
 pub mod pull;
 pub mod push;
 pub mod reads;
+pub mod rebase;
 pub mod replica;
 pub mod resolve;
 pub mod serve;

@@ -164,6 +164,10 @@ pub fn kind(message: &Message) -> u8 {
         Message::News { .. } => 22,
         Message::Reach { .. } => 23,
         Message::Reached { .. } => 24,
+        Message::AskHorizons { .. } => 25,
+        Message::Horizons { .. } => 26,
+        Message::AskHeld { .. } => 27,
+        Message::Judged { .. } => 28,
     }
 }
 
@@ -173,7 +177,7 @@ pub fn name(message: &Message) -> &'static str {
 }
 
 /// The names of the kinds, in the order of their bytes from 1 on.
-const NAMES: [&str; 24] = [
+const NAMES: [&str; 28] = [
     "table",
     "ping",
     "pong",
@@ -198,6 +202,10 @@ const NAMES: [&str; 24] = [
     "news",
     "reach",
     "reached",
+    "ask-horizons",
+    "horizons",
+    "ask-held",
+    "judged",
 ];
 
 /// The name of the kind with this byte, as [`name`] gives it.

@@ -14,6 +14,7 @@ use crate::model::{
 };
 use crate::protocol::flight::Flight;
 use crate::protocol::outline::{Outline, Part, Which};
+use crate::protocol::rebase::{Fate, Held};
 use crate::testing::arbitrary;
 
 /// Bytes in the shape of a frame, with a checksum that fits.
@@ -318,6 +319,7 @@ fn golden() -> Vec<Message> {
         Message::Answer { poll: 7, first: Some(Dot { origin: Origin(0xb1), seq: 2 }) },
         Message::Meet {
             life: 1,
+            run: 9,
             draws: 2,
             fence: 3,
             roster: 4,
@@ -350,6 +352,19 @@ fn golden() -> Vec<Message> {
         Message::News { rumours: Vec::new(), unreached: vec![NodeId::new("b").unwrap()] },
         Message::Reach { nonce: 1, target: NodeId::new("b").unwrap() },
         Message::Reached { nonce: 1, target: NodeId::new("b").unwrap(), answered: true },
+        Message::AskHorizons { fence: 3, nonce: 4, after: Some(5) },
+        Message::Horizons { nonce: 4, chunks: vec![(6, golden_entry().version.stamp)], is_last: true },
+        Message::AskHeld {
+            fence: 3,
+            nonce: 4,
+            held: vec![Held {
+                dot: golden_entry().version.dot,
+                key: golden_entry().key,
+                stamp: golden_entry().version.stamp,
+                tombstone: false,
+            }],
+        },
+        Message::Judged { nonce: 4, fates: vec![Fate::Stays, Fate::Goes, Fate::Aside] },
     ]
 }
 
@@ -430,9 +445,10 @@ fn the_bytes_of_every_message_are_these() {
           524b4e54010001000cc4a488208452ad230b000000070000000000000001b100
           0000000000000200000000000000
         meet
-          524b4e54010001000ddd35059f46decc370c0000000100000000000000020000
-          0003000000000000000400000000000000050000000000000000000000000000
-          0000000000010000000000000000000000060000000000000001
+          524b4e54010001000da0b1656f306f2d390c0000000100000000000000090000
+          0000000000020000000300000000000000040000000000000005000000000000
+          0000000000000000000000000001000000000000000000000006000000000000
+          0001
         ask-dots
           524b4e54010001000e8597590a29e37f990d0000000300000000000000000000
           000100000000000000070000000000000008
@@ -467,6 +483,19 @@ fn the_bytes_of_every_message_are_these() {
         reached
           524b4e5401000100181d6aff573fcc7b6e180000000100000000000000010000
           00000000006201
+        ask-horizons
+          524b4e540100010019dc78e70c1b84cfca190000000300000000000000040000
+          0000000000010500
+        horizons
+          524b4e54010001001af1e124b42f7365b21a0000000400000000000000010000
+          000000000006000605040302010000080701
+        ask-held
+          524b4e54010001001b6e2ad96b7b650adf1b0000000300000000000000040000
+          00000000000100000000000000a8a7a6a5a4a3a2a10900000000000000090000
+          0000000000686f6d652f726f6f6d0605040302010000080700
+        judged
+          524b4e54010001001ccbf06d9bc4a1e9e91c0000000400000000000000030000
+          0000000000000000000100000002000000
     "#]];
     expected.assert_eq(&text);
 }

@@ -100,6 +100,7 @@ impl Cluster {
         settings.timing.gossip_interval_min = Duration::from_secs(1);
         settings.timing.scrub_interval = Some(Duration::from_millis(200));
         settings.timing.gossip_interval_max = Duration::from_secs(2);
+        settings.timing.tombstone_grace = Duration::from_secs(4);
         (self.tune)(&mut settings);
         let mut dice = [0; 32];
         dice[..8].copy_from_slice(&self.seed.to_le_bytes());
@@ -115,6 +116,16 @@ impl Cluster {
         let running = self.up.remove(&name).expect("the node is on");
         self.off.insert(name, running.node.into_store().power_loss());
         self.flying.retain(|(_, _, to, _)| *to != name);
+    }
+
+    /// What is on the disk of a node that is off.
+    pub fn disk(&self, name: char) -> Tables {
+        self.off[&name].clone()
+    }
+
+    /// Puts something else on the disk of a node that is off.
+    pub fn replace_disk(&mut self, name: char, tables: Tables) {
+        self.off.insert(name, tables).expect("the node is off");
     }
 
     /// Changes the disk of a node that is off, as rot and lost pages do.

@@ -255,6 +255,7 @@ impl Play {
                 let collected = self.origins.dots(collected.get(1..).unwrap_or_default());
                 Message::Meet {
                     life: 1,
+                    run: 0,
                     draws: 0,
                     fence: FENCE,
                     roster: 0,
@@ -367,6 +368,13 @@ impl Play {
             }
             Message::AskDots { .. } => "ask-dots".into(),
             Message::Dots { .. } => "dots".into(),
+            Message::AskHorizons { .. } => "ask-horizons".into(),
+            Message::Horizons { chunks, .. } => format!("horizons of {} chunks", chunks.len()),
+            Message::AskHeld { held, .. } => {
+                let dots: Vec<String> = held.iter().map(|held| self.origins.show_dot(held.dot)).collect();
+                format!("ask-held {}", dots.join(" "))
+            }
+            Message::Judged { fates, .. } => format!("judged {fates:?}"),
             Message::Within { .. } => unreachable!("it was unwrapped"),
             Message::SyncOpen { .. } => "sync-open".into(),
             Message::SyncSame { .. } => "sync-same".into(),

@@ -87,6 +87,9 @@ pub struct KeyFacts {
     pub acked: Vec<(VersionNo, NodeNo)>,
     /// How far each node has come, by node number; nodes at the end may be missing.
     floors: Vec<Floor>,
+    /// How far each node had come when it was last held against a peer: what the cluster owes as long as that node
+    /// is one of it, though the node itself may drop any of it.
+    owed: Vec<Floor>,
 }
 
 /// The greatest version, and the greatest tombstone, that are or were durable at some place.
@@ -107,6 +110,9 @@ pub struct NodeFacts {
     pub pulled: DotSet,
     /// Keys whose record on its disk rotted and was not seen sound since: it may say that it has what it lost.
     pub rotten: BTreeSet<KeyNo>,
+    /// Whether it is being held against a peer: it may drop anything then, so what it shows is held against the
+    /// cluster as a whole, in the end.
+    pub is_rebasing: bool,
 }
 
 /// All of it.
@@ -121,6 +127,8 @@ pub struct Facts {
     /// Further versions under a dot that another one has: only there once DOT is broken.
     impostors: Vec<VersionNo>,
     versions: Vec<VersionFacts>,
+    /// What was set aside somewhere: nobody is asked for it any more.
+    pub aside: DotSet,
 }
 
 impl Facts {
@@ -147,6 +155,7 @@ impl Facts {
             versions: Vec::new(),
             acked: Vec::new(),
             floors: Vec::new(),
+            owed: Vec::new(),
         });
         number
     }
@@ -246,11 +255,11 @@ impl Facts {
         let facts = &self.versions[version.0];
         let stamp = &mut self.nodes[node.0].stamp;
         *stamp = (*stamp).max(Stamp { millis: facts.rank.stamp.0, counter: facts.rank.stamp.1 });
-        let floors = &mut self.keys[facts.key.0].floors;
-        if floors.len() <= node.0 {
-            floors.resize(node.0 + 1, Floor::default());
+        if self.nodes[node.0].is_rebasing {
+            of_node(&mut self.keys[facts.key.0].owed, node).raise(&self.versions, version);
+            return;
         }
-        floors[node.0].raise(&self.versions, version);
+        of_node(&mut self.keys[facts.key.0].floors, node).raise(&self.versions, version);
     }
 
     /// Holds `node` to what it said in its last pull: that it has every one of those versions, or a better one.
@@ -260,6 +269,35 @@ impl Facts {
         let claimed: Vec<VersionNo> = claimed.map(|(_, &version)| version).collect();
         claimed.into_iter().for_each(|version| self.claim(node, version));
         self.nodes[node.0].pulled = pulled;
+    }
+
+    /// From now on the cluster owes what `node` had, and not that node itself; until it is said to be done.
+    pub fn begin_rebase(&mut self, node: NodeNo) {
+        self.bind_to_pull(node);
+        for key in 0..self.keys.len() {
+            let Some(floor) = self.keys[key].floors.get_mut(node.0).map(std::mem::take) else { continue };
+            for version in [floor.top, floor.tombstone].into_iter().flatten() {
+                of_node(&mut self.keys[key].owed, node).raise(&self.versions, version);
+            }
+        }
+        self.nodes[node.0] = NodeFacts { is_rebasing: true, ..NodeFacts::default() };
+    }
+
+    /// The disks were looked at after one of them was replaced: the cluster owes what single nodes have.
+    pub fn forget_owed(&mut self) {
+        self.keys.iter_mut().for_each(|key| key.owed.clear());
+    }
+
+    /// The greatest version of `key` that says no more than nothing does, among these dots.
+    pub fn over(&self, key: KeyNo, dots: &DotSet) -> Option<VersionNo> {
+        let versions = &self.keys[key.0].versions;
+        let is_over = |version: &VersionNo| {
+            let known = self.version(*version);
+            let expires = known.whole.as_ref().is_some_and(|whole| whole.expires_at.is_some());
+            (known.rank.tombstone || expires) && dots.contains(known.dot)
+        };
+        let over: Vec<VersionNo> = versions.iter().copied().filter(is_over).collect();
+        self.greatest(&over)
     }
 
     /// Nothing that was on `node`'s disk is known to be there any more.
@@ -276,9 +314,11 @@ impl Facts {
     pub fn floor_of_all(&self, nodes: &[NodeNo], key: KeyNo) -> Floor {
         let mut out = Floor::default();
         for &node in nodes {
-            let floor = self.floor(node, key);
-            for version in [floor.top, floor.tombstone].into_iter().flatten() {
-                out.raise(&self.versions, version);
+            let owed = self.keys[key.0].owed.get(node.0).copied().unwrap_or_default();
+            for floor in [self.floor(node, key), owed] {
+                for version in [floor.top, floor.tombstone].into_iter().flatten() {
+                    out.raise(&self.versions, version);
+                }
             }
         }
         out
@@ -319,6 +359,14 @@ impl Facts {
     pub fn show_found(&self, found: Option<VersionNo>) -> String {
         found.map_or_else(|| "nothing".to_owned(), |found| self.show(found))
     }
+}
+
+/// The floor of one node, in a list that may end before it.
+fn of_node(floors: &mut Vec<Floor>, node: NodeNo) -> &mut Floor {
+    if floors.len() <= node.0 {
+        floors.resize(node.0 + 1, Floor::default());
+    }
+    &mut floors[node.0]
 }
 
 impl Floor {

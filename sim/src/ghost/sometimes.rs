@@ -21,6 +21,9 @@ pub enum Sometimes {
     Restarts,
     DisksReplaced,
     Rots,
+    Collections,
+    Rebases,
+    SetAside,
     Pushed,
     Streamed,
     Pulls,
@@ -40,7 +43,7 @@ pub enum Sometimes {
 }
 
 /// All of them, in the order of the variants.
-const NAMES: [&str; 27] = [
+const NAMES: [&str; 30] = [
     "acked_puts",
     "acked_deletes",
     "acked_by_many",
@@ -52,6 +55,9 @@ const NAMES: [&str; 27] = [
     "restarts",
     "disks_replaced",
     "rots",
+    "collections",
+    "rebases",
+    "set_aside",
     "entries_pushed",
     "entries_streamed",
     "pulls",

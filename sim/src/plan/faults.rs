@@ -47,7 +47,7 @@ pub fn draw(seed: u64, kinds: &Kinds, faults: Faults, story: &Scenario) -> Vec<T
     }
     if faults.membership {
         for node in &story.later {
-            visit(seed, node, &mut steps);
+            visit(seed, story, node, &mut steps);
         }
     }
     // Stable: steps of one entity stay in order where their times are equal.
@@ -417,12 +417,12 @@ fn configure(seed: u64, kinds: &Kinds, node: &str, steps: &mut Steps) {
 }
 
 /// A node that joins late, and may leave or be removed again.
-fn visit(seed: u64, node: &str, steps: &mut Steps) {
+fn visit(seed: u64, story: &Scenario, node: &str, steps: &mut Steps) {
     let mut dice = Dice::of(seed, &format!("visit/{node}"));
     let joins = dice.between(CALM, LIFE / 2);
     steps.at(joins, Step::Join(node.to_owned()));
     let goes = joins + dice.log_between(ms(200), ms(30_000));
-    match dice.number(0, 3) {
+    match dice.number(0, 4) {
         0 => {
             steps.at(goes, Step::Leave(node.to_owned()));
             steps.at(goes + dice.log_between(ms(200), ms(20_000)), Step::Join(node.to_owned()));
@@ -431,6 +431,18 @@ fn visit(seed: u64, node: &str, steps: &mut Steps) {
         2 => {
             steps.at(goes, Step::Crash { node: node.to_owned(), boundary: Boundary::BetweenTurns });
             steps.at(goes + dice.log_between(ms(200), ms(10_000)), Step::Remove(node.to_owned()));
+        }
+        // It writes what nobody else hears of, is forgotten, and comes back when much of it was deleted since.
+        3 => {
+            let others: Vec<String> = story.all_nodes().filter(|other| *other != node).cloned().collect();
+            let me = [node.to_owned()];
+            cuts_between(&me, &others).into_iter().for_each(|cut| steps.at(goes, cut));
+            let dies = goes + dice.log_between(ms(500), ms(4_000));
+            steps.at(dies, Step::Crash { node: node.to_owned(), boundary: Boundary::BetweenTurns });
+            let forgotten = dies + dice.log_between(ms(200), ms(2_000));
+            steps.at(forgotten, Step::Remove(node.to_owned()));
+            let back = forgotten + dice.log_between(ms(2_000), ms(20_000));
+            steps.at(back, Step::Restart(node.to_owned()));
         }
         _ => {}
     }

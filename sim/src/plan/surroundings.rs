@@ -30,7 +30,8 @@ pub fn config(seed: u64) -> NodeConfig {
         forget_after: None,
         policies: policies(seed),
         collision: if dice.chance(10) { Some(CollisionRule::Oldest) } else { None },
-        tombstone_grace: None,
+        // Shorter than many delays and partitions: what is safe must not hang on it.
+        tombstone_grace: Some(*Dice::of(seed, "grace").pick(&GRACES)),
     }
 }
 
@@ -68,6 +69,13 @@ pub const TIMERS: [Duration; 5] = [
     Duration::from_millis(1_000),
     Duration::from_millis(2_000),
     Duration::from_millis(6_000),
+];
+
+const GRACES: [Duration; 4] = [
+    Duration::from_millis(200),
+    Duration::from_millis(1_000),
+    Duration::from_millis(3_000),
+    Duration::from_millis(8_000),
 ];
 
 /// The links at the start.

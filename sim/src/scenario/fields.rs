@@ -120,7 +120,13 @@ pub const FIELDS: &[Field] = &[
          writes wait for a later turn), `drop-pull`, `drop-step-done` (a request that a peer is too busy for), \
          `compare-always` (a comparison of equal stores)",
     ),
-    field("config", "tombstone_grace", "30s", "the node's", "read and kept; no tombstone is collected yet"),
+    field(
+        "config",
+        "tombstone_grace",
+        "30s",
+        "the node's",
+        "how long a tombstone is kept once every member has covered it",
+    ),
     field("network", "delay", "1ms..20ms", "1ms..5ms", "one-way delay of a message"),
     field("network", "loss", "1%", "0%", "share of messages that never arrive"),
     field("network", "duplicate", "0.5%", "0%", "share of messages that arrive a second time"),

@@ -80,7 +80,7 @@ pub struct NodeConfig {
     pub stream_credit: Option<u32>,
     /// `quirks`: `hold-push drop-pull`: what the nodes do in a quarter of the cases, as long as there are faults.
     pub quirks: Vec<Quirk>,
-    /// `tombstone_grace`: read and kept for the collection of tombstones, which is not built yet.
+    /// `tombstone_grace`: how long a tombstone is kept once every member has covered it.
     pub tombstone_grace: Option<Duration>,
 }
 

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
-use reknit::model::{Key, NodeId, Reply, Request, RequestId};
+use reknit::model::{DotSet, Key, NodeId, Reply, Request, RequestId};
 use reknit::node::{Input, Node, Output};
 use reknit::protocol::wire::{self, Assembler};
 use reknit::storage::memory::{Fails, Memory, Tables};
@@ -304,6 +304,12 @@ impl FastWorld {
                 return;
             }
         }
+        if let Some((node, news)) = stage.take_collecting() {
+            let covered = self.machines.iter().map(Machine::covered).enumerate();
+            let known =
+                check::members(self.machines[node].durable()).expect("a disk in memory does not break");
+            stage.judge_collection(self.at, (node, &news), &known, covered);
+        }
         if let Some((boundary, _)) = dies {
             self.crash(stage, node, boundary);
             return;
@@ -399,7 +405,9 @@ impl FastWorld {
 
     fn agree(&self, nodes: &[usize]) -> bool {
         let records = |node: &usize| self.machines[*node].durable().rows(Table::Records);
-        nodes.windows(2).all(|pair| records(&pair[0]) == records(&pair[1]))
+        let is_same = nodes.windows(2).all(|pair| records(&pair[0]) == records(&pair[1]));
+        let dumps = || nodes.iter().map(|&node| (self.ids[node].to_string(), self.machines[node].dump()));
+        is_same || check::conv::agree(&dumps().collect())
     }
 
     fn states(&self, stage: &Stage) -> Vec<State> {
@@ -490,6 +498,11 @@ impl Machine {
     /// What a power loss would leave. Between turns nothing is applied that is not durable, or the node is wrong.
     fn durable(&self) -> &Tables {
         self.node.as_ref().map_or(&self.disk, |node| node.store().tables())
+    }
+
+    /// The dots that its disk covers, or was held against.
+    fn covered(&self) -> DotSet {
+        check::covered(self.durable()).expect("a disk in memory does not break")
     }
 
     fn dump(&self) -> Dump {

@@ -61,6 +61,7 @@ fn timing(config: &NodeConfig) -> Timing {
         throttle_delay: Duration::from_millis(5),
         fetch_delay: Duration::from_millis(2),
         scrub_interval: Some(SCRUB_INTERVAL),
+        tombstone_grace: or(config.tombstone_grace, 4_000),
     }
 }
 

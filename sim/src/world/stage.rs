@@ -5,14 +5,16 @@
 mod phases;
 mod steps;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use bytes::Bytes;
-use reknit::model::{Address, Dot, Instant, Key, NodeId, Now, Refusal, Reply, Stamp, Token, WallTime};
+use reknit::model::{
+    Address, Dot, DotSet, Instant, Key, NodeId, Now, Refusal, Reply, Stamp, Token, WallTime,
+};
 use reknit::node::{Output, Settings};
 use reknit::protocol::{Message, wire};
 
@@ -87,6 +89,14 @@ pub struct Stage {
     messages: u64,
     /// Somebody may want the run to end.
     stop: Option<Arc<AtomicBool>>,
+    /// By when nothing is left to collect.
+    drained_by: Duration,
+    /// When a node last said that it collected something.
+    collected_at: Duration,
+    /// What anybody is known to have collected.
+    collected: DotSet,
+    /// Who just said that it collected what nobody had before.
+    collecting: Option<(usize, DotSet)>,
     /// Somebody wants to know more than what happens.
     pub(super) observer: Option<Observer>,
 }
@@ -102,6 +112,8 @@ struct Machine {
     is_removed: bool,
     /// It is cut off when it says this.
     isolated_on: Option<Point>,
+    /// Its disk was replaced, so what others know of it need not be true of it any more.
+    is_replaced: bool,
     starts: u64,
     started: Duration,
 }
@@ -195,6 +207,10 @@ impl Stage {
             is_broken: false,
             messages: 0,
             stop: None,
+            drained_by: Duration::ZERO,
+            collected_at: Duration::ZERO,
+            collected: DotSet::default(),
+            collecting: None,
             observer,
             scenario: scenario.clone(),
             names,
@@ -312,12 +328,22 @@ impl Stage {
         match output {
             Output::Send { to: _, message } => {
                 self.judge_wire(at, node, message);
+                if let Message::Meet { collected, .. } = message {
+                    let news = collected.told().minus(&self.collected);
+                    if !news.is_empty() {
+                        self.collected.union(&news);
+                        self.collecting = Some((node, news));
+                    }
+                }
                 if let Some((code, text)) = self.sayings.said(node, &self.names[node], message) {
                     self.broken(code, Site::Message, at, Some(node), None, text);
                 }
                 self.ghost.sent(at, &self.names[node], message);
             }
             Output::Event(event) => {
+                if event.name == "collected" {
+                    self.collected_at = at;
+                }
                 let level = level_word(event.level);
                 let line = Event::Log { level, name: event.name, text: &event.text };
                 self.trace.record(at, Some(node), &line);
@@ -344,6 +370,31 @@ impl Stage {
     pub fn took_damaged(&mut self, at: Duration, from: usize, to: usize) {
         let text = format!("took a damaged frame of {}", self.names[from]);
         self.broken("WIRE", Site::Message, at, Some(to), None, text);
+    }
+
+    /// Who has just collected what nobody had before, if somebody has: the world shows the sets of all disks then.
+    pub fn take_collecting(&mut self) -> Option<(usize, DotSet)> {
+        self.collecting.take()
+    }
+
+    /// What each disk covers, at the moment of a collection, and whom the collector knows. Members whose disks were
+    /// replaced, or that came later, are what the check at each meeting is for, and of whom all disks that knew
+    /// were destroyed nobody can know; all others must have covered every delete.
+    pub fn judge_collection(
+        &mut self,
+        at: Duration,
+        (node, news): (usize, &DotSet),
+        known: &BTreeSet<String>,
+        covered: impl Iterator<Item = (usize, DotSet)>,
+    ) {
+        for (member, covered) in covered {
+            let Machine { power, is_removed, is_replaced, .. } = self.machines[member];
+            let counts = matches!(power, Power::On | Power::Off) && !is_removed && !is_replaced;
+            let is_known = known.contains(&self.names[member]);
+            if counts && is_known && member < self.scenario.nodes.len() {
+                self.ghost.collected(at, &self.names[node], news, (&self.names[member], &covered));
+            }
+        }
     }
 
     /// A request is answered.
@@ -446,6 +497,7 @@ impl Stage {
 
     /// A disk now holds `records`; `others` are all other disks by node.
     pub fn disk_replaced(&mut self, at: Duration, node: usize, records: &Dump, others: Vec<(usize, Dump)>) {
+        self.machines[node].is_replaced = true;
         self.holds(at, node, records);
         self.sayings.forget(node);
         let names = &self.names;

@@ -146,8 +146,13 @@ impl Observer for Watcher {
                 state.stage.answered(at, name, reply);
             }
         }
+        if let Some((collector, news)) = state.stage.take_collecting() {
+            let covered = state.machines.iter().map(super::world::Machine::covered).enumerate();
+            let known = state.machines[collector].members();
+            state.stage.judge_collection(at, (collector, &news), &known, covered);
+        }
         if dies.is_some() {
-            machine.disk.power_off();
+            state.machines[self.node].disk.power_off();
         }
         dies
     }

@@ -26,6 +26,9 @@ use crate::world::settings::quiet_bound;
 const COMPARE_EVERY: Duration = Duration::from_millis(50);
 /// However long the intervals of a story are, nobody watches a cluster that agrees for longer than this.
 const WATCH_MAX: Duration = Duration::from_secs(60);
+/// How long after the power came back the last delete and the last expired version may be collected: the grace, the
+/// longest deadline, and the distance between two clocks.
+const DRAIN_MAX: Duration = Duration::from_secs(180);
 /// How long the last questions may take.
 const CHECK_MAX: Duration = Duration::from_secs(1);
 
@@ -39,7 +42,7 @@ pub(super) enum Part {
     /// They agree, and go on doing so.
     Hold { phase: Phase, until: Duration },
     /// Nobody should have anything to say.
-    Idle { until: Duration, data_frames: u64, frames: u64 },
+    Idle { until: Duration, data_frames: u64, frames: u64, was_equal: bool },
     /// A node has died, or has come back, and everybody else has until then to notice.
     Noticing { node: usize, phase: Phase, until: Duration },
     /// The story's own questions are on their way.
@@ -55,6 +58,8 @@ pub(super) enum Look {
     Judge(Phase),
     /// What the others believe of a node that died or came back.
     Noticed { node: usize, phase: Phase },
+    /// Whether all hold just the same, versions past their deadlines included.
+    Drain,
     /// `count WHERE PREFIX is N`.
     Count { place: Place, prefix: Vec<u8>, is: usize },
 }
@@ -108,13 +113,19 @@ impl Stage {
                 self.looks.push_back(Look::Noticed { node, phase });
                 Some(Order::Look)
             }
+            Part::Idle { until, .. } if self.is_draining(at, until) => {
+                // Each node collects in its own time, and until all have they do not compare equal.
+                self.begin(at, "idle");
+                self.idle_again(at);
+                None
+            }
+            Part::Idle { data_frames, .. } if self.data_frames > data_frames && at < self.drained_by => {
+                self.looks.push_back(Look::Drain);
+                Some(Order::Look)
+            }
             Part::Idle { data_frames, frames, .. } => {
                 self.judge_chatter(at, frames);
-                let moved = self.data_frames - data_frames;
-                if moved > 0 {
-                    let text = format!("{moved} data frames were sent although all replicas agree");
-                    self.broken("QUIET", Site::Phase(Phase::Idle), at, None, None, text);
-                }
+                self.judge_silence(at, data_frames);
                 Some(self.judge(Phase::Idle))
             }
             Part::Check { until } => {
@@ -231,6 +242,46 @@ impl Stage {
         hastiest
     }
 
+    /// Whether something was collected in the idle time that ends at `until`, and there may be more of it.
+    fn is_draining(&self, at: Duration, until: Duration) -> bool {
+        let began = until.saturating_sub(self.while_watched() * 2);
+        self.collected_at >= began && at < self.drained_by
+    }
+
+    /// Something moved in the idle time. As long as one node's clock calls a version expired, so that it has collected
+    /// it, and another one's does not, the two do not compare equal: then the idle time begins again, until one has
+    /// passed from whose beginning on they were.
+    fn drained(&mut self, at: Duration, records: &BTreeMap<usize, Dump>) {
+        let Part::Idle { data_frames, was_equal, .. } = self.part else { return };
+        let mut rows = records.values().map(|dump| &**dump);
+        let is_drained = rows.next().is_none_or(|first| rows.all(|other| other == first));
+        if is_drained && was_equal {
+            self.judge_silence(at, data_frames);
+            let order = self.judge(Phase::Idle);
+            self.todo.push_back(order);
+        } else {
+            self.begin(at, "idle");
+            self.idle_again(at);
+            if let Part::Idle { was_equal, .. } = &mut self.part {
+                *was_equal = is_drained;
+            }
+        }
+    }
+
+    fn judge_silence(&mut self, at: Duration, data_frames: u64) {
+        let moved = self.data_frames - data_frames;
+        if moved > 0 {
+            let text = format!("{moved} data frames were sent although all replicas agree");
+            self.broken("QUIET", Site::Phase(Phase::Idle), at, None, None, text);
+        }
+    }
+
+    fn idle_again(&mut self, at: Duration) {
+        let until = at + self.while_watched() * 2;
+        self.part =
+            Part::Idle { until, data_frames: self.data_frames, frames: self.frames, was_equal: false };
+    }
+
     fn judge(&mut self, phase: Phase) -> Order {
         self.looks.push_back(Look::Judge(phase));
         Order::Look
@@ -248,6 +299,7 @@ impl Stage {
         match self.looks.pop_front().expect("a look was ordered") {
             Look::Judge(phase) => self.judged(at, phase, records),
             Look::Noticed { node, phase } => self.noticed(at, node, phase),
+            Look::Drain => self.drained(at, records),
             Look::Count { place, prefix, is } => {
                 self.tables.clear();
                 for (&node, records) in records {
@@ -278,8 +330,8 @@ impl Stage {
             }
             Phase::Cold => {
                 self.begin(at, "idle");
-                let until = at + self.while_watched() * 2;
-                self.part = Part::Idle { until, data_frames: self.data_frames, frames: self.frames };
+                self.drained_by = at + DRAIN_MAX;
+                self.idle_again(at);
             }
             Phase::Idle => self.let_one_die(at),
             Phase::Death | Phase::Return => unreachable!("they are judged by what is noticed"),
