@@ -15,7 +15,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::model::{
-    Address, Instant, Member, MemberState, Mode, NodeId, Now, Reply, Request, RequestId, Stamp, Version,
+    Address, Instant, Key, Member, MemberState, Mode, NodeId, Now, Reply, Request, RequestId, Stamp, Version,
 };
 use crate::mutants;
 use crate::protocol::Message;
@@ -114,6 +114,8 @@ pub struct Node<S> {
     /// The first key of the chunk that the scrub looks at next.
     scrub_at: Vec<u8>,
     next_scrub: Option<Instant>,
+    /// After which key in quarantine to look next.
+    lift_at: Option<Key>,
     rebase: Rebase,
     collector: Collector,
     /// Whether this node has held anything, or has begun to take it.
@@ -184,6 +186,7 @@ impl<S: Storage> Node<S> {
             bootstrap_moved: 0,
             bootstrap_closed: 0,
             scrub_at: Vec::new(),
+            lift_at: None,
             next_scrub: settings.timing.scrub_interval.map(|interval| now.mono + interval),
             leaving: None,
             out,

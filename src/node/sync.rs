@@ -84,6 +84,7 @@ impl<S: Storage> Node<S> {
             self.sessions.hurry();
         }
         self.scrub_at = found.next;
+        self.lift_at = self.replica.lift_quarantine(&mut self.store, self.lift_at.as_ref())?;
         Ok(())
     }
 

@@ -422,6 +422,9 @@ pub fn judge(store: &impl Read, seen: &DotSet, policy: Policy, held: &Held) -> R
     };
     Ok(if is_held {
         Fate::Stays
+    } else if !rows::dots(store, held.dot, held.dot, 1)?.is_empty() {
+        // The log still leads to it: it is not gone, its row is lost.
+        Fate::Stays
     } else if seen.contains(held.dot) {
         Fate::Goes
     } else if held.tombstone || held.stamp > rows::horizon(store, rows::chunk(&held.key))? {

@@ -123,3 +123,14 @@ fn a_later_sibling_does_not_vouch_for_one_that_was_replaced() {
         Fate::Goes
     );
 }
+
+#[test]
+fn a_row_that_the_log_still_leads_to_is_lost_and_not_gone() {
+    let held = version(dot(1, 1), at(5));
+    let mut store = store(std::slice::from_ref(&held), at(9));
+    let mut batch = Batch::default();
+    batch.remove(Table::Records, key().as_bytes());
+    store.apply(batch).expect("a memory disk does not break");
+
+    assert_eq!(fate(&store, &[held.dot], &held), Fate::Stays);
+}

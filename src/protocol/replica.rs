@@ -24,6 +24,9 @@ use crate::mutants;
 use crate::storage::rows::{self, Identity, Record};
 use crate::storage::{Batch, Read, Storage, StorageError, Table};
 
+/// Most keys in quarantine that are looked at in one turn.
+pub const LIFTED_MAX: usize = 64;
+
 /// What a client wants under a key.
 #[derive(Clone, Debug)]
 pub enum Change {
@@ -488,6 +491,35 @@ impl Replica {
         }
         self.chunks.recount(store, key.as_bytes())?;
         Ok(true)
+    }
+
+    /// Forgets records in quarantine whose dots are all covered again although no record came with them: whoever has
+    /// covered them holds none any more, because it was deleted and the delete collected. A record that no dot led to
+    /// stood where nothing had been. Looks at a page of keys
+    /// after `after`; says where to go on, if there are more.
+    ///
+    /// # Errors
+    /// The disk is broken.
+    pub fn lift_quarantine(
+        &mut self,
+        store: &mut impl Storage,
+        after: Option<&Key>,
+    ) -> Result<Option<Key>, StorageError> {
+        if !self.has_quarantine {
+            return Ok(None);
+        }
+        let from = after.map_or(Bound::Unbounded, |key| Bound::Excluded(key.as_bytes()));
+        let page = rows::quarantine(store, from, LIFTED_MAX)?;
+        let mut batch = Batch::default();
+        for key in &page {
+            let lost = rows::quarantined_dots(store, key)?;
+            if lost.iter().all(|dot| self.seen.contains(*dot)) {
+                batch.remove(Table::Quarantine, key.as_bytes());
+            }
+        }
+        store.apply(batch)?;
+        let has_more = page.len() == LIFTED_MAX;
+        Ok(page.into_iter().last().filter(|_| has_more))
     }
 
     /// Writes what a vote found, unless the row is no longer one of the two that were voted on.

@@ -425,7 +425,12 @@ fn dots_in(
 }
 
 /// Adds to `batch` what takes the bytes of a rotten record out of the way, and the rows of the log that lead to it.
-pub fn put_in_quarantine(batch: &mut Batch, key: &Key, record: Vec<u8>, dots: &[Dot]) {
+/// The dots that are lost with it stand behind its bytes.
+pub fn put_in_quarantine(batch: &mut Batch, key: &Key, mut record: Vec<u8>, dots: &[Dot]) {
+    for dot in dots {
+        record.extend_from_slice(&encode_dot(*dot));
+    }
+    record.extend_from_slice(&(dots.len() as u32).to_be_bytes());
     batch.remove(Table::Records, key.as_bytes());
     batch.put(Table::Quarantine, key.as_bytes(), record);
     for dot in dots {
@@ -447,6 +452,18 @@ pub fn quarantine(
     let rows = store.scan(Table::Quarantine, (from, Bound::Unbounded), limit, false)?;
     let key = |(key, _)| Key::try_from(Bytes::from(key)).map_err(|error| damaged("key in quarantine", error));
     rows.into_iter().map(key).collect()
+}
+
+/// The dots that were lost with the record of `key` in quarantine.
+///
+/// # Errors
+/// Only when the disk is broken.
+pub fn quarantined_dots(store: &(impl Read + ?Sized), key: &Key) -> Result<Vec<Dot>, StorageError> {
+    let bytes = store.get(Table::Quarantine, key.as_bytes())?.unwrap_or_default();
+    let Some((rest, count)) = bytes.split_last_chunk::<4>() else { return Ok(Vec::new()) };
+    let count = u32::from_be_bytes(*count) as usize;
+    let dots = count.checked_mul(16).and_then(|len| rest.len().checked_sub(len)).map(|at| &rest[at..]);
+    Ok(dots.unwrap_or_default().chunks_exact(16).filter_map(decode_dot).collect())
 }
 
 /// The stamp that the record of `key` in quarantine seems to have. Its bytes are damaged somewhere, so it is good
