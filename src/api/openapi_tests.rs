@@ -108,6 +108,8 @@ proptest! {
             let bed = bed();
             bed.put("a", "1").await;
             bed.put("log/x", "[1,2]").await;
+            bed.put("cart/x", "1").await;
+            bed.put("cart/x", "2").await;
             let other = Bed::new();
             other.put("other", "1").await;
             let exported = other.ask("GET /export").await.text().to_owned();
@@ -145,7 +147,11 @@ fn bed() -> Bed {
         .with_member("node3", MemberState::Alive)
         .with_rotten("rotten");
     let mut setup = setup;
-    setup.settings.policies = Policies::new([(b"log/".to_vec(), Policy::History(Strategy::Fail))]).unwrap();
+    setup.settings.policies = Policies::new([
+        (b"log/".to_vec(), Policy::History(Strategy::Fail)),
+        (b"cart/".to_vec(), Policy::Siblings),
+    ])
+    .unwrap();
     setup.start()
 }
 
@@ -279,8 +285,23 @@ impl Draw {
 
     fn request(&mut self, operation: &Operation, document: &Json) -> HttpRequest<Body> {
         let long = "x".repeat(Key::BYTES_MAX + 10);
-        let keys =
-            ["a", "a", "b", "log/x", "log/y", "k%20%25", "rotten", "a//b", "", "%ZZ", "%00", long.as_str()];
+        let keys = [
+            "a",
+            "a",
+            "b",
+            "log/x",
+            "log/y",
+            "cart/x",
+            "cart/x",
+            "cart/y",
+            "k%20%25",
+            "rotten",
+            "a//b",
+            "",
+            "%ZZ",
+            "%00",
+            long.as_str(),
+        ];
         let path = operation.path.replace("{*key}", self.of::<&str>(&keys));
         let mut query = Vec::new();
         let mut request = HttpRequest::builder().method(operation.method.to_uppercase().as_str());

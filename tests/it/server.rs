@@ -253,6 +253,11 @@ impl Server {
         assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
     }
 
+    /// The process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Makes room on the disk of [`Server::start_on_small_disk`].
     pub fn allow_large_files(&self) {
         let pid = self.child.id().to_string();
