@@ -45,8 +45,6 @@ pub struct Ghost {
     disks_replaced: u32,
     /// Whose record of which key rots in what comes next.
     rotting: Option<(NodeNo, KeyNo)>,
-    /// Keys of which some record rotted once: a ruling that is lost with it may be made anew.
-    ever_rotten: BTreeSet<KeyNo>,
     quiet_from: Option<Duration>,
     agree_from: Option<Duration>,
     violations: Vec<Violation>,
@@ -332,7 +330,7 @@ impl Ghost {
     pub fn rotted(&mut self, node: &str, key: Key) {
         let (node, key) = (self.facts.node_number(node), self.facts.key_number(&key));
         self.rotting = Some((node, key));
-        self.ever_rotten.insert(key);
+        self.facts.ever_rotten.insert(key);
         self.tally.add(Sometimes::Rots);
     }
 
@@ -407,10 +405,17 @@ impl Ghost {
         let others = self.histories.judge(running).into_iter().chain(self.siblings.judge(running));
         for (code, key, text) in others.collect::<Vec<_>>() {
             let key = self.facts.key_number(&key);
+            // What a write saw where a record rotted is not what its node had once.
+            if self.facts.ever_rotten.contains(&key) {
+                continue;
+            }
             self.report_cluster(code, at, site, key, text);
         }
         for key in self.facts.key_numbers() {
-            if let Some(text) = vote::judge(&self.facts, key).filter(|_| !self.ever_rotten.contains(&key)) {
+            // A ruling that is lost with a rotten record may be made anew.
+            if let Some(text) =
+                vote::judge(&self.facts, key).filter(|_| !self.facts.ever_rotten.contains(&key))
+            {
                 self.report_cluster("VOTE", at, site, key, text);
             }
             let floor = self.facts.floor_of_all(&nodes, key);
@@ -507,8 +512,7 @@ impl Ghost {
 
     fn judge_confirmations(&mut self, sight: Sight, op: &Op, version: VersionNo, acked: u16) {
         self.tally.add(Sometimes::AckedByMany);
-        let rotten = |node: NodeNo| self.facts.node(node).rotten.contains(&op.key);
-        if op.disks_replaced != self.disks_replaced || self.facts.node_numbers().any(rotten) {
+        if op.disks_replaced != self.disks_replaced || self.facts.ever_rotten.contains(&op.key) {
             return;
         }
         let holders = dur::holders(&self.facts, op.key, version);

@@ -26,16 +26,16 @@ fn named(text: &str) -> BTreeSet<String> {
         text.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty()).collect();
     let id = |word: &str| {
         let (letter, number) = word.split_at_checked(1)?;
-        Some((letter.to_owned(), number.parse::<u32>().ok()?))
+        Some((letter.to_owned(), number.len(), number.parse::<u32>().ok()?))
     };
     let mut found = BTreeSet::new();
     for (place, word) in words.iter().enumerate() {
-        let Some((letter, first)) = id(word) else { continue };
+        let Some((letter, width, first)) = id(word) else { continue };
         let last = match words.get(place + 1..place + 3) {
-            Some(["to", last]) => id(last).map_or(first, |(_, last)| last),
+            Some(["to", last]) => id(last).map_or(first, |(_, _, last)| last),
             _ => first,
         };
-        found.extend((first..=last).map(|number| format!("{letter}{number}")));
+        found.extend((first..=last).map(|number| format!("{letter}{number:0width$}")));
     }
     found
 }
@@ -76,6 +76,6 @@ fn every_hazard_is_looked_out_for_by_what_exists() {
 
 #[test]
 fn ranges_of_hazards_name_all_between() {
-    let expected = ["K10", "K11", "K12", "K13", "K26"].map(str::to_owned);
-    assert_eq!(named("K10 to K13, K26 (a majority)"), BTreeSet::from(expected));
+    let expected = ["K10", "K11", "K12", "K13", "K26", "M01"].map(str::to_owned);
+    assert_eq!(named("K10 to K13, K26 (a majority), M01"), BTreeSet::from(expected));
 }

@@ -118,6 +118,8 @@ pub struct NodeFacts {
 /// All of it.
 #[derive(Debug, Default)]
 pub struct Facts {
+    /// Keys of which some record rotted once.
+    pub ever_rotten: BTreeSet<KeyNo>,
     node_names: Vec<String>,
     nodes: Vec<NodeFacts>,
     key_numbers: BTreeMap<Key, KeyNo>,
@@ -243,9 +245,10 @@ impl Facts {
         self.keys[key.0].floors.get(node.0).copied().unwrap_or_default()
     }
 
-    /// `node` says that `version` or a later one is on its disk, and believes it.
+    /// `node` says that `version` or a later one is on its disk, and believes it. Of a key of which some record rotted
+    /// nobody knows: whoever lost it goes on covering what it had replaced, and passes that on.
     pub fn claim(&mut self, node: NodeNo, version: VersionNo) {
-        if !self.nodes[node.0].rotten.contains(&self.versions[version.0].key) {
+        if !self.ever_rotten.contains(&self.versions[version.0].key) {
             self.raise(node, version);
         }
     }
