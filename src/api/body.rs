@@ -1,6 +1,7 @@
 //! Request bodies: taken within a size and a time, or let go so that the client still reads the answer.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -88,17 +89,31 @@ pub async fn discard(headers: &HeaderMap, mut body: Body) {
     let _ = tokio::time::timeout(DISCARD_PATIENCE, read_on).await;
 }
 
-/// A body that keeps its room until it is sent, or its client is gone.
+/// A body that keeps its room until its bytes are with the system, or its client is gone. The body itself is
+/// dropped as soon as its last bytes are queued to be written, and a client that reads nothing leaves them there:
+/// so the bytes keep the room as well.
 #[derive(Debug)]
 pub struct Held {
     body: Body,
-    _room: OwnedSemaphorePermit,
+    room: Arc<OwnedSemaphorePermit>,
 }
 
 impl Held {
-    /// Holds `room` as long as `body` lives.
+    /// Holds `room` as long as `body`, or any bytes of it, live.
     pub fn body(body: Body, room: OwnedSemaphorePermit) -> Body {
-        Body::new(Held { body, _room: room })
+        Body::new(Held { body, room: Arc::new(room) })
+    }
+}
+
+/// Bytes that keep room for themselves.
+struct Roomy {
+    bytes: Bytes,
+    _room: Arc<OwnedSemaphorePermit>,
+}
+
+impl AsRef<[u8]> for Roomy {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
     }
 }
 
@@ -110,7 +125,10 @@ impl HttpBody for Held {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.get_mut().body).poll_frame(cx)
+        let held = self.get_mut();
+        let room = &held.room;
+        let hold = |bytes| Bytes::from_owner(Roomy { bytes, _room: Arc::clone(room) });
+        Pin::new(&mut held.body).poll_frame(cx).map_ok(|frame| frame.map_data(hold))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -121,3 +139,7 @@ impl HttpBody for Held {
         self.body.size_hint()
     }
 }
+
+#[cfg(test)]
+#[path = "body_tests.rs"]
+mod tests;
