@@ -40,12 +40,38 @@ sim *args:
 sweep seeds="0..1000" *args:
     @shift; cargo run --quiet --release -p reknit-sim --bin sim -- seeds={{ quote(trim_start_match(seeds, "seeds=")) }} "$@"
 
-# What it costs to bring two stores into step, beside others: just bench sync | just bench sync 10000 | just bench sync rejoin
-bench what="sync" *args:
-    @cargo build --quiet --release -p reknit-bench -p reknit --bins
+# Reknit side by side with others: just bench | just bench quick | just bench speed | just bench sync | just bench sync rejoin
+bench *args:
+    @cargo build --quiet --release -p reknit-bench -p reknit -p reknit-sim --bins
     @target/release/bench "$@"
 
-# Hunts every known bug with the simulator and prints the kill table: just mutants | just mutants tie-keeps no-pull
+# Hunts every known bug and keeps the table as docs/mutants.md; fails if one survives: just mutants | just mutants tie-keeps
 [no-exit-message]
 mutants *ids:
-    @cargo run --quiet --release -p reknit-sim --features mutants --bin sim -- mutants "$@"
+    @cargo run --quiet --release -p reknit-sim --features mutants --bin sim -- mutants "$@" \
+        | {{ if ids == "" { "tee docs/mutants.md" } else { "cat" } }}
+
+# Every fault that lives suffer, and how it is drawn.
+faults:
+    @cargo run --quiet --release -p reknit-sim --bin sim -- faults
+
+# Where two runs part: just diff target/sim/life-fast-7 target/twice/life-fast-7
+[no-exit-message]
+diff one other:
+    @cargo run --quiet --release -p reknit-sim --bin sim -- diff {{ quote(one) }} {{ quote(other) }}
+
+# Lets the fuzzer at one target, with the nightly compiler: just fuzz wire | just fuzz store 30
+fuzz target minutes="1":
+    cargo +nightly fuzz run --sanitizer none --features libfuzzer "$1" -- -max_total_time=$(( $2 * 60 )) -max_len=4096 -timeout=20 -rss_limit_mb=2048
+
+# All targets, one after the other, for the night: just fuzz-all | just fuzz-all 60
+fuzz-all minutes="30":
+    #!/usr/bin/env bash
+    set -euo pipefail
+    for target in fuzz/fuzz_targets/*.rs; do
+        just fuzz "$(basename "$target" .rs)" "$1"
+    done
+
+# Replays the fuzzer's corpora and as many inputs made from them, with any compiler: just replay | just replay sync runs=10000
+replay *args:
+    @CARGO_TARGET_DIR=target cargo run --quiet --release --manifest-path fuzz/Cargo.toml --bin replay -- "$@"

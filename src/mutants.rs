@@ -108,11 +108,56 @@ pub const ALL: &[Mutant] = &[
         "vote-in-place",
         "a ruling is the confirmed version with another number of votes, not a version of its own",
     ),
+    hard(
+        "no-fence",
+        "data passes whatever the two sides have covered and collected, and old frames are read",
+    ),
+    hard("no-epoch", "a collection does not end the meetings there are"),
+    middling("grace-only", "tombstones are collected when they are old, whoever has covered them"),
+    hard("collect-now", "tombstones are collected without any grace"),
+    hard("push-from-memory", "a write that waits for confirmations is pushed again although it was replaced"),
+    hard("cut-reachable", "the stable cut asks the members that can be reached only"),
+    hard("collect-far", "a tombstone is collected however far ahead of the clock it is"),
+    hard("no-horizon", "nobody remembers the greatest stamp of what was collected"),
+    hard("no-rebase", "a node that is behind is never held against others"),
+    hard("no-aside", "what returns is merged, however old"),
+    hard("rot-is-absent", "a record that cannot be read counts as no record in a rebase"),
     middling("stale-summary", "range summaries do not follow a record that is replaced"),
+    middling("bootstrap-cuts", "a node that fills an empty disk takes what was written lately for the whole"),
+    middling(
+        "filling-blind",
+        "what is missing on a node that is still being filled counts as absent everywhere",
+    ),
     middling("bootstrap-endless", "a node that takes what the others have never ends that"),
     middling("session-silent", "a sync session names the rows that differ and sends none"),
     middling("session-blind", "a node says of every store that it holds just the same"),
     middling("repair-overwrites", "a repair replaces the record whatever it is"),
+];
+
+/// The twenty-four bugs of other stores that a simulator of such a store must find, and the mutants that are them here.
+pub const MUSEUM: &[(&str, &[&str])] = &[
+    ("M02", &["tie-keeps"]),
+    ("M03", &["tie-by-view"]),
+    ("M06", &["tie-delete"]),
+    ("M07", &["stamp-wall"]),
+    ("M08", &["delete-early"]),
+    ("M20", &["absence-deletes", "rot-is-absence"]),
+    ("M21", &["tombstone-unlogged"]),
+    ("M25", &["cover-early"]),
+    ("M35", &["origin-fixed"]),
+    ("M36", &["dot-reuse"]),
+    ("M44", &["push-jumps"]),
+    ("M48", &["wire-drops"]),
+    ("M50", &["step-overwrites", "repair-overwrites"]),
+    ("M51", &["stale-summary"]),
+    ("M52", &["digest-own"]),
+    ("M58", &["index-leak"]),
+    ("M65", &["never-refutes"]),
+    ("M71", &["leave-echoes"]),
+    ("M73", &["pong-pongs"]),
+    ("M90", &["gives-up"]),
+    ("M96", &["stream-skips"]),
+    ("M97", &["no-persist"]),
 ];
 
 #[cfg(feature = "mutants")]
@@ -140,4 +185,20 @@ pub fn is_on(id: &str) -> bool {
 #[inline(always)]
 pub fn is_on(_id: &str) -> bool {
     false
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_mutant_has_a_name_of_its_own_and_is_asked_for_by_the_code() {
+        let names: BTreeSet<&str> = ALL.iter().map(|mutant| mutant.id).collect();
+        assert_eq!(names.len(), ALL.len());
+        for (bug, mutants) in MUSEUM {
+            assert!(mutants.iter().all(|id| names.contains(id)), "{bug}");
+        }
+    }
 }

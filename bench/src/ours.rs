@@ -7,7 +7,7 @@ use reknit::protocol::flight::{self, Flight};
 use reknit::protocol::message::Message;
 use reknit::protocol::replica::Merged;
 use reknit::protocol::span::Span;
-use reknit::protocol::talk::{Answer, Talk};
+use reknit::protocol::talk::{Answer, Leave, ROOM_MIN, Talk};
 use reknit::protocol::wire;
 
 use crate::stores::{NOW, Store};
@@ -46,9 +46,11 @@ pub fn converse(a: &mut Store, b: &mut Store) -> Result<Cost> {
     second.hear_print(Span::all(), print);
     let (mut speaker, mut talk) = ((b, &mut second), (a, &mut first));
     let mut was_idle = false;
+    let mut leave = Leave { bytes: CREDIT, ranges: ROOM_MIN };
     for step in 1.. {
         let (store, end) = (&mut *speaker.0, &mut *speaker.1);
-        let answer = end.answer(&store.memory, store.replica.chunks(), CREDIT)?;
+        let answer = end.answer(&store.memory, store.replica.chunks(), leave)?;
+        leave = Leave { bytes: CREDIT, ranges: end.room() };
         let is_idle = answer.is_idle();
         take(&mut *talk.0, talk.1, &answer)?;
         cost.add_flight(step, answer)?;
@@ -86,7 +88,7 @@ impl Cost {
         let Answer { parts, entries, more, .. } = answer;
         self.entries += entries.len();
         let mut flight =
-            Flight { session: 1, step, credit: CREDIT as u32, more, parts: parts.into(), entries };
+            Flight { session: 1, step, credit: CREDIT as u32, room: 1, more, parts: parts.into(), entries };
         let whole = frames(&Message::SyncFlight(Box::new(flight.clone())))?;
         flight.entries.clear();
         let bare = frames(&Message::SyncFlight(Box::new(flight)))?;

@@ -22,6 +22,10 @@ pub enum Command {
     HelpScenario,
     /// Show the JSON Schema of scenarios.
     Schema,
+    /// Show the faults and how they are drawn.
+    Faults,
+    /// Show where two traces part.
+    Diff(String, String),
     /// Live one or more lives.
     Run(Run),
     /// Hunt known bugs: these, or all of them.
@@ -95,7 +99,7 @@ impl Run {
 /// Words with a value behind `=`.
 const KEYS: [&str; 6] = ["seed", "seeds", "scenario", "world", "until", "mutant"];
 /// Words that stand alone.
-const FLAGS: [&str; 6] = ["json", "quiet", "shrink", "no-shrink", "help", "schema"];
+const FLAGS: [&str; 7] = ["json", "quiet", "shrink", "no-shrink", "help", "schema", "faults"];
 
 /// Reads the words behind the program's name.
 ///
@@ -105,6 +109,13 @@ pub fn parse<I: IntoIterator<Item = String>>(words: I) -> Result<Command, String
     let mut words = words.into_iter().peekable();
     if words.next_if(|word| word == "mutants").is_some() {
         return Ok(Command::Mutants(words.map(|word| mutant(&word)).collect::<Result<_, _>>()?));
+    }
+    if words.next_if(|word| word == "diff").is_some() {
+        let traces: Vec<String> = words.collect();
+        let [one, other] = <[String; 2]>::try_from(traces).map_err(|traces| {
+            format!("found {} names behind 'diff', expected two runs or traces: sim diff A B", traces.len())
+        })?;
+        return Ok(Command::Diff(one, other));
     }
     let mut run = Run::default();
     let mut given: Vec<String> = Vec::new();
@@ -128,6 +139,7 @@ pub fn parse<I: IntoIterator<Item = String>>(words: I) -> Result<Command, String
         match (key.as_str(), value) {
             ("help", None) => help = Some(Command::Help),
             ("schema", None) => help = Some(Command::Schema),
+            ("faults", None) => help = Some(Command::Faults),
             ("-h", None) => help = Some(Command::Help),
             ("scenario" | "scenarios", None) if help.is_some() => help = Some(Command::HelpScenario),
             ("json", None) => run.json = true,
@@ -276,6 +288,8 @@ Words, in any order, also as --word value or --word=value:
                      single run only when told to. The small story is left beside the run as shrunk.yaml
   help               this; 'help scenario' shows the steps and checks of scenarios
   schema             the JSON Schema of scenarios, for editors
+  faults             every fault that lives suffer, and how it is drawn
+  diff A B           where two runs part: their folders, or their trace.jsonl
 
 Exit: 0 passed, 1 a promise was broken, 2 it could not run.
 Every run of one seed leaves target/sim/SCENARIO-WORLD-SEED/ with report.html, a picture of it for a browser,

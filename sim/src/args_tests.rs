@@ -93,7 +93,8 @@ fn what_is_not_understood_is_answered_with_what_would_be() {
         ("seed=7 8", "'seed' is given twice"),
         ("seed=7 seeds=0..5", "both"),
         ("seeds=0..5 seed=7", "both"),
-        ("faults", "unknown word 'faults'"),
+        ("fault", "did you mean 'faults'?"),
+        ("diff a", "two runs or traces"),
     ] {
         let error = read(line).expect_err(line);
         assert!(error.contains(part), "{line}: {error}");

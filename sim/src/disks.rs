@@ -44,6 +44,16 @@ struct Platter {
     crashes: u64,
     syncs: u64,
     dies: Option<Death>,
+    fails: Option<Fails>,
+}
+
+/// What a disk that has power refuses to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fails {
+    /// Every write, as a full disk does.
+    AtWrite,
+    /// Every sync.
+    AtSync,
 }
 
 /// When the power fails: at this sync, counted as in [`Platter::syncs`].
@@ -86,6 +96,7 @@ impl SimDisk {
             crashes: 0,
             syncs: 0,
             dies: None,
+            fails: None,
         })))
     }
 
@@ -114,9 +125,15 @@ impl SimDisk {
         platter.dies = Some(Death { at_sync, takes_effect: when == AtSync::After });
     }
 
-    /// Takes the last [`SimDisk::die_at_sync`] back, if it has not come about.
+    /// Takes the last [`SimDisk::die_at_sync`] back, if it has not come about, and [`SimDisk::fail`].
     pub fn disarm(&self) {
-        self.platter().dies = None;
+        let mut platter = self.platter();
+        (platter.dies, platter.fails) = (None, None);
+    }
+
+    /// Lets every write or every sync fail until the power does, or until [`SimDisk::disarm`].
+    pub fn fail(&self, fails: Fails) {
+        self.platter().fails = Some(fails);
     }
 
     /// How many syncs there were.
@@ -165,7 +182,7 @@ impl Platter {
         self.is_on = false;
         self.power += 1;
         self.crashes += 1;
-        self.dies = None;
+        (self.dies, self.fails) = (None, None);
         let name = format!("disk/{}/crash/{}", self.name, self.crashes);
         let mut dice = random::stream(self.seed, &name);
         let is_torn = self.on_crash == OnCrash::TearUnpersisted;
@@ -259,6 +276,9 @@ impl Powered {
     /// Does to the disk what `deed` says, at a sync at which the power may fail.
     fn synced(&self, deed: impl FnOnce(&mut Platter) -> io::Result<()>) -> io::Result<()> {
         let mut platter = self.platter()?;
+        if platter.fails == Some(Fails::AtSync) {
+            return Err(io::Error::other("a sync failed"));
+        }
         let (takes_effect, dies) = platter.sync();
         if takes_effect {
             deed(&mut platter)?;
@@ -352,6 +372,9 @@ impl StorageBackend for SimFile {
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         let offset = usize::try_from(offset).map_err(io::Error::other)?;
+        if self.disk.platter()?.fails == Some(Fails::AtWrite) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
         self.with(|file| {
             file.write(offset, data);
             Ok(())
@@ -370,18 +393,20 @@ fn no_file() -> io::Error {
 /// The real engine on a simulated disk: a persist that has something to do also takes its time.
 pub struct SimEngine {
     engine: Engine,
-    takes: Box<dyn FnMut() -> Duration + Send>,
+    /// Is asked how long a turn takes that writes, or does not.
+    takes: Box<dyn FnMut(bool) -> Duration + Send>,
     is_dirty: bool,
 }
 
 impl SimEngine {
-    /// Opens the store on `disk`, or creates it there; `takes` is asked how long each persist takes.
+    /// Opens the store on `disk`, or creates it there; `takes` is asked how long each turn takes
+    /// that writes, or does not.
     ///
     /// # Errors
     /// As [`Engine::open_in`]; also when the power fails meanwhile.
     pub fn open(
         disk: &Powered,
-        takes: impl FnMut() -> Duration + Send + 'static,
+        takes: impl FnMut(bool) -> Duration + Send + 'static,
     ) -> Result<SimEngine, StorageError> {
         Ok(SimEngine { engine: Engine::open_in(disk)?, takes: Box::new(takes), is_dirty: false })
     }
@@ -422,8 +447,7 @@ impl Storage for SimEngine {
 
     fn persist(&mut self) -> Result<Duration, StorageError> {
         self.engine.persist()?;
-        let takes_time = std::mem::take(&mut self.is_dirty);
-        Ok(if takes_time { (self.takes)() } else { Duration::ZERO })
+        Ok((self.takes)(std::mem::take(&mut self.is_dirty)))
     }
 }
 

@@ -6,7 +6,7 @@ const TURNS: u64 = 12;
 
 /// Writes turn after turn and says which were acknowledged; ends where the power fails.
 fn live(disk: &SimDisk, from: u64, to: u64) -> u64 {
-    let Ok(mut engine) = SimEngine::open(&disk.power_on(), || Duration::ZERO) else { return from };
+    let Ok(mut engine) = SimEngine::open(&disk.power_on(), |_| Duration::ZERO) else { return from };
     for turn in from..to {
         for batch in [batch_of(turn, "a"), batch_of(turn, "b")] {
             if engine.apply(batch).is_err() {
@@ -185,7 +185,8 @@ fn after_the_power_failed_every_call_on_an_old_handle_errors() {
 fn only_a_persist_that_has_something_to_do_takes_time() {
     let disk = SimDisk::new(0, "a", OnCrash::LoseUnpersisted);
     let takes = Duration::from_millis(3);
-    let mut engine = SimEngine::open(&disk.power_on(), move || takes).unwrap();
+    let mut engine =
+        SimEngine::open(&disk.power_on(), move |writes| if writes { takes } else { Duration::ZERO }).unwrap();
 
     assert_eq!(engine.persist().unwrap(), Duration::ZERO);
     engine.apply(Batch::default()).unwrap();

@@ -43,6 +43,8 @@ pub struct Ghost {
     bounds: Option<ClockBounds>,
     /// How many disks were replaced: every rule about what must be durable starts anew with each.
     disks_replaced: u32,
+    /// Whose record of which key rots in what comes next.
+    rotting: Option<(NodeNo, KeyNo)>,
     quiet_from: Option<Duration>,
     agree_from: Option<Duration>,
     violations: Vec<Violation>,
@@ -116,6 +118,8 @@ impl Ghost {
             | Request::Sync { .. }
             | Request::Drain
             | Request::Explain { .. }
+            | Request::SetMode { .. }
+            | Request::Retime { .. }
             | Request::Import { .. } => return,
         };
         if self.histories.has(key) || self.siblings.has(key) {
@@ -143,15 +147,20 @@ impl Ghost {
     pub fn answered(&mut self, at: Duration, op: OpId, reply: &Reply) {
         if let Some((node, key, saw)) = self.other_ops.remove(&op) {
             if let Reply::Written { id, .. } | Reply::Refused(Refusal::AckTimeout { id, .. }) = reply {
+                let is_rotten = self.is_rotten(node, &key);
                 let name = self.facts.node_name(node);
                 if self.histories.has(&key) {
-                    self.histories.acked(name, &key, id.dot);
+                    if !is_rotten {
+                        self.histories.acked(name, &key, id.dot);
+                    }
                     self.tally.add(Sometimes::Transactions);
                 } else {
                     let merges = saw.as_ref().is_some_and(|saw| !saw.is_empty());
                     self.tally.add(if merges { Sometimes::WritesWithToken } else { Sometimes::Siblings });
-                    let broken = self.siblings.acked(name, &key, id.dot, saw);
-                    self.report_others(Sight { at, node, site: Site::Reply }, broken);
+                    if !is_rotten {
+                        let broken = self.siblings.acked(name, &key, id.dot, saw);
+                        self.report_others(Sight { at, node, site: Site::Reply }, broken);
+                    }
                 }
             }
             return;
@@ -206,7 +215,7 @@ impl Ghost {
                     held.extend(self.facts.in_run(dot(first), dot(last)));
                 }
                 for version in held {
-                    self.facts.raise(node, version);
+                    self.facts.claim(node, version);
                 }
             }
             Message::Pull { seen, .. } => {
@@ -227,6 +236,10 @@ impl Ghost {
             | Message::Meet { .. }
             | Message::AskDots { .. }
             | Message::Dots { .. }
+            | Message::AskHorizons { .. }
+            | Message::Horizons { .. }
+            | Message::AskHeld { .. }
+            | Message::Judged { .. }
             | Message::Ping { .. }
             | Message::Pong { .. }
             | Message::StepDone { .. }
@@ -250,6 +263,11 @@ impl Ghost {
 
     /// A version that has left a node, and so is durable there.
     fn take_entry(&mut self, sight: Sight, from: &str, key: &Key, version: &Version) {
+        // What is sent again from memory says nothing about a record that has rotted since.
+        let is_other = self.histories.has(key) || self.siblings.has(key);
+        if is_other && self.is_rotten(sight.node, key) {
+            return;
+        }
         if self.histories.has(key) {
             let broken = self.histories.shown(from, key, version);
             return self.report_others(sight, broken);
@@ -259,7 +277,12 @@ impl Ghost {
             return self.report_others(sight, broken);
         }
         let version = self.meet(sight, key, version);
-        self.facts.raise(sight.node, version);
+        self.facts.claim(sight.node, version);
+    }
+
+    fn is_rotten(&mut self, node: NodeNo, key: &Key) -> bool {
+        let key = self.facts.key_number(key);
+        self.facts.node(node).rotten.contains(&key)
     }
 
     fn report_others(&mut self, sight: Sight, broken: impl IntoIterator<Item = Broken>) {
@@ -276,7 +299,8 @@ impl Ghost {
     }
 
     /// A node starts again from its own disk.
-    pub fn restarted(&mut self, _at: Duration, _node: &str) {
+    pub fn restarted(&mut self, _at: Duration, node: &str) {
+        self.end_rebase(node);
         self.tally.add(Sometimes::Restarts);
     }
 
@@ -290,17 +314,51 @@ impl Ghost {
         self.histories.forget(node);
         self.siblings.forget(node);
         let node = self.facts.node_number(node);
+        let mut rotten = std::mem::take(&mut self.facts.node_mut(node).rotten);
+        self.facts.forget_owed();
         self.facts.forget(node);
+        // A disk that was replaced as a whole has nothing rotten on it any more that anybody would know of.
+        if let Some((_, key)) = self.rotting.take().filter(|(rotting, _)| *rotting == node) {
+            rotten.insert(key);
+            self.facts.node_mut(node).rotten = rotten;
+        }
         self.disks_replaced += 1;
         self.tally.add(Sometimes::DisksReplaced);
         self.judge_records(Sight { at, node, site: Site::Dump }, records);
     }
 
+    /// The record of a key on a node's disk rots; [`Ghost::disk_replaced`] follows with what is left of the disk.
+    pub fn rotted(&mut self, node: &str, key: Key) {
+        let (node, key) = (self.facts.node_number(node), self.facts.key_number(&key));
+        self.rotting = Some((node, key));
+        self.facts.ever_rotten.insert(key);
+        self.tally.add(Sometimes::Rots);
+    }
+
     /// A node logs. An error is something a person must look at, so the run has failed.
     pub fn event(&mut self, at: Duration, node: &str, event: &Event) {
+        match event.name {
+            "rebase" => {
+                let node = self.facts.node_number(node);
+                self.facts.begin_rebase(node);
+                self.disks_replaced += 1;
+                self.tally.add(Sometimes::Rebases);
+            }
+            "rebased" | "rebase-left" => self.end_rebase(node),
+            "collected" => self.tally.add(Sometimes::Collections),
+            _ => {}
+        }
         if event.level == Level::Error {
             let sight = Sight { at, node: self.facts.node_number(node), site: Site::Log };
             self.report("LOG", sight, None, |_| format!("{}: {}", event.name, event.text));
+        }
+    }
+
+    /// What a node says and shows is its own again.
+    fn end_rebase(&mut self, node: &str) {
+        let node = self.facts.node_number(node);
+        if std::mem::take(&mut self.facts.node_mut(node).is_rebasing) {
+            self.disks_replaced += 1;
         }
     }
 
@@ -325,6 +383,9 @@ impl Ghost {
         let site = Site::Phase(phase);
         let mut nodes = Vec::new();
         let mut found = Vec::new();
+        let before = self.facts.aside.count();
+        running.values().for_each(|dump| self.facts.aside.union(&dump.aside));
+        self.tally.add_many(Sometimes::SetAside, (self.facts.aside.count() - before) as usize);
         for (name, records) in running {
             let node = self.facts.node_number(name);
             nodes.push(node);
@@ -345,21 +406,47 @@ impl Ghost {
         let others = self.histories.judge(running).into_iter().chain(self.siblings.judge(running));
         for (code, key, text) in others.collect::<Vec<_>>() {
             let key = self.facts.key_number(&key);
+            // What a write saw where a record rotted is not what its node had once.
+            if self.facts.ever_rotten.contains(&key) {
+                continue;
+            }
             self.report_cluster(code, at, site, key, text);
         }
         for key in self.facts.key_numbers() {
-            if let Some(text) = vote::judge(&self.facts, key) {
+            // A ruling that is lost with a rotten record may be made anew.
+            if let Some(text) =
+                vote::judge(&self.facts, key).filter(|_| !self.facts.ever_rotten.contains(&key))
+            {
                 self.report_cluster("VOTE", at, site, key, text);
             }
             let floor = self.facts.floor_of_all(&nodes, key);
-            for (&node, found) in nodes.iter().zip(&found) {
+            for ((&node, found), dump) in nodes.iter().zip(&found).zip(running.values()) {
                 let found = found.get(&key).and_then(|versions| self.facts.greatest(versions));
+                let found = found.or_else(|| self.facts.over(key, &dump.collected));
                 if let Some(fall) = ord::fall(&self.facts, key, found, floor, None) {
                     self.report(fall.code, Sight { at, node, site }, Some(key), |facts| {
                         let (found, missing) = (facts.show_found(found), facts.show(fall.missing));
                         format!("holds {found}; what survives of this key is {missing} or later")
                     });
                 }
+            }
+        }
+    }
+
+    /// A node has collected these dots, which nobody had collected before, while the disk of `member` covers
+    /// `covered`: every known delete among them must be in there.
+    pub fn collected(&mut self, at: Duration, node: &str, news: &DotSet, (member, covered): (&str, &DotSet)) {
+        for (origin, first, last) in news.minus(covered).iter() {
+            let dot = |seq| Dot { origin, seq };
+            let missed = self.facts.in_run(dot(first), dot(last));
+            let missed: Vec<VersionNo> =
+                missed.filter(|version| self.facts.rank(*version).tombstone).collect();
+            for version in missed {
+                let sight = Sight { at, node: self.facts.node_number(node), site: Site::Dump };
+                let key = self.facts.version(version).key;
+                self.report("SAFE-GC", sight, Some(key), |facts| {
+                    format!("collected {}, which {member} has not covered", facts.show(version))
+                });
             }
         }
     }
@@ -419,7 +506,7 @@ impl Ghost {
                 self.report("HLC", sight, Some(op.key), |_| text);
             }
         }
-        self.facts.raise(op.node, version);
+        self.facts.claim(op.node, version);
         if acked > 1 {
             self.judge_confirmations(sight, op, version, acked);
         }
@@ -427,7 +514,7 @@ impl Ghost {
 
     fn judge_confirmations(&mut self, sight: Sight, op: &Op, version: VersionNo, acked: u16) {
         self.tally.add(Sometimes::AckedByMany);
-        if op.disks_replaced != self.disks_replaced {
+        if op.disks_replaced != self.disks_replaced || self.facts.ever_rotten.contains(&op.key) {
             return;
         }
         let holders = dur::holders(&self.facts, op.key, version);
@@ -480,11 +567,12 @@ impl Ghost {
                 format!("served {} after it had {}", facts.show(found), facts.show(fall.missing))
             });
         }
-        self.facts.raise(op.node, found);
+        self.facts.claim(op.node, found);
     }
 
     /// Judges all records of one node against how far it had come, and takes them in.
     fn judge_records(&mut self, sight: Sight, records: &Dump) {
+        self.facts.aside.union(&records.aside);
         let name = self.facts.node_name(sight.node);
         let mut broken = self.histories.dumped(name, records);
         broken.extend(self.siblings.dumped(name, records));
@@ -495,6 +583,7 @@ impl Ghost {
         let found = self.take_in(sight, records);
         for (key, floor) in self.facts.key_numbers().zip(before) {
             let version = found.get(&key).and_then(|versions| self.facts.greatest(versions));
+            let version = version.or_else(|| self.facts.over(key, &records.collected));
             if let Some(fall) = ord::fall(&self.facts, key, version, floor, Some(sight.node)) {
                 self.report(fall.code, sight, Some(key), |facts| {
                     format!("holds {} after it had {}", facts.show_found(version), facts.show(fall.missing))
@@ -508,12 +597,16 @@ impl Ghost {
         let mut found: BTreeMap<KeyNo, Vec<VersionNo>> = BTreeMap::new();
         for (key, versions) in records {
             if self.histories.has(key) || self.siblings.has(key) {
+                let key = self.facts.key_number(key);
+                self.facts.node_mut(sight.node).rotten.remove(&key);
                 continue;
             }
             for version in versions {
                 let version = self.meet(sight, key, version);
                 self.facts.raise(sight.node, version);
-                found.entry(self.facts.version(version).key).or_default().push(version);
+                let key = self.facts.version(version).key;
+                self.facts.node_mut(sight.node).rotten.remove(&key);
+                found.entry(key).or_default().push(version);
             }
         }
         found

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use std::sync::Mutex;
 
 use anyhow::{Context, Result, bail};
-use reknit::mutants::{ALL, Class, Mutant};
+use reknit::mutants::{ALL, Class, MUSEUM, Mutant};
 use serde::{Deserialize, Serialize};
 
 use crate::run::{self, Options, World};
@@ -115,6 +115,12 @@ fn hunt_apart(mutant: Option<&Mutant>) -> Result<Option<Kill>> {
 /// The table as Markdown.
 fn text(rows: &[Row], is_whole: bool, control: Option<&Kill>) -> String {
     let mut lines = vec![
+        "# Known bugs, and how long the simulator takes to find each\n".to_owned(),
+        "<!-- Made by `just mutants`, which fails if a bug survives its class. -->\n".to_owned(),
+        "Each bug is put into the node on its own, and lives are lived one after the other, from seed 0 on, in the fast \
+         world until one fails; then the failure is made small. A bug of class E must be found within 10 lives, M \
+         within 100, H within 2,000. Times are those of one core among others at work.\n"
+            .to_owned(),
         "| bug | class | first seed | check | found in | small: operations, faults, nodes | what it does |"
             .to_owned(),
         "|---|---|---|---|---|---|---|".to_owned(),
@@ -161,6 +167,14 @@ fn text(rows: &[Row], is_whole: bool, control: Option<&Kill>) -> String {
             None => format!("The unmutated build survives seeds 0 to {}.", CONTROL_SEEDS - 1),
             Some(kill) => format!("**The unmutated build fails**, seed {}: {}", kill.seed, kill.violation),
         });
+    }
+    if is_whole {
+        let museum = MUSEUM.iter().map(|(bug, mutants)| format!("{bug} `{}`", mutants.join("`, `")));
+        let museum: Vec<String> = museum.collect();
+        lines.push(format!(
+            "\nBugs of other stores that are among them, by their numbers in [hazards.md](hazards.md): {}.",
+            museum.join(", ")
+        ));
     }
     lines.push(String::new());
     lines.join("\n")

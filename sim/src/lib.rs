@@ -13,6 +13,7 @@ compile_error!(
 pub mod args;
 pub mod check;
 pub mod clocks;
+pub mod diff;
 pub mod disks;
 pub mod ghost;
 pub mod kills;
@@ -29,3 +30,6 @@ pub mod suggest;
 pub mod sweep;
 pub mod trace;
 pub mod world;
+
+#[cfg(test)]
+mod hazards_tests;

@@ -3,7 +3,7 @@
 //! What becomes of a frame is drawn from its link and the moment it is sent, so that taking one message out
 //! leaves the fate of all others as it was. Pure; both worlds carry out what is decided here.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -16,6 +16,10 @@ use crate::scenario::{Draw, Network};
 
 /// How much later than drawn a frame in the tail arrives.
 const TAIL: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(20);
+/// How long what a clogged link held up takes to arrive once it is let through: long enough to come in any order.
+const RELEASE: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_millis(10);
+/// How long a frame may wait for a link with little bandwidth; what would wait longer is lost.
+const QUEUE_MAX: Duration = Duration::from_millis(500);
 /// Most bits that damage flips in one frame.
 const FLIPS_MAX: u64 = 4;
 /// The delay of a network that does nobody any harm.
@@ -28,6 +32,8 @@ pub struct Arrival {
     pub at: Duration,
     /// The bytes as they arrive.
     pub frame: Bytes,
+    /// They are not those that were sent.
+    pub is_damaged: bool,
 }
 
 /// What became of frames, over all links.
@@ -45,6 +51,10 @@ pub struct Counts {
     pub corrupted: u64,
     /// Held up by a second or more.
     pub tail: u64,
+    /// Held up by a clogged link.
+    pub clogged: u64,
+    /// Lost because too much waited for a link already.
+    pub overflowed: u64,
 }
 
 /// All links of a cluster. Nodes are numbers, in the order of the scenario's names.
@@ -56,6 +66,10 @@ pub struct Links {
     duplicate: f64,
     corrupt: f64,
     tail: f64,
+    burst: u32,
+    bandwidth: Option<u64>,
+    /// Until when what a node sends or is sent is held up.
+    clogs: BTreeMap<usize, Duration>,
     links: Vec<Link>,
     /// Which side each node is on while there is a partition.
     sides: Vec<Option<usize>>,
@@ -73,6 +87,12 @@ struct Link {
     last: Duration,
     /// How many frames were sent at `last` already.
     ordinal: u64,
+    /// How many of the next frames are lost with the last one that was.
+    run: u64,
+    /// When the link has carried all that it was given.
+    free_at: Duration,
+    /// The frame before: damage can put pieces of two together.
+    before: Bytes,
 }
 
 impl Links {
@@ -82,6 +102,9 @@ impl Links {
             key: random::key(seed, &format!("link/{from}/{to}")),
             last: Duration::ZERO,
             ordinal: 0,
+            run: 0,
+            free_at: Duration::ZERO,
+            before: Bytes::new(),
         };
         let mut links = Links {
             nodes: names.len(),
@@ -90,6 +113,9 @@ impl Links {
             duplicate: network.duplicate,
             corrupt: network.corrupt,
             tail: network.tail,
+            burst: network.burst,
+            bandwidth: network.bandwidth,
+            clogs: BTreeMap::new(),
             links: names.iter().flat_map(|from| names.iter().map(move |to| link(from, to))).collect(),
             sides: vec![None; names.len()],
             isolated: BTreeSet::new(),
@@ -114,19 +140,42 @@ impl Links {
         let (lost, twice) = (dice.happens(self.loss), dice.happens(self.duplicate));
         let (damaged, held) = (dice.happens(self.corrupt), dice.happens(self.tail));
         let (first, second) = (dice.within(&self.delay), dice.within(&self.delay));
-        let hold = dice.within(&TAIL);
-        if lost {
+        let (hold, release, held_too) = (dice.within(&TAIL), dice.within(&RELEASE), dice.happens(self.tail));
+        let run = 1 + dice.below(u64::from(self.burst) * 2 - 1);
+        let link = &mut self.links[from * self.nodes + to];
+        if lost && link.run == 0 {
+            link.run = run;
+        }
+        if link.run > 0 {
+            link.run -= 1;
             self.counts.lost += 1;
             return [None, None];
         }
-        let copy = twice.then(|| Arrival { at: at + second, frame: frame.clone() });
+        let Some(waits) = link.carry(at, frame.len(), self.bandwidth) else {
+            self.counts.overflowed += 1;
+            return [None, None];
+        };
+        let before = std::mem::replace(&mut link.before, frame.clone());
+        let (first, second) = (first + waits, second + waits + if held_too { hold } else { Duration::ZERO });
+        let clogged = [from, to].iter().filter_map(|node| self.clogs.get(node)).max().copied();
+        self.counts.clogged += u64::from(clogged.is_some());
+        let (first, second) = match clogged {
+            Some(until) => {
+                let wait = until.saturating_sub(at);
+                (first.max(wait) + release, second.max(wait) + release)
+            }
+            None => (first, second),
+        };
+        let copy = twice.then(|| Arrival { at: at + second, frame: frame.clone(), is_damaged: false });
         self.counts.duplicated += u64::from(twice);
         self.counts.corrupted += u64::from(damaged);
         self.counts.tail += u64::from(held);
-        let frame = if damaged { flip(&frame, &mut dice) } else { frame };
+        let sent = frame.clone();
+        let frame = if damaged { damage(&frame, &before, &mut dice) } else { frame };
+        let is_damaged = frame != sent;
         let at = at + first + if held { hold } else { Duration::ZERO };
-        self.last_arrival = self.last_arrival.max(at);
-        [Some(Arrival { at, frame }), copy]
+        self.last_arrival = self.last_arrival.max(at).max(copy.as_ref().map_or(at, |copy| copy.at));
+        [Some(Arrival { at, frame, is_damaged }), copy]
     }
 
     /// When the last frame that is under way, or was, is there.
@@ -179,10 +228,28 @@ impl Links {
         self.cuts.clear();
     }
 
+    /// Holds up what a node sends or is sent from now on, until then.
+    pub fn clog(&mut self, node: usize, until: Duration) {
+        self.clogs.insert(node, until);
+    }
+
+    /// Lets a node's frames through again; those that were held up come at the time that was said.
+    pub fn unclog(&mut self, node: usize) {
+        self.clogs.remove(&node);
+    }
+
+    /// Sets how many bytes a second each direction of each link carries.
+    pub fn set_bandwidth(&mut self, bandwidth: Option<u64>) {
+        self.bandwidth = bandwidth;
+    }
+
     /// Heals, and does no more harm: nothing is lost, doubled, damaged or late.
     pub fn become_benign(&mut self) {
         self.heal();
         (self.loss, self.duplicate, self.corrupt, self.tail) = (0.0, 0.0, 0.0, 0.0);
+        (self.burst, self.bandwidth) = (1, None);
+        self.clogs.clear();
+        self.links.iter_mut().for_each(|link| link.run = 0);
         self.delay = BENIGN_DELAY;
     }
 
@@ -215,10 +282,38 @@ impl Links {
     }
 }
 
-fn flip(frame: &Bytes, dice: &mut Moment) -> Bytes {
+impl Link {
+    /// How long a frame waits and is on its way; nothing if too much waits already.
+    fn carry(&mut self, at: Duration, bytes: usize, bandwidth: Option<u64>) -> Option<Duration> {
+        let Some(bandwidth) = bandwidth else { return Some(Duration::ZERO) };
+        let takes = Duration::from_secs_f64(bytes as f64 / bandwidth as f64);
+        let begins = self.free_at.max(at);
+        if begins - at > QUEUE_MAX {
+            return None;
+        }
+        self.free_at = begins + takes;
+        Some(self.free_at - at)
+    }
+}
+
+/// Cuts a frame short, puts the ends of two together, or flips bits, which is most likely.
+fn damage(frame: &Bytes, before: &Bytes, dice: &mut Moment) -> Bytes {
     if frame.is_empty() {
         return frame.clone();
     }
+    let cut = 1 + dice.below(frame.len() as u64) as usize;
+    match dice.below(8) {
+        0 => return frame.slice(..cut - 1),
+        1 if before.len() >= cut => {
+            let spliced = [&frame[..cut - 1], &before[cut - 1..]].concat();
+            return if spliced == *before { flip(frame, dice) } else { spliced.into() };
+        }
+        _ => {}
+    }
+    flip(frame, dice)
+}
+
+fn flip(frame: &Bytes, dice: &mut Moment) -> Bytes {
     let mut damaged = BytesMut::from(frame.as_ref());
     let flips = 1 + dice.below(FLIPS_MAX);
     for _ in 0..flips {

@@ -113,3 +113,59 @@ fn partitions_replace_each_other_and_heal_undoes_everything() {
     links.heal();
     assert!((0..3).all(|from| (0..3).all(|to| !links.is_cut(from, to))));
 }
+
+#[test]
+fn a_clogged_node_gets_everything_at_once_when_it_is_let_through() {
+    let mut links = links(|_| {});
+    links.clog(1, 9 * SECOND);
+
+    let held: Vec<Duration> = (0..5).map(|n| arrivals(&mut links, n * SECOND, 1)[0].at).collect();
+    let others = arrivals(&mut links, SECOND, 2)[0].at;
+    links.unclog(1);
+    let after = arrivals(&mut links, 10 * SECOND, 1)[0].at;
+
+    assert!(
+        held.iter().all(|at| (9 * SECOND..=9 * SECOND + Duration::from_millis(10)).contains(at)),
+        "{held:?}"
+    );
+    assert!(others < 2 * SECOND && after < 11 * SECOND);
+    assert_eq!(links.counts.clogged, 5);
+}
+
+#[test]
+fn losses_come_in_runs_where_they_are_asked_to() {
+    let mut links = links(|network| (network.loss, network.burst) = (0.02, 10));
+    let lost: Vec<bool> = (0..20_000).map(|n| arrivals(&mut links, n * SECOND / 100, 1).is_empty()).collect();
+
+    let runs = lost.windows(2).filter(|pair| !pair[0] && pair[1]).count();
+    let all = lost.iter().filter(|lost| **lost).count();
+    assert!((7..13).contains(&(all / runs)), "{all} lost in {runs} runs");
+}
+
+#[test]
+fn little_bandwidth_makes_frames_wait_and_loses_what_would_wait_too_long() {
+    let bytes = frame().len() as u64;
+    let mut links = links(|network| network.bandwidth = Some(bytes * 10));
+
+    let arrived: Vec<Duration> =
+        (0..20).flat_map(|_| arrivals(&mut links, SECOND, 1)).map(|one| one.at).collect();
+
+    // Ten a second: the first takes a tenth, and what would begin later than half a second from now is lost.
+    assert_eq!(arrived.len(), 6);
+    assert!(arrived[5] >= SECOND + Duration::from_millis(600), "{arrived:?}");
+    assert_eq!(links.counts.overflowed, 14);
+}
+
+#[test]
+fn damage_cuts_short_puts_two_together_or_flips_bits_and_never_leaves_a_frame_as_it_was_unsaid() {
+    let mut links = links(|network| network.corrupt = 1.0);
+    let (mut short, mut flipped) = (0, 0);
+    for n in 0..400 {
+        for Arrival { frame: arrived, is_damaged, .. } in arrivals(&mut links, n * SECOND, 1) {
+            assert_eq!(is_damaged, arrived != frame());
+            short += u32::from(arrived.len() < frame().len());
+            flipped += u32::from(is_damaged && arrived.len() == frame().len());
+        }
+    }
+    assert!(short > 20 && flipped > 200, "{short} {flipped}");
+}

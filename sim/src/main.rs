@@ -4,11 +4,14 @@
 
 use std::io::{Write, stdout};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, Result, bail};
 use reknit_sim::args::{self, Command, Run};
+use reknit_sim::diff;
 use reknit_sim::members::figures;
-use reknit_sim::plan;
+use reknit_sim::plan::{self, catalogue};
 use reknit_sim::report::{self, Ladder};
 use reknit_sim::run::{self, Options, Verdict};
 use reknit_sim::scenario::Scenario;
@@ -16,8 +19,12 @@ use reknit_sim::scenario::parse::load;
 use reknit_sim::scenario::schema::schema;
 use reknit_sim::{kills, shrink, sweep};
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const BROKEN: u8 = 1;
 const COULD_NOT_RUN: u8 = 2;
+const INTERRUPTED: u8 = 130;
 
 fn main() -> ExitCode {
     if std::env::args().nth(1).as_deref() == Some("members") {
@@ -27,6 +34,8 @@ fn main() -> ExitCode {
         Ok(Command::Help) => say(&args::help()),
         Ok(Command::HelpScenario) => say(&args::help_scenario()),
         Ok(Command::Schema) => say(&schema()),
+        Ok(Command::Faults) => say(&catalogue::text()),
+        Ok(Command::Diff(one, other)) => compare(&one, &other),
         Ok(Command::Run(run)) => live(&run),
         Ok(Command::Mutants(ids)) => hunt_all(&ids),
         Ok(Command::Hunt(run)) => hunt(&run),
@@ -36,6 +45,12 @@ fn main() -> ExitCode {
         eprintln!("sim: {error:#}");
         ExitCode::from(COULD_NOT_RUN)
     })
+}
+
+fn compare(one: &str, other: &str) -> Result<ExitCode> {
+    let (text, are_equal) = diff::diff(one.as_ref(), other.as_ref())?;
+    say(&text)?;
+    Ok(exit(are_equal))
 }
 
 /// `sim members [runs=N] [seed=N] [hours=N]`
@@ -79,6 +94,7 @@ fn live_one(asked: &Run, story: Option<&Scenario>, of_seed: sweep::Stories<'_>) 
         until: asked.until,
         writes_files: true,
         called: asked.scenario.clone(),
+        stop: Some(interruption()?),
         ..Options::default()
     };
     if !asked.json && !asked.quiet {
@@ -120,7 +136,8 @@ fn live_many(asked: &Run, of_seed: sweep::Stories<'_>) -> Result<ExitCode> {
     }
     let (seeds, world) = (asked.seeds(None), asked.world());
     let shows_progress = !asked.json && !asked.quiet;
-    let swept = sweep::sweep(of_seed, asked.scenario.as_deref(), seeds, world, shows_progress)?;
+    let stop = Some(interruption()?);
+    let swept = sweep::sweep(of_seed, asked.scenario.as_deref(), seeds, world, (shows_progress, stop))?;
     if asked.json {
         say(&swept.json())?;
     } else {
@@ -130,7 +147,21 @@ fn live_many(asked: &Run, of_seed: sweep::Stories<'_>) -> Result<ExitCode> {
     if let Some(failure) = swept.failures.first().filter(|_| asked.shrinks()) {
         make_small(asked, &of_seed(failure.seeds[0]), failure.seeds[0], &failure.signature)?;
     }
-    Ok(exit(swept.failed == 0))
+    match swept.failed {
+        0 if swept.is_stopped => Ok(ExitCode::from(COULD_NOT_RUN)),
+        failed => Ok(exit(failed == 0)),
+    }
+}
+
+/// Is raised by Ctrl-C, so that what was learned so far can be told; a second one ends the program at once.
+fn interruption() -> Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        signal_hook::flag::register_conditional_shutdown(signal, i32::from(INTERRUPTED), stop.clone())
+            .and_then(|_| signal_hook::flag::register(signal, stop.clone()))
+            .context("cannot listen for Ctrl-C")?;
+    }
+    Ok(stop)
 }
 
 /// Hunts known bugs, each in a process of its own.

@@ -4,8 +4,11 @@
 //! [`shiviz`] and [`perfetto`].
 
 pub mod contents;
+pub mod history;
 pub mod page;
+pub mod perfetto;
 pub mod recording;
+pub mod shiviz;
 
 use std::io::Write;
 use std::time::Duration;

@@ -7,6 +7,8 @@ use std::fmt;
 use std::fs::File;
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -14,6 +16,7 @@ use serde::Serialize;
 use crate::check::Violation;
 use crate::report::page::page;
 use crate::report::recording::Recorder;
+use crate::report::{history, perfetto, shiviz};
 use crate::scenario::Scenario;
 use crate::scenario::write::to_yaml;
 use crate::trace::{Trace, Watch};
@@ -58,6 +61,8 @@ pub struct Options {
     pub watch: Option<Box<dyn Watch>>,
     /// What the command line called the scenario, if it named one.
     pub called: Option<String>,
+    /// Ends the run early, without a verdict, once it is raised.
+    pub stop: Option<Arc<AtomicBool>>,
 }
 
 /// What came of a run.
@@ -151,7 +156,10 @@ pub fn run(scenario: &Scenario, seed: u64, world: World, options: Options) -> Re
     if let Some(recorder) = &recorder {
         trace = trace.with_watch(Box::new(recorder.clone()));
     }
-    let stage = Stage::new(scenario, seed, options.until, trace);
+    let mut stage = Stage::new(scenario, seed, options.until, trace);
+    if let Some(stop) = options.stop {
+        stage.stop_at(stop);
+    }
     let Played { stage, at, states } = match world {
         World::Fast => fast::play(stage),
         World::Full => full::play(stage),
@@ -165,6 +173,10 @@ pub fn run(scenario: &Scenario, seed: u64, world: World, options: Options) -> Re
         if let Some(recorder) = recorder {
             let page = page(&outcome, &scenario.about, &recorder.recording());
             write(&folder.join("report.html"), page.as_bytes())?;
+            let recording = recorder.recording();
+            write(&folder.join("shiviz.log"), shiviz::log(&recording).as_bytes())?;
+            write(&folder.join("perfetto.json"), perfetto::json_of(&recording).as_bytes())?;
+            write(&folder.join("history.txt"), history::text(&recording).as_bytes())?;
         }
     }
     Ok(outcome)

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, mpsc};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -14,6 +14,8 @@ use crate::scenario::Scenario;
 
 /// Most seeds named per kind of failure.
 const SEEDS_SHOWN_MAX: usize = 10;
+/// Seeds in one row of characters.
+const SEEDS_PER_ROW: usize = 100;
 /// Fewer seeds than this say little about what never happens.
 const SEEDS_THAT_TELL: u64 = 50;
 
@@ -30,12 +32,16 @@ pub struct Sweep {
     pub passed: u64,
     /// Runs that did not.
     pub failed: u64,
+    /// Somebody ended it before all seeds had their turn.
+    pub is_stopped: bool,
     /// Failures that look like one bug, by their signature.
     pub failures: Vec<Failure>,
     /// How often each thing happened in all runs together.
     pub counts: BTreeMap<String, u64>,
     /// The slowest convergence, in milliseconds, and the seed that had it.
     pub slowest_ms: Option<(u64, u64)>,
+    /// How long all runs lived, in milliseconds of their own time.
+    pub virtual_ms: u64,
     /// The hashes of all runs, hashed in the order of their seeds.
     pub trace_hash: String,
     /// How long it took, which is about the machine only.
@@ -70,13 +76,15 @@ pub fn sweep(
     called: Option<&str>,
     seeds: Range<u64>,
     world: World,
-    shows_progress: bool,
+    (shows_progress, stop): (bool, Option<Arc<AtomicBool>>),
 ) -> Result<Sweep, RunError> {
     let began = run::wall_clock();
     let bar =
         if shows_progress { progress(seeds.end.saturating_sub(seeds.start)) } else { ProgressBar::hidden() };
     let called = called.map(str::to_owned);
-    let outcomes = live_all(scenario, &called, seeds.clone(), world, &bar)?;
+    let rows = Rows::new(seeds.start, &bar);
+    let outcomes = live_all(scenario, &called, seeds.clone(), world, (&rows, &stop))?;
+    rows.end();
     bar.finish_and_clear();
     let mut sweep = Sweep {
         scenario: scenario(seeds.start).name,
@@ -84,9 +92,11 @@ pub fn sweep(
         seeds: (seeds.start, seeds.end),
         passed: 0,
         failed: 0,
+        is_stopped: stop.is_some_and(|stop| stop.load(Ordering::Relaxed)),
         failures: Vec::new(),
         counts: BTreeMap::new(),
         slowest_ms: None,
+        virtual_ms: 0,
         trace_hash: String::new(),
         wall: began.elapsed(),
     };
@@ -110,7 +120,7 @@ fn live_all(
     called: &Option<String>,
     seeds: Range<u64>,
     world: World,
-    bar: &ProgressBar,
+    (rows, stop): (&Rows<'_>, &Option<Arc<AtomicBool>>),
 ) -> Result<Vec<Outcome>, RunError> {
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let next = AtomicU64::new(seeds.start);
@@ -122,13 +132,17 @@ fn live_all(
             scope.spawn(move || {
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= end {
+                    let is_stopped = || stop.as_ref().is_some_and(|stop| stop.load(Ordering::Relaxed));
+                    if seed >= end || is_stopped() {
                         return;
                     }
-                    let options = Options { called: called.clone(), ..Options::default() };
+                    let options =
+                        Options { called: called.clone(), stop: stop.clone(), ..Options::default() };
                     match run::run(&scenario(seed), seed, world, options) {
+                        // It says nothing about its seed.
+                        Ok(outcome) if outcome.verdict == Verdict::Stopped && is_stopped() => return,
                         Ok(outcome) => {
-                            bar.inc(1);
+                            rows.add(&outcome);
                             // The receiver outlives the threads.
                             let _ = sender.send(outcome);
                         }
@@ -150,6 +164,70 @@ fn live_all(
     Ok(outcomes)
 }
 
+/// A character per seed, in rows: a dot for each that passed, a letter for each kind of failure.
+struct Rows<'a> {
+    bar: &'a ProgressBar,
+    state: Mutex<RowsState>,
+}
+
+#[derive(Default)]
+struct RowsState {
+    next: u64,
+    row: String,
+    /// Of seeds whose turn it is not yet.
+    waiting: BTreeMap<u64, char>,
+    kinds: Vec<String>,
+}
+
+impl Rows<'_> {
+    fn new(first: u64, bar: &ProgressBar) -> Rows<'_> {
+        Rows { bar, state: Mutex::new(RowsState { next: first, ..RowsState::default() }) }
+    }
+
+    fn add(&self, outcome: &Outcome) {
+        self.bar.inc(1);
+        let state = &mut *self.state.lock().expect("no thread panics with it");
+        let mark = match outcome.violations.first() {
+            None => '.',
+            Some(violation) => {
+                let signature = violation.signature();
+                let known = state.kinds.iter().position(|kind| *kind == signature);
+                let place = known.unwrap_or_else(|| {
+                    state.kinds.push(signature);
+                    state.kinds.len() - 1
+                });
+                char::from(b'A' + u8::try_from(place).unwrap_or(u8::MAX).min(25))
+            }
+        };
+        state.waiting.insert(outcome.seed, mark);
+        while let Some(mark) = state.waiting.remove(&state.next) {
+            state.row.push(mark);
+            state.next += 1;
+            if state.row.len() == SEEDS_PER_ROW {
+                self.print(state);
+            }
+        }
+    }
+
+    fn print(&self, state: &mut RowsState) {
+        let row = std::mem::take(&mut state.row);
+        self.bar.println(format!("{:>8} {row}", state.next - row.len() as u64));
+    }
+
+    fn end(&self) {
+        let state = &mut *self.state.lock().expect("no thread panics with it");
+        if !state.row.is_empty() {
+            self.print(state);
+        }
+        for (place, kind) in state.kinds.iter().enumerate() {
+            self.bar.println(format!(
+                "{:>8} {kind}",
+                char::from(b'A' + u8::try_from(place).unwrap_or(25).min(25))
+            ));
+        }
+    }
+}
+
 fn progress(seeds: u64) -> ProgressBar {
     let template = "{bar:30} {pos}/{len} seeds, {per_sec}, {eta} to go";
     let style = ProgressStyle::with_template(template).expect("the template is right");
@@ -161,6 +239,7 @@ impl Sweep {
         for (name, count) in &outcome.counts {
             *self.counts.entry(name.clone()).or_default() += count;
         }
+        self.virtual_ms += outcome.virtual_time.as_millis() as u64;
         if let Some(after) = outcome.converged_after {
             let millis = after.as_millis() as u64;
             if self.slowest_ms.is_none_or(|(slowest, _)| millis > slowest) {
@@ -219,7 +298,11 @@ impl Sweep {
 
     /// The last line.
     pub fn verdict(&self) -> String {
-        let word = if self.failed == 0 { "PASSED" } else { "FAILED" };
+        let word = match (self.failed, self.is_stopped) {
+            (0, false) => "PASSED",
+            (0, true) => "STOPPED",
+            _ => "FAILED",
+        };
         let Sweep { scenario, world, seeds: (first, end), passed, failed, trace_hash, .. } = self;
         let counted = format!("{passed} passed, {failed} failed, traces {trace_hash}");
         format!("{word} {scenario} seeds={first}..{end} world={world}: {counted}")

@@ -220,7 +220,7 @@ pub fn needs(method: &Method, route: &str) -> Option<Scope> {
         "/health" | "/livez" | "/readyz" | "/version" | "/openapi.json" | "/ui" | "/ui/" | "/" | "/peer" => {
             None
         }
-        "/members/join" | "/members/leave" | "/members/remove" => Some(Scope::Admin),
+        "/members/join" | "/members/leave" | "/members/remove" | "/members/mode" => Some(Scope::Admin),
         "/backup" | "/export" | "/import" | "/sync" => Some(Scope::Admin),
         "/batch" => Some(Scope::Write),
         _ if *method == Method::GET || *method == Method::HEAD => Some(Scope::Read),

@@ -13,9 +13,9 @@ use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use tokio_util::io::ReaderStream;
 
-use super::Shared;
 use super::params::Params;
 use super::problem::{Code, Problem};
+use super::{Shared, body};
 use crate::storage::backup::{self, BackupError, Counted};
 
 /// Bytes read from the file at a time.
@@ -24,6 +24,7 @@ const CHUNK_BYTES: usize = 256 << 10;
 /// `GET /backup`
 pub async fn backup(State(shared): State<Arc<Shared>>, request: HttpRequest) -> Result<Response, Problem> {
     Params::parse(request.uri().query(), &[])?;
+    let place = shared.transfer()?;
     let (file, Counted { rows, bytes }) = shared.scan(spool).await?;
     let mut headers = HeaderMap::new();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/vnd.reknit.backup"));
@@ -33,8 +34,9 @@ pub async fn backup(State(shared): State<Arc<Shared>>, request: HttpRequest) -> 
     if let Ok(name) = HeaderValue::from_str(&name) {
         headers.insert(CONTENT_DISPOSITION, name);
     }
+    // The file is gone with its last reader.
     let stream = ReaderStream::with_capacity(tokio::fs::File::from_std(file), CHUNK_BYTES);
-    Ok((headers, Body::from_stream(stream)).into_response())
+    Ok((headers, body::Held::body(Body::from_stream(stream), place)).into_response())
 }
 
 /// Writes one snapshot to a file without a name, which is gone when nobody reads it any more.

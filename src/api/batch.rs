@@ -16,6 +16,7 @@ use axum::http::{HeaderName, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::StreamExt;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use uuid::Uuid;
@@ -47,9 +48,10 @@ const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 
 /// One line of a batch.
-#[derive(Debug, Deserialize)]
+#[derive(JsonSchema, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Item {
+#[schemars(rename = "BatchOperation")]
+pub struct Item {
     op: Op,
     key: String,
     /// The value of a put, in one of three forms.
@@ -62,17 +64,19 @@ struct Item {
     if_none_match: Option<String>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[derive(JsonSchema, Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum Op {
+#[schemars(rename = "BatchOperationName")]
+pub enum Op {
     Put,
     Delete,
     Get,
 }
 
 /// What one line led to.
-#[derive(Serialize)]
-struct Outcome {
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "BatchOutcome")]
+pub struct Outcome {
     index: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     key: Option<String>,
@@ -233,7 +237,7 @@ impl Shared {
             }
             Op::Get => {
                 item.has_no_value()?;
-                let version = self.version(&key)?.ok_or_else(|| {
+                let version = self.version(&key).await?.ok_or_else(|| {
                     Problem::new(Code::NotFound, format!("this node has no value under {key}"))
                 })?;
                 Ok(Done::Found(Box::new(Shown::of(&version))))

@@ -1,5 +1,8 @@
 //! Request bodies: taken within a size and a time, or let go so that the client still reads the answer.
 
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::{Body, HttpBody};
@@ -7,6 +10,8 @@ use axum::http::HeaderMap;
 use axum::http::header::EXPECT;
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
+use hyper::body::{Frame, SizeHint};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::problem::{Code, Problem};
 
@@ -83,3 +88,58 @@ pub async fn discard(headers: &HeaderMap, mut body: Body) {
     // Whether it ended or not, the answer goes out now.
     let _ = tokio::time::timeout(DISCARD_PATIENCE, read_on).await;
 }
+
+/// A body that keeps its room until its bytes are with the system, or its client is gone. The body itself is
+/// dropped as soon as its last bytes are queued to be written, and a client that reads nothing leaves them there:
+/// so the bytes keep the room as well.
+#[derive(Debug)]
+pub struct Held {
+    body: Body,
+    room: Arc<OwnedSemaphorePermit>,
+}
+
+impl Held {
+    /// Holds `room` as long as `body`, or any bytes of it, live.
+    pub fn body(body: Body, room: OwnedSemaphorePermit) -> Body {
+        Body::new(Held { body, room: Arc::new(room) })
+    }
+}
+
+/// Bytes that keep room for themselves.
+struct Roomy {
+    bytes: Bytes,
+    _room: Arc<OwnedSemaphorePermit>,
+}
+
+impl AsRef<[u8]> for Roomy {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl HttpBody for Held {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let held = self.get_mut();
+        let room = &held.room;
+        let hold = |bytes| Bytes::from_owner(Roomy { bytes, _room: Arc::clone(room) });
+        Pin::new(&mut held.body).poll_frame(cx).map_ok(|frame| frame.map_data(hold))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+#[path = "body_tests.rs"]
+mod tests;

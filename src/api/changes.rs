@@ -16,6 +16,7 @@ use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
+use schemars::JsonSchema;
 use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
@@ -31,7 +32,7 @@ use crate::storage::rows::Record;
 /// Most watches and waiting polls at once.
 pub const WATCHES_MAX: usize = 256;
 /// Most keys in one answer, or between two ids.
-const KEYS_MAX: usize = 500;
+pub const KEYS_MAX: usize = 500;
 /// An answer takes no further key once it has this many bytes of values.
 const BYTES_MAX: usize = 2 << 20;
 /// Longest time a poll may wait.
@@ -265,8 +266,8 @@ impl Watch {
 }
 
 /// The answer to a poll.
-#[derive(Serialize)]
-struct Polled {
+#[derive(JsonSchema, Serialize)]
+pub struct Polled {
     changes: Vec<Change>,
     /// The cursor to go on from.
     next: String,
@@ -277,8 +278,8 @@ struct Polled {
 }
 
 /// A key as it is now.
-#[derive(Serialize)]
-struct Change {
+#[derive(JsonSchema, Serialize)]
+pub struct Change {
     key: String,
     #[serde(rename = "type")]
     kind: &'static str,

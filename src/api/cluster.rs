@@ -9,13 +9,14 @@ use axum::http::header::ORIGIN;
 use axum::http::request::Parts;
 use axum::http::{HeaderName, StatusCode};
 use axum::response::{IntoResponse, Response};
+use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::params::Params;
 use super::problem::{Code, Problem};
 use super::{Shared, body, json, odd};
-use crate::model::{Address, MemberState, MemberView, Mode, NodeId, Reply, Request};
+use crate::model::{Address, MemberState, MemberView, Mode, NodeId, ProtocolRange, Reply, Request};
 
 /// Largest body of a wish about members.
 const BODY_BYTES_MAX: usize = 4096;
@@ -24,16 +25,25 @@ const LEAVING: Duration = Duration::from_secs(10);
 
 const SECRET: HeaderName = HeaderName::from_static("x-cluster-secret");
 
-#[derive(Serialize)]
-struct Shown {
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "MemberShown")]
+pub struct Shown {
+    #[schemars(with = "String")]
     id: NodeId,
+    #[schemars(with = "String")]
     address: Address,
     last_seen: u64,
     joined_timestamp: u64,
+    #[schemars(with = "String")]
     state: MemberState,
+    #[schemars(with = "String")]
     mode: Mode,
     life: u64,
     incarnation: u32,
+    /// Digest of its policies by prefix; no data flows where they differ.
+    policies: String,
+    #[schemars(with = "super::openapi::ProtocolVersions")]
+    protocol: ProtocolRange,
 }
 
 /// `GET /members/`
@@ -63,31 +73,35 @@ fn show(MemberView { member, last_seen }: MemberView) -> Shown {
         mode: member.mode,
         life: member.life,
         incarnation: member.incarnation,
+        policies: format!("{:016x}", member.policies),
+        protocol: member.protocol,
     }
 }
 
-#[derive(Deserialize)]
+#[derive(JsonSchema, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Join {
+pub struct Join {
+    #[schemars(with = "String")]
     address: Address,
 }
 
-#[derive(Deserialize)]
+#[derive(JsonSchema, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Remove {
+pub struct Remove {
+    #[schemars(with = "String")]
     id: NodeId,
     /// Even if it seems to live.
     #[serde(default)]
     force: bool,
 }
 
-#[derive(Deserialize)]
+#[derive(JsonSchema, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Leave {}
+pub struct Leave {}
 
 /// What was begun or done.
-#[derive(Serialize)]
-struct Done {
+#[derive(JsonSchema, Serialize)]
+pub struct Done {
     status: &'static str,
 }
 
@@ -110,6 +124,25 @@ pub async fn remove(State(shared): State<Arc<Shared>>, request: HttpRequest) -> 
     let Remove { id, force } = wish(&shared, request).await?;
     shared.ask(Request::Remove { id, force }, Duration::ZERO).await?;
     Ok(json(&Done { status: "removed" }))
+}
+
+#[derive(JsonSchema, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Switch {
+    /// `normal` or `read-only`.
+    #[schemars(with = "String")]
+    mode: Mode,
+}
+
+/// `POST /members/mode`: makes this node read-only, or normal again, until its next start.
+pub async fn mode(State(shared): State<Arc<Shared>>, request: HttpRequest) -> Result<Response, Problem> {
+    let Switch { mode } = wish(&shared, request).await?;
+    if !matches!(mode, Mode::Normal | Mode::ReadOnly) {
+        return Err(Problem::new(Code::BadBody, "an operator's modes are normal and read-only"));
+    }
+    shared.ask(Request::SetMode { mode }, Duration::ZERO).await?;
+    let status = if mode == Mode::Normal { "normal" } else { "read-only" };
+    Ok(json(&Done { status }))
 }
 
 /// An operator's wish, if the caller may have one. An empty body is `{}`.

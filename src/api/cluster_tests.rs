@@ -89,3 +89,26 @@ async fn wishes_that_make_no_sense_are_refused() {
     assert_eq!(long.json()["limit"], 4096);
     assert_eq!(bed.ask("POST /members/leave?now").await.problem(), problem(400, "bad-parameter"));
 }
+
+#[tokio::test]
+async fn an_operator_makes_a_node_read_only_and_normal_again() {
+    let bed = Bed::new();
+
+    let switched = bed.send("POST /members/mode", &[], "{\"mode\":\"read-only\"}").await;
+    assert_eq!((switched.status.as_u16(), switched.json()), (200, json!({"status": "read-only"})));
+    let put = bed.send("PUT /kv/k", &[], "1").await;
+    assert_eq!(put.problem(), problem(503, "read-only"));
+    assert_eq!(bed.ask("GET /health").await.json()["mode"], "read-only");
+
+    bed.send("POST /members/mode", &[], "{\"mode\":\"normal\"}").await;
+    assert_eq!(bed.send("PUT /kv/k", &[], "1").await.status, 200);
+
+    let draining = bed.send("POST /members/mode", &[], "{\"mode\":\"draining\"}").await;
+    assert_eq!(draining.problem(), problem(400, "bad-body"));
+
+    let events = bed.ask("GET /events?event=mode-changed").await.json();
+    let texts: Vec<_> = events["events"].as_array().unwrap().iter().map(|event| &event["text"]).collect();
+    assert_eq!(texts, ["from normal to readonly", "from readonly to normal"]);
+    let now = bed.ask("GET /events?since=now").await.json();
+    assert_eq!((&now["events"], &now["missed"]), (&json!([]), &json!(0)));
+}

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use axum::extract::State;
 use axum::response::Response;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::problem::{Code, Problem};
@@ -17,18 +18,21 @@ use crate::protocol::wire::PROTOCOL_VERSION;
 /// How long a probe waits for the loop. Probes ask often; a slow disk is not a dead node.
 pub const PROBE_PATIENCE: Duration = Duration::from_secs(2);
 
-#[derive(Serialize)]
-struct Health {
+#[derive(JsonSchema, Serialize)]
+pub struct Health {
     status: &'static str,
+    #[schemars(with = "String")]
     mode: Mode,
     member_count: usize,
+    #[schemars(with = "String")]
     node_id: NodeId,
 }
 
 /// `GET /health`
 pub async fn health(State(shared): State<Arc<Shared>>) -> Result<Response, Problem> {
-    let Status { me, member_count, .. } = *shared.status().await?;
+    let Status { me, member_count, disk_full, .. } = *shared.status().await?;
     let status = match me.mode {
+        _ if disk_full => "disk-full",
         Mode::Normal | Mode::ReadOnly => "ok",
         Mode::Draining => "draining",
         Mode::Syncing => "syncing",
@@ -36,8 +40,9 @@ pub async fn health(State(shared): State<Arc<Shared>>) -> Result<Response, Probl
     Ok(json(&Health { status, mode: me.mode, member_count, node_id: me.id }))
 }
 
-#[derive(Serialize)]
-struct Ok200 {
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "Fine")]
+pub struct Ok200 {
     status: &'static str,
 }
 
@@ -53,6 +58,12 @@ pub async fn livez(State(shared): State<Arc<Shared>>) -> Result<Response, Proble
 pub async fn readyz(State(shared): State<Arc<Shared>>) -> Result<Response, Problem> {
     let status = tokio::time::timeout(PROBE_PATIENCE, shared.status()).await;
     let status = status.map_err(|_| Problem::new(Code::Busy, "the node takes long to answer"))??;
+    if status.disk_full {
+        return Err(Problem::new(
+            Code::DiskFull,
+            "there is no room on this node's disk; it serves reads only",
+        ));
+    }
     match status.me.mode {
         Mode::Normal | Mode::ReadOnly => Ok(json(&Ok200 { status: "ok" })),
         Mode::Draining => Err(Problem::new(Code::Draining, "this node is on its way out")),
@@ -62,8 +73,8 @@ pub async fn readyz(State(shared): State<Arc<Shared>>) -> Result<Response, Probl
     }
 }
 
-#[derive(Serialize)]
-struct Version {
+#[derive(JsonSchema, Serialize)]
+pub struct Version {
     name: &'static str,
     version: &'static str,
     protocol_version: u16,
@@ -82,34 +93,42 @@ pub async fn version(State(shared): State<Arc<Shared>>) -> Response {
     })
 }
 
-#[derive(Serialize)]
-struct Standing {
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "Status")]
+pub struct Standing {
+    #[schemars(with = "super::openapi::MemberRecord")]
     node: Member,
+    /// Its disk was full: it serves reads only, and tries again by itself.
+    disk_full: bool,
     member_count: usize,
     alive_count: usize,
     origins: usize,
     dots_seen: u64,
     /// Nodes with equal hashes have covered the same versions.
     seen_hash: String,
+    #[schemars(with = "super::openapi::StampShape")]
     high_water: Stamp,
     quarantined: Vec<String>,
     peers: Vec<Peer>,
     counters: BTreeMap<&'static str, u64>,
 }
 
-#[derive(Serialize)]
-struct Peer {
+#[derive(JsonSchema, Serialize)]
+pub struct Peer {
+    #[schemars(with = "String")]
     id: NodeId,
     stream: &'static str,
     in_step: bool,
+    lag: u64,
+    behind: u64,
     divergent_ms: u64,
     in_session: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     last_session: Option<LastSession>,
 }
 
-#[derive(Serialize)]
-struct LastSession {
+#[derive(JsonSchema, Serialize)]
+pub struct LastSession {
     ago_ms: u64,
     #[serde(flatten)]
     report: Report,
@@ -123,12 +142,15 @@ pub async fn status(State(shared): State<Arc<Shared>>) -> Result<Response, Probl
         id: peer.id,
         stream: peer.stream,
         in_step: peer.in_step,
+        lag: peer.lag,
+        behind: peer.behind,
         divergent_ms: peer.divergent_ms,
         in_session: peer.in_session,
         last_session: peer.last_session.map(|(ago_ms, report)| LastSession { ago_ms, report: report.into() }),
     });
     Ok(json(&Standing {
         node: status.me,
+        disk_full: status.disk_full,
         member_count: status.member_count,
         alive_count: status.alive_count,
         origins: status.origins,

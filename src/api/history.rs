@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use axum::response::Response;
+use schemars::JsonSchema;
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -22,7 +23,7 @@ pub const PARAMETERS: [&str; 4] = ["heads", "versions", "limit", "at"];
 /// How many transactions a listing shows unless it is told otherwise.
 const LIMIT: usize = 100;
 /// Most transactions in a listing. A history can be longer than a node would let it become, by merging.
-const LIMIT_MAX: usize = 10_000;
+pub const LIMIT_MAX: usize = 10_000;
 
 /// A question about a history.
 #[derive(Debug)]
@@ -93,16 +94,18 @@ pub fn check_end(offset: u64, len: usize, bytes_max: usize) -> Result<(), Proble
     Err(Problem::new(Code::ValueTooLarge, detail).with_limit(bytes_max as u64))
 }
 
-#[derive(Serialize)]
-struct Heads {
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "HistoryHeads")]
+pub struct Heads {
     strategy: &'static str,
     /// Whether somebody has to choose.
     conflict: bool,
     heads: Vec<Shown>,
 }
 
-#[derive(Serialize)]
-struct Versions {
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "HistoryVersions")]
+pub struct Versions {
     strategy: &'static str,
     /// How many there are, shown or not.
     count: usize,
@@ -112,8 +115,9 @@ struct Versions {
 }
 
 /// One transaction as a client sees it.
-#[derive(Serialize)]
-struct Shown {
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "Transaction")]
+pub struct Shown {
     id: String,
     uuid: Uuid,
     timestamp: u64,

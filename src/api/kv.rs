@@ -13,6 +13,7 @@ use axum::http::header::{
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
+use schemars::JsonSchema;
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -38,7 +39,7 @@ const TIMESTAMP: HeaderName = HeaderName::from_static("x-reknit-timestamp");
 const NODE: HeaderName = HeaderName::from_static("x-reknit-node");
 
 /// A write as its client sees it.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(JsonSchema, Clone, Copy, Debug, Serialize)]
 pub struct Written {
     uuid: Uuid,
     timestamp: u64,
@@ -220,9 +221,9 @@ impl Shared {
         Ok(())
     }
 
-    /// The key's live version, from what is durable.
-    pub(super) fn version(&self, key: &Key) -> Result<Option<Version>, Problem> {
-        let mut live = self.find(key)?.live;
+    /// The key's live version.
+    pub(super) async fn version(&self, key: &Key) -> Result<Option<Version>, Problem> {
+        let mut live = self.found(key, None).await?.live;
         if live.len() > 1 {
             let detail = format!("{} concurrent values lie under {key}", live.len());
             return Err(Problem::new(Code::Siblings, detail));

@@ -8,6 +8,7 @@ use axum::extract::{Request as HttpRequest, State};
 use axum::response::Response;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use uuid::Uuid;
@@ -24,7 +25,7 @@ use crate::storage::{Read, StorageError, Table};
 /// Items and prefixes of a page, unless the client says otherwise.
 const LIMIT: usize = 100;
 /// Most items and prefixes of a page.
-const LIMIT_MAX: usize = 1000;
+pub const LIMIT_MAX: usize = 1000;
 /// A page takes no further item once it has this many bytes of keys and values.
 const PAGE_BYTES_MAX: usize = 4 << 20;
 /// A page ends, however little it holds, after reading this many rows: deleted and expired ones count too.
@@ -402,17 +403,18 @@ pub fn part_of_key(params: &Params, name: &str) -> Result<Option<Vec<u8>>, Probl
     Ok(Some(bytes.to_vec()))
 }
 
-#[derive(Serialize)]
-struct Listing {
+#[derive(JsonSchema, Serialize)]
+pub struct Listing {
     items: Vec<Shown>,
     prefixes: Vec<String>,
     next: Option<String>,
 }
 
 /// An item as clients see it.
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 #[serde(untagged)]
-enum Shown {
+#[schemars(rename = "Listed")]
+pub enum Shown {
     Broken {
         key: String,
         error: &'static str,

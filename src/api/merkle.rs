@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::{Request as HttpRequest, State};
 use axum::response::Response;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::params::Params;
@@ -17,8 +18,8 @@ use crate::storage::{Read, StorageError};
 /// Rows read at a time where some have expired: a row holds up to 1 MiB.
 const BATCH: usize = 16;
 
-#[derive(Serialize)]
-struct Root {
+#[derive(JsonSchema, Serialize)]
+pub struct Root {
     /// Over every version that is no tombstone. Expiry changes reads only, so expired versions stay in.
     hash: String,
     /// Keys that a read finds.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::extract::{MatchedPath, State};
 use axum::http::header::CONTENT_TYPE;
-use axum::http::{Method, StatusCode};
+use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::{encode_eof, encode_registry};
@@ -13,18 +13,21 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
-use prometheus_client::metrics::info;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::health::PROBE_PATIENCE;
 use super::problem::Problem;
+use super::shown::accepts;
 use super::{Info, Shared};
 use crate::model::{MemberState, MemberView, Status};
 
-const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// Prometheus' older form, for whoever does not ask for OpenMetrics.
+pub const PLAIN: &str = "text/plain; version=0.0.4; charset=utf-8";
+/// What Prometheus itself asks for.
+pub const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// The routes as labels: a fixed list, so that no client can make up new ones.
-pub const ROUTES: [&str; 24] = [
+pub const ROUTES: [&str; 28] = [
     "/kv",
     "/kv/",
     "/kv/{*key}",
@@ -41,13 +44,17 @@ pub const ROUTES: [&str; 24] = [
     "/members/join",
     "/members/leave",
     "/members/remove",
+    "/members/mode",
+    "/events",
     "/merkle_tree/root",
     "/health",
     "/livez",
     "/readyz",
     "/version",
     "/status",
+    "/sync",
     "/metrics",
+    "/openapi.json",
     "/peer",
 ];
 
@@ -94,6 +101,12 @@ struct InState {
     state: &'static str,
 }
 
+/// A peer; there are no more of them than members.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfPeer {
+    peer: String,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Counted {
     event: &'static str,
@@ -125,7 +138,10 @@ impl Metrics {
         let help = "Reads that met a record which fails its checksum";
         registry.register("corrupt_reads", help, corrupt_records.clone());
         let build = Build { version: info.version.to_owned(), node: info.id.to_string() };
-        registry.register("build", "What runs here", info::Info::new(build));
+        // A gauge, as is the custom: Prometheus' own checker reads no figures of type info.
+        let builds: Family<Build, Gauge> = Family::default();
+        builds.get_or_create(&build).set(1);
+        registry.register("build_info", "What runs here", builds);
         Metrics { registry, answered, took, corrupt_records }
     }
 
@@ -150,7 +166,7 @@ impl Metrics {
 }
 
 /// `GET /metrics`: answers even when the node does not; then its part is missing and `reknit_node_answers` is 0.
-pub async fn metrics(State(shared): State<Arc<Shared>>) -> Result<Response, Problem> {
+pub async fn metrics(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Result<Response, Problem> {
     let node = async { Ok::<_, Problem>((*shared.status().await?, shared.members().await?)) };
     let node = tokio::time::timeout(PROBE_PATIENCE, node).await;
     let node = node.ok().and_then(Result::ok);
@@ -159,7 +175,26 @@ pub async fn metrics(State(shared): State<Arc<Shared>>) -> Result<Response, Prob
         .and_then(|()| encode_registry(&mut text, &of_node(node)))
         .and_then(|()| encode_eof(&mut text))
         .expect("a string takes all that is written to it");
-    Ok(([(CONTENT_TYPE, OPEN_METRICS)], text).into_response())
+    if accepts(&headers, "application/openmetrics-text") {
+        return Ok(([(CONTENT_TYPE, OPEN_METRICS)], text).into_response());
+    }
+    Ok(([(CONTENT_TYPE, PLAIN)], plain(&text)).into_response())
+}
+
+/// The same figures in the older form, which has counters described under their full name and no units.
+fn plain(text: &str) -> String {
+    let counters: Vec<&str> =
+        text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.strip_suffix(" counter")).collect();
+    let mut plain = String::with_capacity(text.len());
+    for line in text.lines().filter(|line| !line.starts_with("# UNIT ") && *line != "# EOF") {
+        let described = ["# HELP ", "# TYPE "].iter().find_map(|mark| {
+            let (name, rest) = line.strip_prefix(mark)?.split_once(' ')?;
+            counters.contains(&name).then(|| format!("{mark}{name}_total {rest}"))
+        });
+        plain.push_str(described.as_deref().unwrap_or(line));
+        plain.push('\n');
+    }
+    plain
 }
 
 /// The node's own figures, as of now.
@@ -177,9 +212,29 @@ fn of_node(node: Option<(Status, Vec<MemberView>)>) -> Registry {
     let behind = status.peers.iter().filter(|peer| !peer.in_step).count();
     gauge("peers_out_of_step", "Peers that were last heard to have covered other versions", behind as u64);
 
-    let divergent = status.peers.iter().map(|peer| peer.divergent_ms).max().unwrap_or(0);
-    let text = "Milliseconds since the peer that is longest out of step was in step";
-    gauge("divergence_age_ms", text, divergent);
+    gauge(
+        "disk_full",
+        "Whether the disk is full, so that only reads are served",
+        u64::from(status.disk_full),
+    );
+    let quarantined =
+        "Records set apart because they fail their checksum, as far as they are named in /status";
+    gauge("quarantined", quarantined, status.quarantined.len() as u64);
+
+    let [lag, behind]: [Family<OfPeer, Gauge>; 2] = Default::default();
+    let age: Family<OfPeer, Gauge<f64, std::sync::atomic::AtomicU64>> = Family::default();
+    for peer in &status.peers {
+        let label = OfPeer { peer: peer.id.to_string() };
+        lag.get_or_create(&label).set(i64::try_from(peer.lag).unwrap_or(i64::MAX));
+        behind.get_or_create(&label).set(i64::try_from(peer.behind).unwrap_or(i64::MAX));
+        age.get_or_create(&label).set(peer.divergent_ms as f64 / 1000.0);
+    }
+    let help = "Versions that this node has covered and the peer is not known to have";
+    registry.register("convergence_lag_versions", help, lag);
+    let help = "Versions that the peer is known to have covered and this node has not";
+    registry.register("convergence_behind_versions", help, behind);
+    let help = "Time since the peer was last known to hold just what this node holds; 0 while it does";
+    registry.register_with_unit("divergence_age", help, Unit::Seconds, age);
 
     let in_state: Family<InState, Gauge> = Family::default();
     for state in ["alive", "suspect", "down", "left", "forgotten"] {

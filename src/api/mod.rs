@@ -16,6 +16,7 @@ mod changes;
 mod cluster;
 mod conflicts;
 mod context;
+mod events;
 mod explain;
 mod health;
 mod history;
@@ -24,6 +25,7 @@ mod list;
 mod media;
 mod merkle;
 mod metrics;
+pub mod openapi;
 mod params;
 mod patient;
 mod peer;
@@ -46,6 +48,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::HttpBody;
 use axum::extract::{MatchedPath, Request as HttpRequest, State};
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
 use axum::http::request::Parts;
@@ -78,10 +81,14 @@ const ANSWER_PATIENCE: Duration = Duration::from_secs(30);
 /// Most scans that run at once; more wait for their turn. A scan holds a thread and up to 16 MiB.
 const SCANS_MAX: usize = 4;
 
+/// Most exports, imports and backups at once: each holds some MiB, or a file, as long as its client likes.
+const TRANSFERS_MAX: usize = 8;
+/// A smaller answer is not counted: the connections' own bound is enough for these.
+const ANSWER_BYTES_MIN: u64 = 64 << 10;
 /// Bodies are counted in units of this many bytes.
 const BODY_UNIT: usize = 1 << 10;
 /// Routes that take no place among the requests under way: they have bounds of their own, or must always answer.
-const UNCOUNTED: [&str; 3] = ["/changes", "/metrics", "/status"];
+const UNCOUNTED: [&str; 4] = ["/changes", "/events", "/metrics", "/status"];
 
 /// What the API stands on.
 pub struct App {
@@ -126,8 +133,10 @@ pub struct Limits {
     pub body_patience: Duration,
     /// Most requests under way at once, probes and watches not counted; more are told to come back.
     pub requests_max: usize,
-    /// Most bytes of bodies that are held at once.
+    /// Most bytes of requests' bodies that are held at once.
     pub bodies_bytes_max: usize,
+    /// Most bytes of large answers that wait for their clients at once.
+    pub answers_bytes_max: usize,
 }
 
 impl Default for Limits {
@@ -137,6 +146,7 @@ impl Default for Limits {
             body_patience: Duration::from_secs(30),
             requests_max: 512,
             bodies_bytes_max: 128 << 20,
+            answers_bytes_max: 256 << 20,
         }
     }
 }
@@ -151,8 +161,12 @@ struct Shared {
     watches: Arc<Semaphore>,
     /// One permit per request under way.
     places: Arc<Semaphore>,
-    /// One permit per KiB of a body.
+    /// One permit per KiB of a request's body.
     bodies: Arc<Semaphore>,
+    /// One permit per KiB of a large answer.
+    answers: Arc<Semaphore>,
+    /// One permit per export, import or backup.
+    transfers: Arc<Semaphore>,
     batches: batch::Answered,
     seal: context::Seal,
     started: WallTime,
@@ -172,6 +186,7 @@ fn routes() -> Router<Arc<Shared>> {
         .route("/kv/{*key}", key)
         .route("/", get(ui::root))
         .route("/ui", get(ui::page))
+        .route("/openapi.json", get(openapi::openapi))
         .route("/batch", post(batch::batch))
         .route("/changes", get(changes::changes))
         .route("/conflicts", get(conflicts::conflicts))
@@ -183,6 +198,8 @@ fn routes() -> Router<Arc<Shared>> {
         .route("/members/join", post(cluster::join))
         .route("/members/leave", post(cluster::leave))
         .route("/members/remove", post(cluster::remove))
+        .route("/members/mode", post(cluster::mode))
+        .route("/events", get(events::events))
         .route("/merkle_tree/root", get(merkle::root))
         .route("/sync", post(sync::sync))
         .route("/health", get(health::health))
@@ -221,7 +238,7 @@ async fn finish(State(shared): State<Arc<Shared>>, request: HttpRequest, next: N
         Ok((request, place)) => {
             let response = next.run(request).await;
             drop(place);
-            response
+            shared.hold(response)
         }
         Err(problem) => problem.into_response(),
     };
@@ -246,6 +263,8 @@ impl Shared {
             watches: Arc::new(Semaphore::new(changes::WATCHES_MAX)),
             places: Arc::new(Semaphore::new(app.limits.requests_max)),
             bodies: Arc::new(Semaphore::new(app.limits.bodies_bytes_max / BODY_UNIT)),
+            answers: Arc::new(Semaphore::new(app.limits.answers_bytes_max / BODY_UNIT)),
+            transfers: Arc::new(Semaphore::new(TRANSFERS_MAX)),
             batches: batch::Answered::default(),
             seal: context::Seal::new(&app.info.cluster_secret),
             started: app.clock.now().wall,
@@ -271,7 +290,7 @@ impl Shared {
             }
             Err(problem) => {
                 // A small body is taken, so that the connection can go on.
-                if axum::body::HttpBody::size_hint(&body).upper().is_some_and(|bytes| bytes <= 64 << 10) {
+                if body.size_hint().upper().is_some_and(|bytes| bytes <= 64 << 10) {
                     body::discard(&parts.headers, body).await;
                 }
                 Err(problem)
@@ -308,6 +327,31 @@ impl Shared {
             let limit = self.app.limits.bodies_bytes_max as u64;
             let detail = format!("bodies of {limit} bytes are being taken already; nothing was done");
             Problem::new(Code::Busy, detail).with_limit(limit)
+        })
+    }
+
+    /// Counts a large answer until it is sent: clients that read slowly, or not at all, must not fill the memory.
+    fn hold(&self, response: Response) -> Response {
+        let bytes = HttpBody::size_hint(response.body()).exact().unwrap_or(0);
+        if bytes < ANSWER_BYTES_MIN {
+            return response;
+        }
+        let units = u32::try_from(bytes.div_ceil(BODY_UNIT as u64)).unwrap_or(u32::MAX);
+        match Arc::clone(&self.answers).try_acquire_many_owned(units) {
+            Ok(room) => response.map(|body| body::Held::body(body, room)),
+            Err(_) => {
+                let limit = self.app.limits.answers_bytes_max as u64;
+                let detail = format!("answers of {limit} bytes wait for their clients; ask again");
+                Problem::new(Code::Busy, detail).with_limit(limit).into_response()
+            }
+        }
+    }
+
+    /// A place for an export, import or backup, to be held until its end.
+    fn transfer(&self) -> Result<OwnedSemaphorePermit, Problem> {
+        Arc::clone(&self.transfers).try_acquire_owned().map_err(|_| {
+            let detail = format!("{TRANSFERS_MAX} exports, imports and backups are under way");
+            Problem::new(Code::Busy, detail).with_limit(TRANSFERS_MAX as u64)
         })
     }
 
@@ -394,7 +438,9 @@ fn odd(reply: &Reply) -> Problem {
 
 /// An answer of `value` as JSON.
 fn json(value: &impl Serialize) -> Response {
-    let bytes = serde_json::to_vec(value).expect("our own structs are JSON");
+    let mut bytes = serde_json::to_vec(value).expect("our own structs are JSON");
+    // What a large answer grew by beyond its length would be held, uncounted, until it is sent.
+    bytes.shrink_to_fit();
     ([(CONTENT_TYPE, HeaderValue::from_static(media::JSON))], bytes).into_response()
 }
 

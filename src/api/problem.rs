@@ -10,6 +10,7 @@ use axum::body::Body;
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::kv::Written;
@@ -54,10 +55,14 @@ pub enum Code {
     Forbidden,
     /// This node takes no writes.
     ReadOnly,
+    /// The node's disk has no room.
+    DiskFull,
     /// This node is on its way out.
     Draining,
     /// The node is new and still takes the data.
     Syncing,
+    /// So many runs have written that no further one may begin to.
+    TooManyOrigins,
     /// `ack` asks for more nodes than there are.
     AckAboveMembers,
     /// Stored here, but not confirmed in time.
@@ -132,7 +137,11 @@ impl Code {
             Code::Forbidden => ("forbidden", S::FORBIDDEN, false, "Not allowed"),
             Code::ReadOnly => ("read-only", S::SERVICE_UNAVAILABLE, true, "This node takes no writes"),
             Code::Syncing => ("syncing", S::SERVICE_UNAVAILABLE, true, "This node is still taking the data"),
+            Code::DiskFull => ("disk-full", S::SERVICE_UNAVAILABLE, true, "The node's disk is full"),
             Code::Draining => ("draining", S::SERVICE_UNAVAILABLE, true, "This node is on its way out"),
+            Code::TooManyOrigins => {
+                ("too-many-origins", S::SERVICE_UNAVAILABLE, false, "Too many runs of nodes have written")
+            }
             Code::AckAboveMembers => {
                 ("ack-above-members", S::BAD_REQUEST, false, "More nodes asked for than there are")
             }
@@ -205,7 +214,7 @@ impl Code {
     fn retry_after(self) -> Option<u32> {
         match self {
             Code::Busy | Code::TooManyPending | Code::Stopped | Code::Syncing => Some(1),
-            Code::ReadOnly | Code::Draining => Some(5),
+            Code::ReadOnly | Code::Draining | Code::DiskFull => Some(5),
             _ => None,
         }
     }
@@ -300,8 +309,9 @@ impl IntoResponse for Problem {
     }
 }
 
-#[derive(Serialize)]
-struct Document<'a> {
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "Problem")]
+pub struct Document<'a> {
     r#type: String,
     title: &'a str,
     status: u16,
@@ -373,6 +383,9 @@ impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Problem {
         let detail = refusal.to_string();
         match refusal {
+            Refusal::DiskFull => {
+                Problem::new(Code::DiskFull, "there is no room on this node's disk; write at another one")
+            }
             Refusal::Mode(Mode::ReadOnly) => {
                 Problem::new(Code::ReadOnly, "this node serves reads only; write at another one")
             }
@@ -384,6 +397,9 @@ impl From<Refusal> for Problem {
                 "this node is new and still taking what the others have; try again soon",
             ),
             Refusal::Mode(Mode::Normal) => Problem::new(Code::Internal, detail),
+            Refusal::TooManyOrigins { limit } => {
+                Problem::new(Code::TooManyOrigins, detail).with_limit(limit as u64)
+            }
             Refusal::Condition { found: None } => {
                 Problem::new(Code::ConditionFailed, "this node has no live value under the key")
             }

@@ -4,6 +4,7 @@ use axum::http::HeaderMap;
 use axum::http::header::ACCEPT;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use uuid::Uuid;
@@ -25,7 +26,8 @@ pub fn accepts(headers: &HeaderMap, media_type: &str) -> bool {
 }
 
 /// A version as a reader sees it.
-#[derive(Debug, Serialize)]
+#[derive(JsonSchema, Debug, Serialize)]
+#[schemars(rename = "VersionShown")]
 pub struct Shown {
     /// Its name.
     pub uuid: Uuid,
@@ -84,7 +86,7 @@ fn one_line(version: &Version) -> Option<Box<RawValue>> {
 }
 
 /// Bytes that are text stand as text, which JSON can hold exactly; others in base64.
-#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(JsonSchema, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Exact {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     text: Option<String>,

@@ -7,6 +7,7 @@ use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::BytesMut;
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use uuid::Uuid;
@@ -81,8 +82,10 @@ fn multipart(live: &[Version], boundary: &str) -> BytesMut {
     out
 }
 
-#[derive(Serialize)]
-struct Document<'a> {
+/// All concurrent values of a key.
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "Siblings")]
+pub struct Conflict<'a> {
     r#type: String,
     title: &'a str,
     status: u16,
@@ -96,7 +99,8 @@ struct Document<'a> {
 }
 
 /// One value, as listings show theirs.
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "Sibling")]
 pub struct Sibling<'a> {
     uuid: Uuid,
     timestamp: u64,
@@ -122,7 +126,7 @@ impl Sibling<'_> {
 
 fn json(live: &[Version], tag: Uuid, context: Option<&str>) -> Vec<u8> {
     let code = Code::Siblings;
-    let document = Document {
+    let document = Conflict {
         r#type: format!("urn:reknit:problem:{}", code.name()),
         title: code.title(),
         status: code.status().as_u16(),

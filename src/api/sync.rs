@@ -6,21 +6,23 @@ use std::time::Duration;
 use axum::extract::{Request as HttpRequest, State};
 use axum::response::Response;
 use bytes::Bytes;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::kv::Found;
 use super::params::{self, Params};
-use super::problem::Problem;
+use super::problem::{Code, Problem};
 use super::{Shared, json, odd};
 use crate::model::{Ack, Key, NodeId, Reply, Request, SyncReport};
 use crate::protocol::reads::READ_PATIENCE;
 use crate::protocol::sessions::SESSION_TIME_MAX;
+use crate::storage::rows;
 
 /// Longest wait for the nodes that a read asks.
 const READ_PATIENCE_MAX: Duration = Duration::from_secs(60);
 
 /// What a session did, as `/sync` and `/status` show it.
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 pub struct Report {
     ended: &'static str,
     ahead: u64,
@@ -76,8 +78,26 @@ pub fn wanted(params: &Params) -> Result<Option<(Ack, Duration)>, Problem> {
 impl Shared {
     /// What lies under a key: as this node has it, or what several nodes' versions come to.
     pub(super) async fn found(&self, key: &Key, wanted: Option<(Ack, Duration)>) -> Result<Found, Problem> {
-        let Some((asked, timeout)) = wanted else { return self.find(key) };
-        match self.ask(Request::Read { key: key.clone(), asked, timeout }, timeout).await? {
+        let (request, timeout) = match wanted {
+            Some((asked, timeout)) => (Request::Read { key: key.clone(), asked, timeout }, timeout),
+            // What cannot be read here may be had elsewhere, and so may be what is missing on a node that is still
+            // being filled. The node asks a peer, and mends its own copy.
+            None => {
+                let found = self.find(key);
+                let is_elsewhere = match &found {
+                    Ok(found) if found.live.is_empty() => {
+                        self.app.reader.snapshot(|store| rows::is_filling(store))?
+                    }
+                    Ok(_) => false,
+                    Err(problem) => problem.code() == Code::CorruptRecord,
+                };
+                if !is_elsewhere {
+                    return found;
+                }
+                (Request::Get { key: key.clone() }, READ_PATIENCE)
+            }
+        };
+        match self.ask(request, timeout).await? {
             Reply::Value(version) => Ok(Found { live: version.into_iter().collect(), context: None }),
             Reply::Siblings { live, token } => Ok(Found { live, context: self.seal.header(key, &token) }),
             other => Err(odd(&other)),

@@ -80,8 +80,8 @@ impl Network for NoNetwork {
 struct Beat(Pulse);
 
 impl Observer for Beat {
-    fn before_outputs(&mut self, _now: Now, _outputs: &[Output]) -> Option<usize> {
-        self.0.beat();
+    fn before_outputs(&mut self, now: Now, outputs: &[Output]) -> Option<usize> {
+        self.0.beat(now, outputs);
         None
     }
 }

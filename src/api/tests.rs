@@ -164,7 +164,7 @@ async fn metrics_count_answers_by_route_and_show_the_node() {
     bed.ask("GET /whatever/a/b").await;
     bed.ask("BREW /kv/x").await;
 
-    let metrics = bed.ask("GET /metrics").await;
+    let metrics = bed.send("GET /metrics", &[("accept", "application/openmetrics-text")], "").await;
 
     assert!(metrics.header("content-type").starts_with("application/openmetrics-text"));
     let text = metrics.text();
@@ -184,6 +184,11 @@ async fn metrics_count_answers_by_route_and_show_the_node() {
     }
     assert!(text.ends_with("# EOF\n"));
     assert_eq!(text.matches("# EOF").count(), 1);
+
+    let plain = bed.ask("GET /metrics").await;
+    assert!(plain.header("content-type").starts_with("text/plain; version=0.0.4"));
+    assert!(plain.text().contains("# TYPE reknit_http_requests_total counter"), "{}", plain.text());
+    assert!(!plain.text().contains("# EOF") && !plain.text().contains("# UNIT"));
 }
 
 #[tokio::test]

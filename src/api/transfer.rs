@@ -14,17 +14,22 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::params::Params;
 use super::problem::{Code, Problem};
 use super::shown::{Exact, NDJSON};
-use super::{Shared, json, list, odd};
+use super::{Shared, body, json, list, odd};
 use crate::model::{Dot, Entry, Imported, Key, Origin, Reply, Request, Stamp, Version, WallTime};
 use crate::storage::rows::{self, Record};
 
-/// Rows read from one snapshot.
-const ROWS: usize = 64;
+/// Most rows read from one snapshot.
+const ROWS_MAX: usize = 256;
+/// Rows read at a time: each holds up to 1 MiB a version.
+const BATCH: usize = 4;
+/// A snapshot is read on until it gave this many bytes.
+const CHUNK_BYTES: usize = 256 << 10;
 /// Longest line of an import: a value of the greatest size, every byte of it escaped.
 const LINE_BYTES_MAX: usize = 8 << 20;
 /// An import is handed to the node in parts of at most this many versions.
@@ -35,16 +40,18 @@ const PART_BYTES_MAX: usize = 2 << 20;
 const SILENCE_MAX: Duration = Duration::from_secs(30);
 
 /// A key's versions, as a line of an export.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(JsonSchema, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Line {
+#[schemars(rename = "ExportedKey")]
+pub struct Line {
     key: String,
     versions: Vec<Exported>,
 }
 
 /// A version with all that it is.
-#[derive(Debug, Serialize, Deserialize)]
-struct Exported {
+#[derive(JsonSchema, Debug, Serialize, Deserialize)]
+#[schemars(rename = "ExportedVersion")]
+pub struct Exported {
     millis: u64,
     counter: u16,
     origin: String,
@@ -110,6 +117,7 @@ fn dot(origin: &str, seq: u64) -> Result<Dot, String> {
 pub async fn export(State(shared): State<Arc<Shared>>, request: HttpRequest) -> Result<Response, Problem> {
     let params = Params::parse(request.uri().query(), &["prefix"])?;
     let prefix = list::part_of_key(&params, "prefix")?.unwrap_or_default();
+    let place = shared.transfer()?;
     let exporting = Exporting { shared, after: None, prefix };
     let lines = futures_util::stream::unfold(Some(exporting), |exporting| async {
         let mut exporting = exporting?;
@@ -121,7 +129,7 @@ pub async fn export(State(shared): State<Arc<Shared>>, request: HttpRequest) -> 
             Err(problem) => Some((Err(std::io::Error::other(problem.to_string())), None)),
         }
     });
-    Ok(([(CONTENT_TYPE, NDJSON)], Body::from_stream(lines)).into_response())
+    Ok(([(CONTENT_TYPE, NDJSON)], body::Held::body(Body::from_stream(lines), place)).into_response())
 }
 
 struct Exporting {
@@ -131,42 +139,56 @@ struct Exporting {
 }
 
 impl Exporting {
+    /// The next lines, from one durable state; `None` at the end.
     async fn chunk(&mut self) -> Result<Option<Bytes>, Problem> {
         let (after, prefix) = (self.after.clone(), self.prefix.clone());
-        let rows = self.shared.scan(move |shared| {
-            shared.app.reader.snapshot(|store| {
-                let from = match &after {
-                    Some(key) => Bound::Excluded(key.as_bytes()),
-                    None => Bound::Included(prefix.as_slice()),
-                };
-                rows::records(store, (from, Bound::Unbounded), ROWS, false)
-            })
+        let read = self.shared.scan(move |shared| {
+            let (mut lines, mut rows, mut after) = (Vec::new(), 0, after);
+            let rotten = shared.app.reader.snapshot(|store| {
+                while lines.len() < CHUNK_BYTES && rows < ROWS_MAX {
+                    let from = match &after {
+                        Some(key) => Bound::Excluded(key.as_bytes()),
+                        None => Bound::Included(prefix.as_slice()),
+                    };
+                    let mut batch = rows::records(store, (from, Bound::Unbounded), BATCH, false)?;
+                    batch.retain(|(key, _)| key.as_bytes().starts_with(&prefix));
+                    if batch.is_empty() {
+                        break;
+                    }
+                    for (key, record) in batch {
+                        if record == Record::Rotten {
+                            return Ok(Some(key));
+                        }
+                        write_line(&mut lines, &key, &record);
+                        rows += 1;
+                        after = Some(key);
+                    }
+                }
+                Ok(None)
+            })?;
+            Ok((lines, after, rotten))
         });
-        let rows = rows.await?;
-        let mut lines = Vec::new();
-        let mut is_any = false;
-        for (key, record) in rows {
-            if !key.as_bytes().starts_with(&self.prefix) {
-                break;
-            }
-            is_any = true;
-            if record == Record::Rotten {
-                self.shared.metrics.corrupt_record();
-                return Err(Problem::new(Code::CorruptRecord, format!("{key} fails its checksum")));
-            }
-            let versions = record.versions().iter().map(Exported::of).collect();
-            let line = Line { key: key.to_string(), versions };
-            serde_json::to_writer(&mut lines, &line).expect("our own structs are JSON");
-            lines.push(b'\n');
-            self.after = Some(key);
+        let (lines, after, rotten) = read.await?;
+        if let Some(key) = rotten {
+            self.shared.metrics.corrupt_record();
+            return Err(Problem::new(Code::CorruptRecord, format!("{key} fails its checksum")));
         }
-        Ok(is_any.then(|| lines.into()))
+        self.after = after;
+        Ok((!lines.is_empty()).then(|| lines.into()))
     }
 }
 
+fn write_line(lines: &mut Vec<u8>, key: &Key, record: &Record) {
+    let versions = record.versions().iter().map(Exported::of).collect();
+    let line = Line { key: key.to_string(), versions };
+    serde_json::to_writer(&mut *lines, &line).expect("our own structs are JSON");
+    lines.push(b'\n');
+}
+
 /// What became of an import.
-#[derive(Debug, Default, Serialize)]
-struct Summary {
+#[derive(JsonSchema, Debug, Default, Serialize)]
+#[schemars(rename = "Imported")]
+pub struct Summary {
     lines: u64,
     taken: u64,
     beaten: u64,
@@ -179,6 +201,7 @@ struct Summary {
 pub async fn import(State(shared): State<Arc<Shared>>, request: HttpRequest) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
     Params::parse(parts.uri.query(), &[])?;
+    let _place = shared.transfer()?;
     let mut lines = Lines { body, bytes: BytesMut::new(), whole: VecDeque::new(), is_over: false };
     let mut summary = Summary::default();
     let mut part = Part::default();

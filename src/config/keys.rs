@@ -220,6 +220,16 @@ pub const KEYS: &[Key] = &[
         show: |config| Some(duration_text(config.suspect_timeout)),
     },
     Key {
+        name: "forget_after",
+        about: "How long a member may be down before a majority of the others forgets it [default: 720h]",
+        list: false,
+        sets: &[],
+        set: |draft, given| {
+            given.one(|text| duration(text, "1m", "87600h")).map(|time| draft.config.forget_after = time)
+        },
+        show: |config| Some(duration_text(config.forget_after)),
+    },
+    Key {
         name: "sync_interval",
         about: "Time between two checks of the summary with a random peer [seconds, default: 300s]",
         list: false,

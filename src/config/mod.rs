@@ -42,6 +42,7 @@ pub struct Config {
     pub gossip_interval_max: Duration,
     pub probe_interval: Duration,
     pub suspect_timeout: Duration,
+    pub forget_after: Duration,
     pub sync_interval: Duration,
     pub catchup_interval: Duration,
     pub max_clock_drift: Duration,
@@ -186,6 +187,16 @@ impl Config {
         draft.finish()
     }
 
+    /// A configuration from the text of a file alone; `path` is what it is called in errors.
+    ///
+    /// # Errors
+    /// The first thing that is wrong.
+    pub fn from_text(path: &Path, text: &str) -> Result<Config, ConfigError> {
+        let mut draft = Draft::new();
+        draft.apply(yaml::parse(path, text)?)?;
+        draft.finish()
+    }
+
     /// Where to listen.
     pub fn listen(&self) -> SocketAddr {
         SocketAddr::new(self.bind_address, self.port)
@@ -208,6 +219,7 @@ impl Config {
             timing: Timing {
                 probe_interval: self.probe_interval,
                 suspect_timeout: self.suspect_timeout,
+                forget_after: self.forget_after,
                 gossip_interval_min: self.gossip_interval_min,
                 gossip_interval_max: self.gossip_interval_max,
                 sync_interval: self.sync_interval,
@@ -218,6 +230,7 @@ impl Config {
             },
             clock_drift_max: self.max_clock_drift,
             collision: self.collision,
+            bootstrap_window: Duration::from_secs(self.bootstrap_max_age_hours.saturating_mul(3600)),
             policies: self.policies.clone(),
             ..settings
         }
@@ -295,6 +308,7 @@ impl Draft {
             gossip_interval_max: timing.gossip_interval_max,
             probe_interval: timing.probe_interval,
             suspect_timeout: timing.suspect_timeout,
+            forget_after: timing.forget_after,
             sync_interval: timing.sync_interval,
             catchup_interval: timing.catchup_interval,
             max_clock_drift: Duration::from_secs(60),

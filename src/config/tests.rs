@@ -18,6 +18,30 @@ fn load(text: &str, variables: &[(&str, &str)], flags: &[(&str, &str)]) -> Resul
         .map_err(|error| error.to_string().replace(&prefix, ""))
 }
 
+/// The reference of the configuration, as it stands in docs/.
+fn reference() -> String {
+    let mut text = String::from(
+        "# Configuration\n\nMade from the table in `src/config/keys.rs`; a test keeps it so.\n\n\
+         `node [CONFIG.yaml] [--key value]…`. Each key is also a variable and a flag. Flags win over variables, \
+         variables over the\nfile, the file over defaults. `node --check-config` checks, `node --print-config` shows \
+         every value with where it comes from.\nAn unknown key or a bad value is an error that names the place. \
+         Tokens and certificates are read again on SIGHUP.\n\n| key | variable, flag | meaning |\n|---|---|---|\n",
+    );
+    for key in KEYS {
+        let Key { name, about, list, .. } = key;
+        let (variable, flag) = (name.to_ascii_uppercase(), name.replace('_', "-"));
+        let list = if *list { "; a list, in a variable or flag separated by commas" } else { "" };
+        let about = about.replace('|', "\\|");
+        text.push_str(&format!("| `{name}` | `REKNIT_{variable}`, `--{flag}` | {about}{list} |\n"));
+    }
+    text
+}
+
+#[test]
+fn the_reference_in_docs_is_made_from_the_table() {
+    expect_test::expect_file!["../../docs/configuration.md"].assert_eq(&reference());
+}
+
 fn refused(text: &str, expected: &Expect) {
     let error = load(text, &[], &[]).expect_err("the file is wrong");
     expected.assert_eq(&error);

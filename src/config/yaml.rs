@@ -12,10 +12,14 @@ use super::{Config, ConfigError, Given, Origin, Text};
 
 /// Reads a configuration file, whose keys are all known and appear once.
 pub(super) fn read(path: &Path) -> Result<Vec<Given>, ConfigError> {
-    let text = contents(path)?;
+    parse(path, &contents(path)?)
+}
+
+/// Reads the text of a configuration file; `path` is what it is called in errors.
+pub(super) fn parse(path: &Path, text: &str) -> Result<Vec<Given>, ConfigError> {
     let source = Source { path, lines: text.lines().collect() };
     let file: File =
-        serde_saphyr::from_str_with_options(&text, options()).map_err(|error| source.refused(&error))?;
+        serde_saphyr::from_str_with_options(text, options()).map_err(|error| source.refused(&error))?;
     file.0.into_iter().map(|row| source.given(row)).collect()
 }
 

@@ -6,13 +6,16 @@ mod failing_disk;
 mod run;
 pub mod tokio_world;
 
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::model::{Address, Instant, NodeId, Now, Reply, Request};
+use crate::model::{Address, Instant, NodeId, Now, Reply, Request, WallTime};
+use crate::node::{Event, Output};
 pub use run::{Ended, NoObserver, Observer, run, run_observed};
 
 /// Frames between nodes. Sending neither waits nor fails: a lost frame looks the same.
@@ -51,19 +54,83 @@ pub struct Letter {
     pub answer: oneshot::Sender<Reply>,
 }
 
-/// Beats once a turn is durable, for whoever waits to read what it wrote. Cheap to clone.
+/// Most events of a run that are kept for whoever asks.
+pub const EVENTS_KEPT_MAX: usize = 1024;
+
+/// Beats once a turn is durable, for whoever waits to read what it wrote, and keeps the last events that the node
+/// told. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub struct Pulse(watch::Sender<u64>);
+pub struct Pulse {
+    turns: watch::Sender<u64>,
+    kept: Arc<Mutex<Kept>>,
+}
+
+/// What a node noticed, and when by its own wall clock.
+#[derive(Clone, Debug)]
+pub struct Noticed {
+    /// When.
+    pub at: WallTime,
+    /// What.
+    pub event: Event,
+}
+
+/// Events from some point on.
+#[derive(Clone, Debug, Default)]
+pub struct NoticedSince {
+    /// With their numbers, in their order; the first event of a run is number 1.
+    pub events: Vec<(u64, Noticed)>,
+    /// The number of the last of them, or of the last that there is.
+    pub next: u64,
+    /// How many before them are not kept any more.
+    pub missed: u64,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    last: u64,
+    events: VecDeque<Noticed>,
+}
 
 impl Pulse {
-    /// A turn is durable.
-    pub fn beat(&self) {
-        self.0.send_modify(|turns| *turns += 1);
+    /// A turn is durable, and leads to these outputs.
+    pub fn beat(&self, now: Now, outputs: &[Output]) {
+        let events = outputs.iter().filter_map(|output| match output {
+            Output::Event(event) => Some(Noticed { at: now.wall, event: event.clone() }),
+            Output::Send { .. } | Output::Reply { .. } | Output::Stop => None,
+        });
+        for noticed in events {
+            let mut kept = self.kept();
+            kept.last += 1;
+            kept.events.push_back(noticed);
+            if kept.events.len() > EVENTS_KEPT_MAX {
+                kept.events.pop_front();
+            }
+        }
+        self.turns.send_modify(|turns| *turns += 1);
     }
 
     /// Hears the beats from now on.
     pub fn listen(&self) -> watch::Receiver<u64> {
-        self.0.subscribe()
+        self.turns.subscribe()
+    }
+
+    /// At most `limit` of the events after number `since`. A number from before this run, which is greater than all
+    /// there are, means all that are kept.
+    pub fn noticed_after(&self, since: u64, limit: usize) -> NoticedSince {
+        let kept = self.kept();
+        if limit == 0 {
+            return NoticedSince { next: kept.last, ..NoticedSince::default() };
+        }
+        let first = kept.last - kept.events.len() as u64;
+        let since = if since > kept.last { 0 } else { since };
+        let from = since.max(first);
+        let events = (from + 1..).zip(kept.events.range((from - first) as usize..).cloned()).take(limit);
+        let events: Vec<(u64, Noticed)> = events.collect();
+        NoticedSince { next: events.last().map_or(from, |(id, _)| *id), missed: from - since, events }
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().expect("nobody panics with the lock")
     }
 }
 

@@ -9,6 +9,7 @@ pub mod request;
 pub mod row;
 pub mod sums;
 pub mod time;
+pub mod timing;
 pub mod version;
 
 pub use dots::DotSet;
@@ -22,4 +23,5 @@ pub use request::{
 pub use row::Row;
 pub use sums::{Summary, Sums};
 pub use time::{Instant, Now, WallTime};
+pub use timing::Timing;
 pub use version::{Dot, Entry, Origin, Stamp, Version, VersionId};

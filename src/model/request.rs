@@ -9,6 +9,7 @@ use super::dots::DotSet;
 use super::key::Key;
 use super::member::{Address, Member, Mode, NodeId};
 use super::time::WallTime;
+use super::timing::Timing;
 use super::version::{Entry, Stamp, Version, VersionId};
 
 /// Names one request of one node run: the life keeps late confirmations from answering another run's request.
@@ -143,6 +144,16 @@ pub enum Request {
     },
     /// Stop taking writes; part of a graceful stop.
     Drain,
+    /// Be [`Mode::Normal`] or [`Mode::ReadOnly`] from now on, until the next start.
+    SetMode {
+        /// Which of the two.
+        mode: Mode,
+    },
+    /// Take other timers from now on; what is under way ends by the old ones.
+    Retime {
+        /// All of them.
+        timing: Box<Timing>,
+    },
     /// Compare with a peer now, and repair what differs.
     Sync {
         /// With whom.
@@ -229,6 +240,9 @@ pub enum Refusal {
     /// The node takes no writes in this mode. Nothing was stored.
     #[error("this node is {0:?} and takes no writes")]
     Mode(Mode),
+    /// There is no room on the node's disk. Nothing was stored.
+    #[error("the disk is full: this node takes no writes until there is room")]
+    DiskFull,
     /// `If-Match` or `If-None-Match` did not hold. Nothing was stored.
     #[error("the condition does not hold on this node")]
     Condition {
@@ -295,6 +309,12 @@ pub enum Refusal {
     /// The key's policy knows no such thing. Nothing was stored.
     #[error("{0}")]
     Policy(&'static str),
+    /// So many starts have written that no further origin may begin. Nothing was stored.
+    #[error("{limit} runs of nodes have written already, and no further one may begin to")]
+    TooManyOrigins {
+        /// The bound.
+        limit: usize,
+    },
     /// No such member, or not one that can be removed.
     #[error("{0}")]
     Member(String),
@@ -314,6 +334,8 @@ pub struct MemberView {
 pub struct Status {
     /// Its own member record.
     pub me: Member,
+    /// Whether its disk was full when it last wrote: then it takes nothing until a trial succeeds.
+    pub disk_full: bool,
     /// Members alive, suspect or down, self included.
     pub member_count: usize,
     /// Members alive, self included.
@@ -362,6 +384,10 @@ pub struct PeerStatus {
     pub stream: &'static str,
     /// Whether the last digest heard from it equals our own.
     pub in_step: bool,
+    /// How many of the versions that this node has covered it is not known to have.
+    pub lag: u64,
+    /// How many versions it is known to have covered and this node has not.
+    pub behind: u64,
     /// For how many milliseconds it has not been known to hold just what this node holds.
     pub divergent_ms: u64,
     /// Whether a sync session is under way.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::model::{
     Ack, Condition, Entry, Imported, Instant, Key, MemberState, Mode, Now, PeerStatus, Policy, Refusal,
-    Reply, Request, RequestId, Status, Strategy, Token, Version, row,
+    Reply, Request, RequestId, Status, Strategy, Timing, Token, Version, row,
 };
 use crate::protocol::history::{self, TRANSACTIONS_MAX};
 use crate::protocol::replica::{Change, Merged};
@@ -21,6 +21,10 @@ pub const LEAVE_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Most keys in quarantine that `/status` names.
 const QUARANTINED_NAMED_MAX: usize = 100;
+
+/// Most runs of nodes that may have written in a cluster, `max_origins`: every one is named in `seen` for ever, and a
+/// `seen` of this many still fits a message with room to spare. A run that would be one more takes no writes.
+pub const ORIGINS_MAX: usize = 1 << 15;
 
 /// A goodbye under way.
 #[derive(Debug)]
@@ -61,10 +65,7 @@ impl<S: Storage> Node<S> {
                 let wanted = Wanted { ack, timeout };
                 self.on_write(now, id, key, &condition, Change::Tombstone, wanted)?;
             }
-            Request::Get { key } => {
-                let reply = self.read(now, &key)?;
-                self.out.reply(id, reply);
-            }
+            Request::Get { key } => self.on_get(now, id, key)?,
             Request::Read { key, asked, timeout } => self.begin_read(now, (id, key), asked, timeout)?,
             Request::Sync { peer, prefix, dry_run } => {
                 self.sessions.wish(id, peer, prefix, dry_run, &mut self.out);
@@ -102,6 +103,14 @@ impl<S: Storage> Node<S> {
                 let decisions = self.replica.decisions(&key);
                 self.out.reply(id, Reply::Explained(decisions));
             }
+            Request::SetMode { mode } => {
+                let reply = self.set_mode(now, mode);
+                self.out.reply(id, reply);
+            }
+            Request::Retime { timing } => {
+                self.retime(now, *timing);
+                self.out.reply(id, Reply::Done);
+            }
             Request::Import { entries } => self.on_import(now, id, &entries)?,
         }
         Ok(())
@@ -109,6 +118,10 @@ impl<S: Storage> Node<S> {
 
     /// Takes versions as a peer's push would bring them; other members fetch what they lack.
     fn on_import(&mut self, now: Now, id: RequestId, entries: &[Entry]) -> Result<(), StorageError> {
+        if !self.room.is_enough() {
+            self.out.reply(id, Reply::Refused(Refusal::DiskFull));
+            return Ok(());
+        }
         let mode = self.membership.me().mode;
         if mode != Mode::Normal {
             self.out.reply(id, Reply::Refused(Refusal::Mode(mode)));
@@ -127,6 +140,36 @@ impl<S: Storage> Node<S> {
         self.out.count("entries_imported", imported.taken);
         self.out.reply(id, Reply::Imported(imported));
         Ok(())
+    }
+
+    /// An operator's switch. A node on its way out stays that, and one that is still taking the data may be made
+    /// read-only and then ends as that.
+    fn set_mode(&mut self, now: Now, mode: Mode) -> Reply {
+        let present = self.membership.me().mode;
+        let is_operators = matches!(mode, Mode::Normal | Mode::ReadOnly);
+        if !is_operators || !present.may_become(mode) {
+            return Reply::Refused(Refusal::Mode(present));
+        }
+        if mode != present {
+            self.membership.update_me(now, |me| me.mode = mode);
+            self.out.event(
+                Level::Info,
+                "mode-changed",
+                format!("from {present:?} to {mode:?}").to_lowercase(),
+            );
+        }
+        Reply::Done
+    }
+
+    fn retime(&mut self, now: Now, timing: Timing) {
+        self.membership.set_timing(now, timing.clone(), &mut self.dice);
+        self.pulls.set_timing(now, timing.clone());
+        self.meetings.set_timing(timing.clone());
+        self.sessions.set_timing(now, timing.clone());
+        self.votes.set_patience(timing.vote_max);
+        self.next_scrub = timing.scrub_interval.map(|interval| now.mono + interval);
+        self.settings.timing = timing;
+        self.out.event(Level::Info, "retimed", "new intervals count from now on".into());
     }
 
     /// Takes no more writes, and goes once somebody else holds what this node holds.
@@ -202,6 +245,9 @@ impl<S: Storage> Node<S> {
         condition: &Condition,
         asked: u16,
     ) -> Option<Refusal> {
+        if !self.room.is_enough() {
+            return Some(Refusal::DiskFull);
+        }
         let me = self.membership.me();
         if me.mode != Mode::Normal {
             return Some(Refusal::Mode(me.mode));
@@ -212,6 +258,10 @@ impl<S: Storage> Node<S> {
         }
         if asked > 1 && !self.confirmations.has_room() {
             return Some(Refusal::TooManyPending { limit: crate::protocol::confirm::PENDING_MAX });
+        }
+        let origins = self.replica.seen().origin_count();
+        if self.replica.origin().is_none() && origins >= ORIGINS_MAX {
+            return Some(Refusal::TooManyOrigins { limit: ORIGINS_MAX });
         }
         if let Policy::History(strategy) = policy
             && let Some(outcome) = refuses_heads(strategy, current, condition)
@@ -300,13 +350,16 @@ impl<S: Storage> Node<S> {
         let view = self.membership.view(Now::default());
         let others = view.iter().map(|view| &view.member).filter(|member| member.id != self.settings.id);
         let peers = others.filter(|member| member.state <= MemberState::Down).map(|member| {
+            let (lag, behind) = self.meetings.apart(&member.id, self.replica.seen());
             let (stream, in_step) = self.pulls.status(&member.id);
             let (in_session, last) = self.sessions.status(&member.id);
             PeerStatus {
                 id: member.id.clone(),
                 stream,
-                in_step,
-                divergent_ms: millis(self.pulls.divergent_for(now, &member.id)),
+                in_step: in_step && lag + behind == 0,
+                lag,
+                behind,
+                divergent_ms: millis(self.pulls.divergent_for(now, &member.id, lag + behind > 0)),
                 in_session,
                 last_session: last.map(|ended| (millis(now.mono.since(ended.at)), ended.report.clone())),
             }
@@ -316,6 +369,7 @@ impl<S: Storage> Node<S> {
         Ok(Status {
             quarantined: rows::quarantine(&self.store, std::ops::Bound::Unbounded, QUARANTINED_NAMED_MAX)?,
             me: self.membership.me().clone(),
+            disk_full: !self.room.is_enough(),
             member_count: self.membership.count(),
             alive_count: self.membership.alive_count(),
             origins: seen.origin_count(),

@@ -394,7 +394,7 @@ fn a_stream_with_an_entry_that_nobody_can_have_made_covers_nothing_and_fails() {
             status
               reply #0: a/1.1 clock 900.1, 1 dots
             after 1s
-              1201 send b: pull b1
+              1236 send b: pull b1
         "#]],
     );
 }
@@ -420,12 +420,12 @@ fn a_stream_that_falls_silent_fails_and_is_tried_again_after_a_growing_wait() {
               send b: news a/1.1
               send b: pull
             after 4s
-              3201 send b: pull
+              3236 send b: pull
             b: ping ahead
               send b: pong a/1.1
             after 5s
-              5517 send b: pull
-              8510 send b: pull
+              5604 send b: pull
+              8263 send b: pull
             b: step 0 part 0 k=red @900.1.b1
             b: step-end 0 parts 1 cover b1
               send b: step-done 0
@@ -445,9 +445,9 @@ fn a_stream_is_served_in_steps_each_after_the_one_before_is_durable() {
         put k blue
         put l green
         b: pull credit 1
-        b: step-done 2197791870
+        b: step-done 2611669496
         b: again
-        b: step-done 2197791871
+        b: step-done 2611669497
         ",
         expect![[r#"
             meet b
@@ -462,13 +462,13 @@ fn a_stream_is_served_in_steps_each_after_the_one_before_is_durable() {
               reply #2: ok @1000.3.a3 on 1
               send b: push l=green @1000.3.a3
             b: pull credit 1
-              send b: step 2197791870 part 0 k=blue @1000.2.a2
-              send b: step-end 2197791870 parts 1
-            b: step-done 2197791870
-              send b: step 2197791871 part 0 l=green @1000.3.a3
-              send b: step-end 2197791871 parts 1 cover a1 a3
+              send b: step 2611669496 part 0 k=blue @1000.2.a2
+              send b: step-end 2611669496 parts 1
+            b: step-done 2611669496
+              send b: step 2611669497 part 0 l=green @1000.3.a3
+              send b: step-end 2611669497 parts 1 cover a1 a3
             b: again
-            b: step-done 2197791871
+            b: step-done 2611669497
         "#]],
     );
 }

@@ -245,7 +245,7 @@ fn a_node_that_is_never_idle_still_asks_for_what_it_missed() {
     let session = says(&mut play, meet());
     let session = session.expect("it asks whom it meets");
     let cover = Some(DotSet::default());
-    says(&mut play, Message::StepEnd { session, step: 0, parts: 0, cover });
+    says(&mut play, Message::StepEnd { session, step: 0, parts: 0, cover, recent_in: false });
 
     says(&mut play, Message::Push { entries: vec![Entry { key: key.clone(), version: second_version() }] });
     let asks = (0..250).any(|_| {
@@ -263,6 +263,7 @@ fn meet() -> Message {
     let (life, draws, fence, roster, policies) = (1, 0, 0, 0, 0);
     Message::Meet {
         life,
+        run: 1,
         draws,
         fence,
         roster,

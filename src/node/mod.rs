@@ -6,6 +6,8 @@
 mod bootstrap;
 mod clients;
 mod peers;
+pub mod quirks;
+mod room;
 pub mod settings;
 mod sync;
 
@@ -14,11 +16,13 @@ use std::time::Duration;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+use self::quirks::Quirk;
 use crate::model::{
-    Address, Instant, Member, MemberState, Mode, NodeId, Now, Reply, Request, RequestId, Stamp, Version,
+    Address, Instant, Key, Member, MemberState, Mode, NodeId, Now, Reply, Request, RequestId, Stamp, Version,
 };
 use crate::mutants;
 use crate::protocol::Message;
+use crate::protocol::collect::{Around, Collector};
 use crate::protocol::confirm::Confirmations;
 use crate::protocol::meeting::{Meetings, Own};
 use crate::protocol::membership::Membership;
@@ -27,6 +31,7 @@ pub use crate::protocol::outbox::{Event, Level};
 use crate::protocol::pull::Pulls;
 use crate::protocol::push::Pushes;
 use crate::protocol::reads::Reads;
+use crate::protocol::rebase::Rebase;
 use crate::protocol::replica::Replica;
 use crate::protocol::serve::Serves;
 use crate::protocol::sessions::Sessions;
@@ -35,7 +40,7 @@ use crate::protocol::vote::Votes;
 use crate::protocol::wire;
 use crate::storage::rows::{self, Identity};
 use crate::storage::{Batch, Storage, StorageError};
-pub use clients::LEAVE_PATIENCE;
+pub use clients::{LEAVE_PATIENCE, ORIGINS_MAX};
 pub use settings::Settings;
 
 /// Everything that can happen to a node. Nothing else ever changes its state.
@@ -112,14 +117,16 @@ pub struct Node<S> {
     /// The first key of the chunk that the scrub looks at next.
     scrub_at: Vec<u8>,
     next_scrub: Option<Instant>,
+    /// After which key in quarantine to look next.
+    lift_at: Option<Key>,
+    rebase: Rebase,
+    collector: Collector,
     /// Whether this node has held anything, or has begun to take it.
     has_been_filled: bool,
-    /// While it takes what the others hold: when it gives up, if nothing comes.
-    bootstrap_ends_at: Option<Instant>,
-    bootstrap_moved: u64,
-    /// Streams that had come to their end when it began.
-    bootstrap_closed: u64,
+    /// While it takes what the others hold.
+    bootstrap: Option<bootstrap::Bootstrap>,
     leaving: Option<clients::Leaving>,
+    room: room::Room,
     out: Outbox,
 }
 
@@ -138,6 +145,7 @@ impl<S: Storage> Node<S> {
         let mut replica = replica.with_policies(settings.policies.clone());
         let mut batch = Batch::default();
         replica.save(&mut batch);
+        room::clear(&mut batch);
         store.apply(batch)?;
         store.persist()?;
         let me = Member {
@@ -158,8 +166,9 @@ impl<S: Storage> Node<S> {
         let membership = Membership::load(me, known, settings.seeds.clone(), timing.clone(), now, &mut dice);
         let meetings = Meetings::new(timing.clone(), settings.policies.digest(), &mut dice);
         let sessions = Sessions::new(timing.clone(), settings.stream_credit, now);
-        let has_been_filled = !replica.seen().is_empty();
-        Ok(Node {
+        let is_filling = rows::is_filling(&store)?;
+        let has_been_filled = is_filling || !replica.seen().is_empty();
+        let mut node = Node {
             store,
             dice,
             saved: identity,
@@ -168,21 +177,27 @@ impl<S: Storage> Node<S> {
             pushes: Pushes::default(),
             confirmations: Confirmations::default(),
             serves: Serves::default(),
+            rebase: Rebase::new(timing.clone()),
+            collector: Collector::new(timing.tombstone_grace, now),
             pulls: Pulls::new(timing, settings.stream_credit, now),
             votes,
             meetings,
             sessions,
             reads: Reads::default(),
             has_been_filled,
-            bootstrap_ends_at: None,
-            bootstrap_moved: 0,
-            bootstrap_closed: 0,
+            bootstrap: None,
             scrub_at: Vec::new(),
+            lift_at: None,
             next_scrub: settings.timing.scrub_interval.map(|interval| now.mono + interval),
             leaving: None,
+            room: room::Room::Enough,
             out,
             settings,
-        })
+        };
+        if is_filling {
+            node.go_on_filling(now);
+        }
+        Ok(node)
     }
 
     /// Reacts to one input. The only failure is a broken disk, which ends this node's run.
@@ -195,7 +210,7 @@ impl<S: Storage> Node<S> {
         match input {
             Input::Request { id, request } => self.on_request(now, id, request)?,
             Input::Message { from, message } => self.on_message(now, &from, message)?,
-            Input::Tick => self.on_tick(now),
+            Input::Tick => self.on_tick(now)?,
         }
         self.follow_up(now)
     }
@@ -220,7 +235,9 @@ impl<S: Storage> Node<S> {
     /// # Errors
     /// The disk is broken; drop the node and open it again.
     pub fn flush(&mut self, now: Now) -> Result<Flushed, StorageError> {
-        self.pushes.send_fresh(now.mono, &self.membership, &self.meetings, &mut self.out);
+        if !self.settings.quirks.strike(Quirk::HoldPush, now, &mut self.dice) {
+            self.pushes.send_fresh(now.mono, &self.membership, &self.meetings, &mut self.out);
+        }
         self.save()?;
         let persist_takes =
             if mutants::is_on("no-persist") { Duration::ZERO } else { self.store.persist()? };
@@ -240,9 +257,12 @@ impl<S: Storage> Node<S> {
             Some(self.sessions.next_wakeup()),
             self.reads.next_wakeup(),
             self.next_scrub,
-            self.bootstrap_ends_at,
+            self.rebase.next_wakeup(),
+            self.collector.next_wakeup(),
+            self.bootstrap.as_ref().map(|bootstrap| bootstrap.ends_at),
             self.confirmations.next_wakeup(),
             self.votes.next_wakeup(),
+            self.room.next_wakeup(),
             self.leaving.as_ref().map(|leaving| leaving.at_latest),
         ];
         wakeups.into_iter().flatten().min()
@@ -278,11 +298,12 @@ impl<S: Storage> Node<S> {
         self.store
     }
 
-    fn on_tick(&mut self, now: Now) {
+    fn on_tick(&mut self, now: Now) -> Result<(), StorageError> {
         self.tick_membership(now);
         if is_due(self.confirmations.next_wakeup(), now) {
-            self.confirmations.on_tick(now.mono, &self.membership, &mut self.out);
+            self.confirmations.on_tick(now.mono, &self.store, &self.membership, &mut self.out)?;
         }
+        Ok(())
     }
 
     fn tick_membership(&mut self, now: Now) {
@@ -294,6 +315,7 @@ impl<S: Storage> Node<S> {
 
     /// What one machine noticed and another one must act on, in the turn that noticed it.
     fn follow_up(&mut self, now: Now) -> Result<(), StorageError> {
+        self.look_for_room(now)?;
         // News is told in the turn that brought it.
         self.tick_membership(now);
         for peer in self.membership.take_met() {
@@ -304,11 +326,21 @@ impl<S: Storage> Node<S> {
             let own = Own { replica: &self.replica, members: &self.membership };
             self.meetings.on_tick(now, own, &mut self.dice, &mut self.out);
         }
+        let own = Own { replica: &self.replica, members: &self.membership };
+        let meetings = (&mut self.meetings, own);
+        self.rebase.look(now, &self.store, meetings, &mut self.dice, &mut self.out)?;
+        if is_due(self.collector.next_wakeup(), now) {
+            self.collect(now)?;
+        }
         for (peer, is_open) in self.meetings.take_changed() {
             self.serves.end(&peer);
             self.pulls.on_parted(&peer);
             self.sessions.on_parted(now, &peer, &mut self.out);
             if is_open {
+                let (_, behind) = self.meetings.apart(&peer, self.replica.seen());
+                if behind > 0 {
+                    self.begin_bootstrap(now)?;
+                }
                 self.pulls.on_met(now, &peer);
             }
         }
@@ -317,7 +349,9 @@ impl<S: Storage> Node<S> {
             self.pulls.on_tick(now, around, &mut self.dice, &mut self.out);
         }
         self.mend(now)?;
-        self.end_bootstrap_if_done(now);
+        self.end_bootstrap_if_done(now)?;
+        // A mode that has changed is told in this very turn.
+        self.tick_membership(now);
         for (name, text) in self.replica.take_notices() {
             self.out.event(Level::Info, name, text);
         }
@@ -332,6 +366,21 @@ impl<S: Storage> Node<S> {
         self.rule()?;
         self.leave_if_done(now);
         Ok(())
+    }
+
+    /// Drops what nothing can need any more, but not while this node itself may hold what others have deleted.
+    fn collect(&mut self, now: Now) -> Result<(), StorageError> {
+        if self.rebase.is_running() {
+            self.collector.put_off(now);
+            return Ok(());
+        }
+        let around = Around {
+            replica: &mut self.replica,
+            meetings: &mut self.meetings,
+            members: &self.membership,
+            is_reference: self.rebase.is_reference(now.mono),
+        };
+        self.collector.on_tick(now, &mut self.store, around, &mut self.dice, &mut self.out)
     }
 
     /// Confirms what votes found. A node that takes no writes makes no rulings either: the order stands.
@@ -424,7 +473,11 @@ mod history_tests;
 #[cfg(test)]
 mod hostile_tests;
 #[cfg(test)]
+mod lives_tests;
+#[cfg(test)]
 mod siblings_tests;
+#[cfg(test)]
+mod room_tests;
 #[cfg(test)]
 mod sync_tests;
 #[cfg(test)]

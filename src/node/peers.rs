@@ -5,11 +5,14 @@ use std::collections::BTreeSet;
 use rand::Rng;
 
 use super::Node;
-use crate::model::{Entry, Key, NodeId, Now, Origin, Row};
+use super::quirks::Quirk;
+use crate::model::{Entry, Key, Member, NodeId, Now, Origin, Row};
 use crate::mutants;
 use crate::protocol::meeting::{Own, Told};
 use crate::protocol::outbox::Level;
+use crate::protocol::rebase::Machines;
 use crate::protocol::replica::Merged;
+use crate::protocol::serve::Asked;
 use crate::protocol::{DotSet, Message};
 use crate::storage::{Storage, StorageError, rows};
 
@@ -53,6 +56,10 @@ impl<S: Storage> Node<S> {
             }
             message => message,
         };
+        if !self.room.is_enough() && super::room::takes_room(&message) {
+            self.out.count("messages_refused_disk_full", 1);
+            return Ok(());
+        }
         match message {
             Message::Table { members, answer } => {
                 let own = self.replica.seen_digest();
@@ -60,13 +67,15 @@ impl<S: Storage> Node<S> {
             }
             Message::Ping { nonce, seen, table: _, rumours } => {
                 let own = self.replica.seen_digest();
+                let life = life_in(from, &rumours);
                 self.membership.on_ping(now, from, (nonce, own), rumours, &mut self.out);
-                self.on_digest(now, from, seen);
+                self.on_digest(now, from, seen, life)?;
             }
             Message::Pong { nonce: _, seen, table, rumours } => {
                 let own = self.replica.seen_digest();
+                let life = life_in(from, &rumours);
                 self.membership.on_pong(now, from, (table, own), rumours, &mut self.out);
-                self.on_digest(now, from, seen);
+                self.on_digest(now, from, seen, life)?;
             }
             Message::Push { entries } => self.on_push(now, from, &entries)?,
             Message::Durable { dots } => {
@@ -74,7 +83,10 @@ impl<S: Storage> Node<S> {
                 self.confirmations.on_durable(from, &dots, &mut self.out);
                 self.pushes.on_durable(now.mono, from, &dots);
             }
-            Message::Pull { session, seen, credit } => {
+            Message::Pull { session, seen, credit, since } => {
+                if self.settings.quirks.strike(Quirk::DropPull, now, &mut self.dice) {
+                    return Ok(());
+                }
                 let own = Own { replica: &self.replica, members: &self.membership };
                 let Some(seen) = self.meetings.learn(from, &seen, own, &mut self.out) else {
                     // It pulls again, and by then this node knows what it has.
@@ -88,18 +100,23 @@ impl<S: Storage> Node<S> {
                 }
                 let (store, own) = (&self.store, self.replica.seen());
                 let place = (from, session, self.dice.next_u32());
-                self.serves.on_pull(store, own, place, seen, credit, &mut self.out)?;
+                let asked = Asked { known: seen, credit, since };
+                self.serves.on_pull(store, own, place, asked, &mut self.out)?;
             }
             Message::Step { session, step, part, entries } => {
                 let (store, replica) = (&mut self.store, &mut self.replica);
                 let place = (session, step, part);
                 self.pulls.on_step(now, (store, replica), from, place, &entries, &mut self.out)?;
             }
-            Message::StepEnd { session, step, parts, cover } => {
+            Message::StepEnd { session, step, parts, cover, recent_in } => {
                 let (replica, place) = (&mut self.replica, (session, step));
-                self.pulls.on_step_end(now, replica, from, place, (parts, cover), &mut self.out);
+                let end = (parts, cover, recent_in);
+                self.pulls.on_step_end(now, replica, from, place, end, &mut self.out);
             }
             Message::StepDone { session, step } => {
+                if self.settings.quirks.strike(Quirk::DropStepDone, now, &mut self.dice) {
+                    return Ok(());
+                }
                 let own = self.replica.seen();
                 self.serves.on_step_done(&self.store, own, (from, session, step), &mut self.out)?;
             }
@@ -123,8 +140,8 @@ impl<S: Storage> Node<S> {
                 self.membership.on_refused(from, &reason, &mut self.out);
                 self.pulls.on_refused(now, from, &mut self.dice, &mut self.out);
             }
-            Message::Meet { life, draws, fence, roster, policies, seen, collected, answer } => {
-                let told = Told { life, draws, fence, roster, policies, seen, collected, answer };
+            Message::Meet { life, run, draws, fence, roster, policies, seen, collected, answer } => {
+                let told = Told { life, run, draws, fence, roster, policies, seen, collected, answer };
                 let own = Own { replica: &self.replica, members: &self.membership };
                 self.meetings.on_meet(now, from, told, own, &mut self.out);
             }
@@ -145,6 +162,38 @@ impl<S: Storage> Node<S> {
             Message::ReadAsk { poll, key } => self.on_read_ask(from, poll, key)?,
             Message::ReadTell { poll, entries } => self.on_read_tell(now, from, (poll, entries))?,
             Message::Repair { entries } => self.on_repair(now, &entries)?,
+            Message::AskHorizons { fence, nonce, after } => {
+                if self.is_mine(fence) {
+                    let asked = (nonce, after);
+                    self.rebase.on_ask_horizons(now, &self.store, from, asked, &mut self.out)?;
+                }
+            }
+            Message::AskHeld { fence, nonce, held } => {
+                if self.is_mine(fence) {
+                    let around = (&self.store, &self.replica);
+                    self.rebase.on_ask_held(now, around, from, (nonce, &held), &mut self.out)?;
+                }
+            }
+            Message::Horizons { nonce, chunks, is_last } => {
+                let (answer, store) = ((chunks.as_slice(), is_last), &mut self.store);
+                let machines = Machines {
+                    replica: &mut self.replica,
+                    meetings: &mut self.meetings,
+                    members: &self.membership,
+                };
+                let (dice, out) = (&mut self.dice, &mut self.out);
+                self.rebase.on_horizons(now, store, (from, nonce), answer, machines, dice, out)?;
+            }
+            Message::Judged { nonce, fates } => {
+                let store = &mut self.store;
+                let machines = Machines {
+                    replica: &mut self.replica,
+                    meetings: &mut self.meetings,
+                    members: &self.membership,
+                };
+                let (dice, out) = (&mut self.dice, &mut self.out);
+                self.rebase.on_judged(now, store, (from, nonce), &fates, machines, dice, out)?;
+            }
         }
         for key in self.serves.take_rotten() {
             self.set_apart(&key)?;
@@ -155,6 +204,7 @@ impl<S: Storage> Node<S> {
     /// Takes a record that fails its checksum out of the way, and says so.
     pub(super) fn set_apart(&mut self, key: &Key) -> Result<(), StorageError> {
         if self.replica.quarantine(&mut self.store, key)? {
+            self.out.count("records_rotten", 1);
             let text = format!(
                 "the record of {key} fails its checksum; it is set apart, and peers are asked for it"
             );
@@ -176,18 +226,34 @@ impl<S: Storage> Node<S> {
         Ok(())
     }
 
-    fn on_digest(&mut self, now: Now, from: &NodeId, digest: u64) {
+    fn on_digest(
+        &mut self,
+        now: Now,
+        from: &NodeId,
+        digest: u64,
+        life: Option<u64>,
+    ) -> Result<(), StorageError> {
         if self.membership.takes_data_from(from) {
             let own = self.replica.seen_digest();
-            if own == digest {
+            if let Some(life) = life.filter(|_| own == digest) {
                 let own = Own { replica: &self.replica, members: &self.membership };
-                self.meetings.is_equal(from, own);
+                self.meetings.is_equal(from, life, own);
             }
             if own != digest {
-                self.begin_bootstrap(now);
+                self.begin_bootstrap(now)?;
             }
             self.pulls.on_digest(now, from, digest, own);
         }
+        Ok(())
+    }
+
+    /// Whether a question is about this node as it is: it may have collected since.
+    fn is_mine(&mut self, fence: u64) -> bool {
+        let is_mine = fence == self.meetings.fence();
+        if !is_mine {
+            self.out.count("asks_late", 1);
+        }
+        is_mine
     }
 
     fn on_push(&mut self, now: Now, from: &NodeId, entries: &[Entry]) -> Result<(), StorageError> {
@@ -221,4 +287,9 @@ impl<S: Storage> Node<S> {
         }
         Ok(())
     }
+}
+
+/// Which of its lives the sender of these rumours was in: its own record stands first.
+fn life_in(from: &NodeId, rumours: &[Member]) -> Option<u64> {
+    rumours.first().filter(|member| member.id == *from).map(|member| member.life)
 }

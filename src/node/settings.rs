@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::quirks::Quirks;
 use crate::model::{Address, Mode, NodeId, Policies};
 pub use crate::protocol::timing::Timing;
 pub use crate::protocol::vote::CollisionRule;
@@ -27,8 +28,13 @@ pub struct Settings {
     pub clock_drift_max: Duration,
     /// What becomes of two values of one key with equal stamps.
     pub collision: CollisionRule,
+    /// What was written in so much of the time before now comes first when this node fills an empty disk, and then it
+    /// serves; zero makes no difference between old and new.
+    pub bootstrap_window: Duration,
     /// How many bytes of entries a peer may have under way to this node on one stream.
     pub stream_credit: u32,
+    /// What it does that is allowed and rarely done; nothing in production.
+    pub quirks: Quirks,
 }
 
 impl Settings {
@@ -44,7 +50,9 @@ impl Settings {
             timing: Timing::default(),
             clock_drift_max: Duration::from_secs(60),
             collision: CollisionRule::Majority,
+            bootstrap_window: Duration::from_secs(720 * 3600),
             stream_credit: 1 << 20,
+            quirks: Quirks::default(),
         }
     }
 }

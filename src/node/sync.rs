@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::quirks::Quirk;
 use super::{Node, is_due};
 use crate::model::{Ack, Entry, Key, NodeId, Now, Refusal, Reply, RequestId};
 use crate::protocol::Message;
@@ -46,14 +47,15 @@ impl<S: Storage> Node<S> {
     /// Lets sessions, reads and the scrub do what is due.
     pub(super) fn mend(&mut self, now: Now) -> Result<(), StorageError> {
         if self.sessions.next_wakeup() <= now.mono || self.sessions.has_wish() {
+            let pulls = &self.pulls;
+            let compares_always = self.settings.quirks.strike(Quirk::CompareAlways, now, &mut self.dice);
+            let in_step = |peer: &NodeId| pulls.status(peer).1 && !compares_always;
             let around = Around {
                 store: &mut self.store,
                 replica: &mut self.replica,
                 members: &self.membership,
                 meetings: &self.meetings,
             };
-            let pulls = &self.pulls;
-            let in_step = |peer: &NodeId| pulls.status(peer).1;
             self.sessions.on_tick(now, around, in_step, &mut self.dice, &mut self.out)?;
         }
         if is_due(self.reads.next_wakeup(), now) {
@@ -84,6 +86,7 @@ impl<S: Storage> Node<S> {
             self.sessions.hurry();
         }
         self.scrub_at = found.next;
+        self.lift_at = self.replica.lift_quarantine(&mut self.store, self.lift_at.as_ref())?;
         Ok(())
     }
 

@@ -27,14 +27,14 @@ fn the_writer_of_the_winner_asks_at_once_and_confirms_what_most_held_first() {
               send b: push k=red @1000.1.a1
               send c: push k=red @1000.1.a1
             b: push k=blue @1000.1.b1 joined 2000
-              event collision: k: 9baae9f89daa99e0:1 and 0000000000000062:1 have the stamp 1000000.1
+              event collision: k: 0b109508e4ca8a6d:1 and 0000000000000062:1 have the stamp 1000000.1
               send b: ask k a1 b1
               send c: ask k a1 b1
               send b: durable b1
             b: answer b1
             c: answer b1
-              event collision-vote: k: 1 to 2 for 9baae9f89daa99e0:1 against 0000000000000062:1
-              event ruling: k: 9baae9f89daa99e0:2 confirms 0000000000000062:1 with 2 votes
+              event collision-vote: k: 1 to 2 for 0b109508e4ca8a6d:1 against 0000000000000062:1
+              event ruling: k: 0b109508e4ca8a6d:2 confirms 0000000000000062:1 with 2 votes
               send b: push k=blue @1000.1.a2 ruling 2 of b1
               send c: push k=blue @1000.1.a2 ruling 2 of b1
             get k
@@ -63,7 +63,7 @@ fn the_writer_of_the_loser_asks_only_if_nothing_came() {
               send b: push k=red @1000.1.a1
               send c: push k=red @1000.1.a1
             b: push k=blue @1000.1.b1
-              event collision: k: 9baae9f89daa99e0:1 and 0000000000000062:1 have the stamp 1000000.1
+              event collision: k: 0b109508e4ca8a6d:1 and 0000000000000062:1 have the stamp 1000000.1
               send b: durable b1
             after 5900ms
             after 200ms
@@ -71,8 +71,8 @@ fn the_writer_of_the_loser_asks_only_if_nothing_came() {
               7000 send c: ask k b1 a1
             b: answer a1
             c: answer
-              event collision-vote: k: 0 to 2 for 0000000000000062:1 against 9baae9f89daa99e0:1
-              event ruling: k: 9baae9f89daa99e0:2 confirms 9baae9f89daa99e0:1 with 2 votes
+              event collision-vote: k: 0 to 2 for 0000000000000062:1 against 0b109508e4ca8a6d:1
+              event ruling: k: 0b109508e4ca8a6d:2 confirms 0b109508e4ca8a6d:1 with 2 votes
               send b: push k=red @1000.1.a2 ruling 2 of a1
               send c: push k=red @1000.1.a2 ruling 2 of a1
             get k
@@ -99,7 +99,7 @@ fn the_writer_of_the_loser_is_silent_once_a_ruling_came() {
               send b: push k=red @1000.1.a1
               send c: push k=red @1000.1.a1
             b: push k=blue @1000.1.b1
-              event collision: k: 9baae9f89daa99e0:1 and 0000000000000062:1 have the stamp 1000000.1
+              event collision: k: 0b109508e4ca8a6d:1 and 0000000000000062:1 have the stamp 1000000.1
               send b: durable b1
             b: push k=blue @1000.1.b2 ruling 2 of b1
               send b: durable b2
@@ -160,7 +160,7 @@ fn after_a_restart_nobody_asks_and_who_forgot_abstains() {
               send b: push k=red @1000.1.a1
               send c: push k=red @1000.1.a1
             b: push k=blue @1000.1.b1 joined 2000
-              event collision: k: 9baae9f89daa99e0:1 and 0000000000000062:1 have the stamp 1000000.1
+              event collision: k: 0b109508e4ca8a6d:1 and 0000000000000062:1 have the stamp 1000000.1
               send b: ask k a1 b1
               send c: ask k a1 b1
               send b: durable b1
@@ -193,15 +193,15 @@ fn a_poll_ends_in_time_whoever_is_silent_and_a_tie_goes_to_the_older_author() {
               send b: push k=red @1000.1.a1
               send c: push k=red @1000.1.a1
             b: push k=blue @1000.1.b1 joined 2000
-              event collision: k: 9baae9f89daa99e0:1 and 0000000000000062:1 have the stamp 1000000.1
+              event collision: k: 0b109508e4ca8a6d:1 and 0000000000000062:1 have the stamp 1000000.1
               send b: ask k a1 b1
               send c: ask k a1 b1
               send b: durable b1
             b: answer b1
             after 4900ms
             after 200ms
-              6000 event collision-vote: k: 1 to 1 for 9baae9f89daa99e0:1 against 0000000000000062:1
-              6000 event ruling: k: 9baae9f89daa99e0:2 confirms 9baae9f89daa99e0:1 with 1 votes
+              6000 event collision-vote: k: 1 to 1 for 0b109508e4ca8a6d:1 against 0000000000000062:1
+              6000 event ruling: k: 0b109508e4ca8a6d:2 confirms 0b109508e4ca8a6d:1 with 1 votes
               6000 send b: push k=red @1000.1.a2 ruling 1 of a1
               6000 send c: push k=red @1000.1.a2 ruling 1 of a1
         "#]],
@@ -227,15 +227,15 @@ fn a_repeated_answer_and_one_that_names_neither_count_for_nothing() {
               send b: push k=red @1000.1.a1
               send c: push k=red @1000.1.a1
             b: push k=blue @1000.1.b1 joined 2000
-              event collision: k: 9baae9f89daa99e0:1 and 0000000000000062:1 have the stamp 1000000.1
+              event collision: k: 0b109508e4ca8a6d:1 and 0000000000000062:1 have the stamp 1000000.1
               send b: ask k a1 b1
               send c: ask k a1 b1
               send b: durable b1
             b: answer b1
             b: answer b1
             c: answer d1
-              event collision-vote: k: 1 to 1 for 9baae9f89daa99e0:1 against 0000000000000062:1
-              event ruling: k: 9baae9f89daa99e0:2 confirms 9baae9f89daa99e0:1 with 1 votes
+              event collision-vote: k: 1 to 1 for 0b109508e4ca8a6d:1 against 0000000000000062:1
+              event ruling: k: 0b109508e4ca8a6d:2 confirms 0b109508e4ca8a6d:1 with 1 votes
               send b: push k=red @1000.1.a2 ruling 1 of a1
               send c: push k=red @1000.1.a2 ruling 1 of a1
             b: again
@@ -261,14 +261,14 @@ fn a_vote_that_was_overtaken_by_a_later_write_or_a_delete_is_dropped() {
               send b: news a/1.1
               send b: push k=red @1000.1.a1
             b: push k=blue @1000.1.b1 joined 2000
-              event collision: k: af9e30e28b147eeb:1 and 0000000000000062:1 have the stamp 1000000.1
+              event collision: k: 9daa99e082ffa47e:1 and 0000000000000062:1 have the stamp 1000000.1
               send b: ask k a1 b1
               send b: durable b1
             delete k
               reply #1: ok @1000.2.a2 on 1
               send b: push k deleted @1000.2.a2
             b: answer b1
-              event collision-vote: k: 1 to 1 for af9e30e28b147eeb:1 against 0000000000000062:1
+              event collision-vote: k: 1 to 1 for 9daa99e082ffa47e:1 against 0000000000000062:1
             get k
               reply #2: absent
         "#]],
@@ -326,25 +326,25 @@ fn three_values_of_one_stamp_are_asked_about_by_pairs_until_one_is_ruled() {
               send b: push k=red @1000.1.a1
               send c: push k=red @1000.1.a1
             b: push k=blue @1000.1.b1 joined 2000
-              event collision: k: 9baae9f89daa99e0:1 and 0000000000000062:1 have the stamp 1000000.1
+              event collision: k: 0b109508e4ca8a6d:1 and 0000000000000062:1 have the stamp 1000000.1
               send b: ask k a1 b1
               send c: ask k a1 b1
               send b: durable b1
             c: push k=green @1000.1.c1 joined 3000
-              event collision: k: 9baae9f89daa99e0:1 and 0000000000000063:1 have the stamp 1000000.1
+              event collision: k: 0b109508e4ca8a6d:1 and 0000000000000063:1 have the stamp 1000000.1
               send b: ask k a1 c1
               send c: ask k a1 c1
               send c: durable c1
             b: answer b1
             c: answer b1
-              event collision-vote: k: 1 to 0 for 9baae9f89daa99e0:1 against 0000000000000063:1
-              event ruling: k: 9baae9f89daa99e0:2 confirms 9baae9f89daa99e0:1 with 1 votes
+              event collision-vote: k: 1 to 0 for 0b109508e4ca8a6d:1 against 0000000000000063:1
+              event ruling: k: 0b109508e4ca8a6d:2 confirms 0b109508e4ca8a6d:1 with 1 votes
               send b: push k=red @1000.1.a2 ruling 1 of a1
               send c: push k=red @1000.1.a2 ruling 1 of a1
             b: answer b1
             c: answer c1
             after 20s
-              6000 event collision-vote: k: 1 to 0 for 9baae9f89daa99e0:1 against 0000000000000062:1
+              6000 event collision-vote: k: 1 to 0 for 0b109508e4ca8a6d:1 against 0000000000000062:1
             get k
               reply #1: red @1000.1.a2
         "#]],
@@ -368,14 +368,14 @@ fn a_ruling_keeps_the_deadline_of_the_write_that_it_confirms() {
               send b: push k=red @1000.1.a1
               send c: push k=red @1000.1.a1
             b: push k=blue @1000.1.b1 joined 2000 until 9000
-              event collision: k: 9baae9f89daa99e0:1 and 0000000000000062:1 have the stamp 1000000.1
+              event collision: k: 0b109508e4ca8a6d:1 and 0000000000000062:1 have the stamp 1000000.1
               send b: ask k a1 b1
               send c: ask k a1 b1
               send b: durable b1
             b: answer b1
             c: answer b1
-              event collision-vote: k: 1 to 2 for 9baae9f89daa99e0:1 against 0000000000000062:1
-              event ruling: k: 9baae9f89daa99e0:2 confirms 0000000000000062:1 with 2 votes
+              event collision-vote: k: 1 to 2 for 0b109508e4ca8a6d:1 against 0000000000000062:1
+              event ruling: k: 0b109508e4ca8a6d:2 confirms 0000000000000062:1 with 2 votes
               send b: push k=blue @1000.1.a2 until 9000 ruling 2 of b1
               send c: push k=blue @1000.1.a2 until 9000 ruling 2 of b1
         "#]],
@@ -402,7 +402,7 @@ fn the_older_author_alone_decides_where_votes_are_off() {
               send b: news a/1.1
               send b: push k=red @1000.1.a1
             b: push k=blue @1000.1.b1 joined 2000
-              event collision: k: af9e30e28b147eeb:1 and 0000000000000062:1 have the stamp 1000000.1
+              event collision: k: 9daa99e082ffa47e:1 and 0000000000000062:1 have the stamp 1000000.1
               send b: durable b1
             b: ask 7 k a1 b1
               send b: answer a1

@@ -12,6 +12,8 @@ use super::outbox::Outbox;
 use super::push::{WINDOW_BYTES_MAX, batches, size};
 use crate::model::{Dot, DotSet, Entry, Instant, NodeId, Refusal, Reply, RequestId};
 use crate::mutants;
+use crate::storage::rows;
+use crate::storage::{Read, StorageError};
 
 /// Most writes that wait at once.
 pub const PENDING_MAX: usize = 4096;
@@ -77,7 +79,16 @@ impl Confirmations {
     }
 
     /// Gives up on what is overdue, and pushes the rest again now and then.
-    pub fn on_tick(&mut self, now: Instant, members: &Membership, out: &mut Outbox) {
+    ///
+    /// # Errors
+    /// The disk is broken.
+    pub fn on_tick(
+        &mut self,
+        now: Instant,
+        store: &impl Read,
+        members: &Membership,
+        out: &mut Outbox,
+    ) -> Result<(), StorageError> {
         let overdue: Vec<Dot> =
             self.pending.iter().filter(|(_, pending)| pending.deadline <= now).map(|(dot, _)| *dot).collect();
         for dot in overdue {
@@ -87,8 +98,9 @@ impl Confirmations {
             out.reply(pending.id, Reply::Refused(refusal));
         }
         if self.push_again.is_some_and(|at| at <= now) {
+            let held = self.still_held(store)?;
             for peer in members.data_peers() {
-                for entries in batches(self.unconfirmed_by(&peer)) {
+                for entries in batches(self.unconfirmed_by(&peer, &held)) {
                     out.send(&peer, Message::Push { entries });
                 }
             }
@@ -97,6 +109,22 @@ impl Confirmations {
         if self.pending.is_empty() {
             self.push_again = None;
         }
+        Ok(())
+    }
+
+    /// The writes that wait and have not been replaced here. What has been may have been deleted, and the delete be
+    /// collected by now: it must not go out any more, and is confirmed by those who pull what came after it.
+    fn still_held(&self, store: &impl Read) -> Result<BTreeSet<Dot>, StorageError> {
+        let mut held = BTreeSet::new();
+        for (dot, pending) in &self.pending {
+            let record = rows::record(store, &pending.entry.key)?;
+            if record.versions().iter().any(|version| version.dot == *dot)
+                || mutants::is_on("push-from-memory")
+            {
+                held.insert(*dot);
+            }
+        }
+        Ok(held)
     }
 
     /// When the next thing is due.
@@ -106,10 +134,11 @@ impl Confirmations {
     }
 
     /// The oldest writes that wait for this peer, as many as may be under way to it.
-    fn unconfirmed_by(&self, peer: &NodeId) -> Vec<Entry> {
+    fn unconfirmed_by(&self, peer: &NodeId, held: &BTreeSet<Dot>) -> Vec<Entry> {
         let mut bytes = 0;
-        let waiting = self.pending.values().filter(|pending| !pending.by.contains(peer));
-        let entries = waiting.map(|pending| &pending.entry).take_while(|entry| {
+        let waiting =
+            self.pending.iter().filter(|(dot, pending)| held.contains(dot) && !pending.by.contains(peer));
+        let entries = waiting.map(|(_, pending)| &pending.entry).take_while(|entry| {
             let has_room = bytes < WINDOW_BYTES_MAX;
             bytes += size(entry);
             has_room

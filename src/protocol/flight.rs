@@ -24,6 +24,8 @@ pub struct Flight {
     pub step: u32,
     /// How many bytes of entries the next flight may bring.
     pub credit: u32,
+    /// How many ranges it may name, about.
+    pub room: u16,
     /// Whether the sender has more to say already.
     pub more: bool,
     /// Statements, as [`Writer`] lays them out.

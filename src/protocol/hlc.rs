@@ -57,6 +57,11 @@ impl Hlc {
         now.wall.0.max(self.high_water.millis)
     }
 
+    /// How far clocks may stray.
+    pub fn drift_max(&self) -> Duration {
+        self.drift_max
+    }
+
     /// Whether a stamp is further ahead of the wall clock than drift allows.
     pub fn is_far(&self, stamp: Stamp, now: Now) -> bool {
         !mutants::is_on("clock-trusts") && stamp.millis > now.wall.after(self.drift_max).0

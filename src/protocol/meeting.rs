@@ -31,6 +31,7 @@ pub const STALE_PATIENCE: Duration = Duration::from_millis(100);
 pub struct Meetings {
     timing: Timing,
     policies: u64,
+    run: u64,
     fence: u64,
     draws: u32,
     by_peer: BTreeMap<NodeId, Meeting>,
@@ -46,6 +47,8 @@ struct Meeting {
     theirs: Option<Theirs>,
     /// The number under which the meeting stands.
     number: Option<u64>,
+    /// Whether this node has to be held against the peer first.
+    is_behind: bool,
     asking: Option<(Which, Assembly)>,
     /// When the peer was last told of this node's sets.
     told: Option<Instant>,
@@ -58,6 +61,7 @@ struct Meeting {
 #[derive(Clone, Debug)]
 struct Theirs {
     life: u64,
+    run: u64,
     draws: u32,
     fence: u64,
     roster: u64,
@@ -74,6 +78,8 @@ struct Theirs {
 pub struct Told {
     /// See the message.
     pub life: u64,
+    /// See the message.
+    pub run: u64,
     /// See the message.
     pub draws: u32,
     /// See the message.
@@ -105,12 +111,18 @@ impl Meetings {
         Meetings {
             timing,
             policies,
+            run: dice.next_u64(),
             fence: dice.next_u64(),
             draws: 0,
             by_peer: BTreeMap::new(),
             is_suspended: false,
             changed: Vec::new(),
         }
+    }
+
+    /// Takes other timers from now on.
+    pub fn set_timing(&mut self, timing: Timing) {
+        self.timing = timing;
     }
 
     /// A peer came (back): opens a meeting with it.
@@ -141,9 +153,9 @@ impl Meetings {
     pub fn on_meet(&mut self, now: Now, from: &NodeId, told: Told, own: Own<'_>, out: &mut Outbox) {
         let meeting = self.by_peer.entry(from.clone()).or_default();
         let before = meeting.theirs.take();
-        if let Some(before) =
-            before.as_ref().filter(|theirs| (told.life, told.draws) < (theirs.life, theirs.draws))
-        {
+        let is_late =
+            |theirs: &&Theirs| told.life < theirs.life || told.run == theirs.run && told.draws < theirs.draws;
+        if let Some(before) = before.as_ref().filter(is_late) {
             out.count("meets_late", 1);
             meeting.theirs = Some(before.clone());
             return;
@@ -162,9 +174,9 @@ impl Meetings {
             same.map(|theirs| (theirs.covered, theirs.collected)).unwrap_or_default();
         covered.union(whole.as_ref().unwrap_or(told.seen.told()));
         let collected = same_collected.or(collected);
-        let Told { life, draws, fence, roster, policies, .. } = told;
+        let Told { life, run, draws, fence, roster, policies, .. } = told;
         meeting.theirs =
-            Some(Theirs { life, draws, fence, roster, policies, covered, is_covered_whole, collected });
+            Some(Theirs { life, run, draws, fence, roster, policies, covered, is_covered_whole, collected });
         meeting.failures = 0;
         if is_new {
             meeting.asking = None;
@@ -333,15 +345,21 @@ impl Meetings {
         set
     }
 
-    /// A peer has covered exactly what this node has: their digests are equal.
-    pub fn is_equal(&mut self, peer: &NodeId, own: Own<'_>) {
-        let Some(theirs) = self.by_peer.get_mut(peer).and_then(|meeting| meeting.theirs.as_mut()) else {
-            return;
-        };
+    /// A peer has covered exactly what this node has, as it said in this life of it: their digests are equal.
+    pub fn is_equal(&mut self, peer: &NodeId, life: u64, own: Own<'_>) {
+        let theirs = self.by_peer.get_mut(peer).and_then(|meeting| meeting.theirs.as_mut());
+        let Some(theirs) = theirs.filter(|theirs| theirs.life == life) else { return };
         if theirs.covered != *own.replica.seen() {
             theirs.covered = own.replica.seen().clone();
             theirs.is_covered_whole = true;
         }
+    }
+
+    /// How many versions of `seen` a peer is not known to have, and how many it is known to have beyond.
+    pub fn apart(&self, peer: &NodeId, seen: &DotSet) -> (u64, u64) {
+        let theirs = self.by_peer.get(peer).and_then(|meeting| meeting.theirs.as_ref());
+        let Some(theirs) = theirs else { return (seen.count(), 0) };
+        (seen.minus(&theirs.covered).count(), theirs.covered.minus(seen).count())
     }
 
     /// What every member has covered, those that cannot be reached included; and the members of whom this is not
@@ -361,6 +379,26 @@ impl Meetings {
             }
         }
         (cut, unknown)
+    }
+
+    /// Whether a peer is known to know the same members and to have covered all that this node has.
+    pub fn is_whole(&self, peer: &NodeId, own: Own<'_>) -> bool {
+        let theirs = self.by_peer.get(peer).and_then(|meeting| meeting.theirs.as_ref());
+        theirs.is_some_and(|theirs| {
+            Some(theirs.life) == own.members.life(peer)
+                && theirs.roster == own.members.roster()
+                && theirs.covered.includes(own.replica.seen())
+        })
+    }
+
+    /// A peer's number, as last heard.
+    pub fn fence_of(&self, peer: &NodeId) -> Option<u64> {
+        Some(self.by_peer.get(peer)?.theirs.as_ref()?.fence)
+    }
+
+    /// This node's own number.
+    pub fn fence(&self) -> u64 {
+        self.fence
     }
 
     /// Whether data passes to and from this peer.
@@ -383,6 +421,9 @@ impl Meetings {
 
     /// Some reachable peer that this node is behind, if there is one.
     pub fn find_ahead(&self, own: Own<'_>) -> Option<NodeId> {
+        if !self.by_peer.values().any(|meeting| meeting.is_behind) {
+            return None;
+        }
         own.members.reachable().into_iter().find(|peer| self.behind(peer, own).is_some())
     }
 
@@ -413,6 +454,7 @@ impl Meetings {
         let open = own.members.open_origins();
         let message = Message::Meet {
             life: own.members.me().life,
+            run: self.run,
             draws: self.draws,
             fence: self.fence,
             roster: own.members.roster(),
@@ -451,8 +493,10 @@ impl Meetings {
 
     /// Says whether the meeting with a peer stands, as things are.
     fn settle(&mut self, peer: &NodeId, own: Own<'_>, out: &mut Outbox) {
+        let is_behind = self.behind(peer, own).is_some();
         let (fence, policies, is_suspended) = (self.fence, self.policies, self.is_suspended);
         let Some(meeting) = self.by_peer.get_mut(peer) else { return };
+        meeting.is_behind = is_behind;
         let number = meeting.theirs.as_ref().filter(|_| !is_suspended).and_then(|theirs| {
             let collected = theirs.collected.as_ref()?;
             let (seen, mine) = (own.replica.seen(), own.replica.collected());

@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use super::flight::Flight;
 use super::outline::{Outline, Part, Which};
-use crate::model::{Dot, DotSet, Entry, Key, Member, NodeId};
+use super::rebase::{Fate, Held};
+use crate::model::{Dot, DotSet, Entry, Key, Member, NodeId, Stamp};
 
 /// One message from one node to another. The order of the variants is part of the wire format.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -58,6 +59,8 @@ pub enum Message {
         seen: Outline,
         /// How many bytes of entries may be under way at once.
         credit: u32,
+        /// Versions with stamps from this millisecond on are wanted first; 0 if it does not matter.
+        since: u64,
     },
     /// Part of one step of a stream.
     Step {
@@ -80,6 +83,8 @@ pub enum Message {
         parts: u16,
         /// On the last step: everything that the sender had covered in the read transaction of this whole pass.
         cover: Option<DotSet>,
+        /// Whether everything since the time that the pull names has now been sent.
+        recent_in: bool,
     },
     /// This step is durable at the puller; go on.
     StepDone {
@@ -113,7 +118,9 @@ pub enum Message {
     Meet {
         /// Which of its lives the sender is in.
         life: u64,
-        /// How often it has drawn its number in this life.
+        /// Drawn at its start: a disk that was set back begins a life of the same number twice.
+        run: u64,
+        /// How often it has drawn its number in this run.
         draws: u32,
         /// The sender's number now.
         fence: u64,
@@ -213,6 +220,40 @@ pub enum Message {
         /// Whether it said a word.
         answered: bool,
     },
+    /// Asks for the greatest stamps collected by chunks of keys, before the sender is held against the receiver.
+    AskHorizons {
+        /// The receiver's number.
+        fence: u64,
+        /// Comes back in the answer.
+        nonce: u64,
+        /// Where to go on.
+        after: Option<u16>,
+    },
+    /// Answers that.
+    Horizons {
+        /// From the question.
+        nonce: u64,
+        /// Chunks in order.
+        chunks: Vec<(u16, Stamp)>,
+        /// Whether these are the last.
+        is_last: bool,
+    },
+    /// Asks what becomes of versions that the sender holds, which is behind the receiver.
+    AskHeld {
+        /// The receiver's number.
+        fence: u64,
+        /// Comes back in the answer.
+        nonce: u64,
+        /// Which.
+        held: Vec<Held>,
+    },
+    /// Answers that.
+    Judged {
+        /// From the question.
+        nonce: u64,
+        /// As many, in the same order.
+        fates: Vec<Fate>,
+    },
 }
 
 /// What a sync session is about.
@@ -252,7 +293,11 @@ impl Message {
             | Message::News { .. }
             | Message::Reach { .. }
             | Message::Reached { .. }
-            | Message::Within { .. } => false,
+            | Message::Within { .. }
+            | Message::AskHorizons { .. }
+            | Message::Horizons { .. }
+            | Message::AskHeld { .. }
+            | Message::Judged { .. } => false,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod changes;
 pub mod chunks;
+pub mod collect;
 pub mod confirm;
 pub mod history;
 pub mod decisions;
@@ -16,6 +17,7 @@ pub mod outline;
 pub mod pull;
 pub mod push;
 pub mod reads;
+pub mod rebase;
 pub mod replica;
 pub mod resolve;
 pub mod serve;
@@ -24,9 +26,8 @@ pub mod siblings;
 pub mod span;
 pub mod summary;
 pub mod talk;
-pub mod timing;
 pub mod vote;
 pub mod wire;
 
-pub use crate::model::DotSet;
+pub use crate::model::{DotSet, timing};
 pub use message::Message;

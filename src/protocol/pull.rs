@@ -87,6 +87,32 @@ pub struct Pulls {
     /// Entries taken, and streams that came to their end.
     moved: u64,
     closed: u64,
+    /// Streams that brought everything since the time that was wanted first.
+    recent: u64,
+    /// While this node fills an empty disk.
+    filling: Option<Filling>,
+}
+
+/// How a node takes all that the others hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Filling {
+    /// Versions with stamps from this millisecond on come first; 0 if it does not matter.
+    pub since: u64,
+    /// Between a step that is durable and the leave to send the next one.
+    pub throttle: Duration,
+}
+
+/// What streams have brought since the start of the run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Entries.
+    pub moved: u64,
+    /// Streams that came to their end.
+    pub closed: u64,
+    /// Streams that brought everything since the time that was wanted first.
+    pub recent: u64,
+    /// Whether some peer is in step.
+    pub is_in_step: bool,
 }
 
 #[derive(Debug)]
@@ -106,6 +132,12 @@ struct Pull {
     step: u32,
     parts: BTreeSet<u16>,
     end: Option<(u16, Option<DotSet>)>,
+    /// The step that is under way ends what was wanted first.
+    recent_in: bool,
+    /// Whether the step brought anything.
+    has_entries: bool,
+    /// When a durable step is acknowledged, if that is put off.
+    ack_at: Option<Instant>,
     /// The last step of the stream waits for durability.
     closes: bool,
     /// When the stream was last heard, or asked for.
@@ -131,6 +163,9 @@ impl Pull {
             step: 0,
             parts: BTreeSet::new(),
             end: None,
+            recent_in: false,
+            has_entries: false,
+            ack_at: None,
             closes: false,
             heard_at: Instant::default(),
             silent_at: Instant::default(),
@@ -155,7 +190,29 @@ impl Pulls {
     pub fn new(timing: Timing, credit: u32, now: Now) -> Pulls {
         let next_sync = Some(now.mono + timing.sync_interval);
         let next_catchup = Some(now.mono + timing.catchup_interval);
-        Pulls { timing, credit, by_peer: BTreeMap::new(), next_sync, next_catchup, moved: 0, closed: 0 }
+        Pulls {
+            timing,
+            credit,
+            by_peer: BTreeMap::new(),
+            next_sync,
+            next_catchup,
+            moved: 0,
+            closed: 0,
+            recent: 0,
+            filling: None,
+        }
+    }
+
+    /// How streams are taken from now on: gently and what is recent first, or as fast as they come.
+    pub fn fill(&mut self, filling: Option<Filling>) {
+        self.filling = filling;
+    }
+
+    /// Takes other timers from now on.
+    pub fn set_timing(&mut self, now: Now, timing: Timing) {
+        self.next_sync = Some(now.mono + timing.sync_interval);
+        self.next_catchup = Some(now.mono + timing.catchup_interval);
+        self.timing = timing;
     }
 
     /// The meeting with a peer is over: so is the stream from it.
@@ -256,6 +313,7 @@ impl Pulls {
             }
         }
         pull.parts.insert(part);
+        pull.has_entries |= !entries.is_empty();
         let moved = pull.moved - moved_before;
         pull.complete(replica);
         self.moved += moved;
@@ -269,7 +327,7 @@ impl Pulls {
         replica: &mut Replica,
         peer: &NodeId,
         (session, step): (u64, u32),
-        (parts, cover): (u16, Option<DotSet>),
+        (parts, cover, recent_in): (u16, Option<DotSet>, bool),
         out: &mut Outbox,
     ) {
         let silence_max = self.timing.silence_max;
@@ -279,6 +337,7 @@ impl Pulls {
         };
         pull.heard(now, silence_max);
         pull.end = Some((parts, cover));
+        pull.recent_in = recent_in;
         pull.complete(replica);
     }
 
@@ -289,13 +348,34 @@ impl Pulls {
         }
     }
 
-    /// The turn is durable: acknowledges the steps that it completed.
+    /// The turn is durable: acknowledges the steps that it completed, at once or after a while.
     pub fn on_persisted(&mut self, now: Now, out: &mut Outbox) {
+        let throttle = self.filling.map_or(Duration::ZERO, |filling| filling.throttle);
+        for pull in self.by_peer.values_mut().filter(|pull| pull.state == StreamState::FsyncPending) {
+            pull.become_state(StreamState::Acknowledging);
+            self.recent += u64::from(pull.recent_in);
+            let is_put_off = throttle > Duration::ZERO && pull.has_entries && !pull.closes;
+            let ack_at = if is_put_off { now.mono + throttle } else { now.mono };
+            pull.ack_at = Some(ack_at);
+            pull.silent_at = ack_at + self.timing.silence_max;
+        }
+        self.acknowledge(now, out);
+        // Whoever waited for room is due in the past by now, and a timer must not be set there. What is due
+        // later stays, or turns that follow each other closely would put it off for ever.
+        let not_past = |at: Instant| if at > now.mono { at } else { now.mono + Duration::from_millis(1) };
+        for pull in self.by_peer.values_mut().filter(|pull| !pull.is_running()) {
+            pull.look_at = pull.look_at.map(not_past);
+            pull.retry_at = pull.retry_at.map(not_past);
+        }
+    }
+
+    fn acknowledge(&mut self, now: Now, out: &mut Outbox) {
         for (peer, pull) in &mut self.by_peer {
-            if pull.state != StreamState::FsyncPending {
+            let is_due = pull.ack_at.is_some_and(|at| at <= now.mono);
+            if pull.state != StreamState::Acknowledging || !is_due {
                 continue;
             }
-            pull.become_state(StreamState::Acknowledging);
+            pull.ack_at = None;
             out.send(peer, Message::StepDone { session: pull.session, step: pull.step });
             if pull.closes {
                 self.closed += 1;
@@ -310,18 +390,12 @@ impl Pulls {
                 pull.step = pull.step.wrapping_add(1);
                 pull.parts.clear();
                 pull.end = None;
+                pull.has_entries = false;
             }
-        }
-        // Whoever waited for room is due in the past by now, and a timer must not be set there. What is due
-        // later stays, or turns that follow each other closely would put it off for ever.
-        let not_past = |at: Instant| if at > now.mono { at } else { now.mono + Duration::from_millis(1) };
-        for pull in self.by_peer.values_mut().filter(|pull| !pull.is_running()) {
-            pull.look_at = pull.look_at.map(not_past);
-            pull.retry_at = pull.retry_at.map(not_past);
         }
     }
 
-    /// Fails what is silent, and starts what is due.
+    /// Acknowledges what was put off, fails what is silent, and starts what is due.
     pub fn on_tick(
         &mut self,
         now: Now,
@@ -329,6 +403,7 @@ impl Pulls {
         dice: &mut impl Rng,
         out: &mut Outbox,
     ) {
+        self.acknowledge(now, out);
         let reachable: Vec<NodeId> =
             members.data_peers().into_iter().filter(|peer| meetings.is_open(peer)).collect();
         let open_origins = members.open_origins();
@@ -347,7 +422,7 @@ impl Pulls {
         let room_at = self.room_at();
         let of_pull = |pull: &Pull| {
             if pull.is_running() {
-                return Some(pull.silent_at);
+                return Some(pull.ack_at.map_or(pull.silent_at, |at| at.min(pull.silent_at)));
             }
             Some(pull.due()?.max(room_at?))
         };
@@ -360,15 +435,17 @@ impl Pulls {
         self.by_peer.get(peer).map_or(("waiting", false), |pull| (pull.state.word(), pull.in_step))
     }
 
-    /// How many entries came by streams, how many streams came to their end, and whether a peer is in step.
-    pub fn progress(&self) -> (u64, u64, bool) {
-        (self.moved, self.closed, self.by_peer.values().any(|pull| pull.in_step))
+    /// What streams have brought.
+    pub fn progress(&self) -> Progress {
+        let is_in_step = self.by_peer.values().any(|pull| pull.in_step);
+        Progress { moved: self.moved, closed: self.closed, recent: self.recent, is_in_step }
     }
 
     /// For how long `peer` has not been known to hold just what this node holds.
-    pub fn divergent_for(&self, now: Now, peer: &NodeId) -> Duration {
+    /// `is_apart` says that something is known that only one of the two holds, whatever was heard last.
+    pub fn divergent_for(&self, now: Now, peer: &NodeId, is_apart: bool) -> Duration {
         match self.by_peer.get(peer) {
-            Some(pull) if !pull.in_step && pull.in_step_at != Instant::default() => {
+            Some(pull) if (is_apart || !pull.in_step) && pull.in_step_at != Instant::default() => {
                 now.mono.since(pull.in_step_at)
             }
             _ => Duration::ZERO,
@@ -460,7 +537,8 @@ impl Pulls {
             room_at = None;
             pull.start(now, dice, self.timing.silence_max);
             let seen = Outline::of(replica.seen(), open_origins);
-            let message = Message::Pull { session: pull.session, seen, credit: self.credit };
+            let since = self.filling.map_or(0, |filling| filling.since);
+            let message = Message::Pull { session: pull.session, seen, credit: self.credit, since };
             out.send(peer, message);
             out.count("pulls", 1);
         }
@@ -491,6 +569,9 @@ impl Pull {
         self.step = 0;
         self.parts.clear();
         self.end = None;
+        self.recent_in = false;
+        self.has_entries = false;
+        self.ack_at = None;
         self.closes = false;
         self.look_at = None;
         self.retry_at = None;

@@ -27,6 +27,9 @@ use crate::mutants;
 use crate::storage::rows::{self, Identity, Record};
 use crate::storage::{Batch, Read, Storage, StorageError, Table};
 
+/// Most keys in quarantine that are looked at in one turn.
+pub const LIFTED_MAX: usize = 64;
+
 /// What a client wants under a key.
 #[derive(Clone, Debug)]
 pub enum Change {
@@ -181,8 +184,12 @@ impl Replica {
         let mut floor = replaced.iter().map(|version| version.stamp).max().unwrap_or_default();
         if !current.is_sound() {
             self.quarantine(store, &key)?;
-            floor = rows::quarantined_stamp(store, &key)?;
+            // A stamp that is far ahead is damage more likely than a broken clock's, and would hold the key for years.
+            let seems = rows::quarantined_stamp(store, &key)?;
+            floor = if self.clock.is_far(seems, now) { Stamp::default() } else { seems };
         }
+        // A delete whose tombstone was collected is not in the row any more, and must not beat this write elsewhere.
+        floor = floor.max(rows::horizon(store, rows::chunk(&key))?);
         if let Saw::Token(token) = saw {
             floor = floor.max(token.stamp);
         }
@@ -280,7 +287,7 @@ impl Replica {
         }
         let current = rows::record(store, &entry.key)?;
         let is_held = current.versions().contains(version);
-        if is_held || version.tombstone && self.collected.contains(version.dot) {
+        if is_held || self.is_over_somewhere(now, version) && self.collected.contains(version.dot) {
             return Ok(Merged::Known);
         }
         if mutants::is_on("repair-overwrites") {
@@ -529,6 +536,35 @@ impl Replica {
         Ok(true)
     }
 
+    /// Forgets records in quarantine whose dots are all covered again although no record came with them: whoever has
+    /// covered them holds none any more, because it was deleted and the delete collected. A record that no dot led to
+    /// stood where nothing had been. Looks at a page of keys
+    /// after `after`; says where to go on, if there are more.
+    ///
+    /// # Errors
+    /// The disk is broken.
+    pub fn lift_quarantine(
+        &mut self,
+        store: &mut impl Storage,
+        after: Option<&Key>,
+    ) -> Result<Option<Key>, StorageError> {
+        if !self.has_quarantine {
+            return Ok(None);
+        }
+        let from = after.map_or(Bound::Unbounded, |key| Bound::Excluded(key.as_bytes()));
+        let page = rows::quarantine(store, from, LIFTED_MAX)?;
+        let mut batch = Batch::default();
+        for key in &page {
+            let lost = rows::quarantined_dots(store, key)?;
+            if lost.iter().all(|dot| self.seen.contains(*dot)) {
+                batch.remove(Table::Quarantine, key.as_bytes());
+            }
+        }
+        store.apply(batch)?;
+        let has_more = page.len() == LIFTED_MAX;
+        Ok(page.into_iter().last().filter(|_| has_more))
+    }
+
     /// Writes what a vote found, unless the row is no longer one of the two that were voted on.
     ///
     /// # Errors
@@ -570,6 +606,18 @@ impl Replica {
         self.digest = None;
     }
 
+    /// Whether a version says no more than nothing would: it is a tombstone, or past its deadline.
+    pub fn is_over(&self, now: Now, version: &Version) -> bool {
+        !version.is_live_at(self.clock.read_millis(now))
+    }
+
+    /// Whether a version says no more than nothing would by a clock that is ahead of this one, as far as clocks may
+    /// stray.
+    pub fn is_over_somewhere(&self, now: Now, version: &Version) -> bool {
+        let drift = u64::try_from(self.clock.drift_max().as_millis()).unwrap_or(u64::MAX);
+        !version.is_live_at(self.clock.read_millis(now).saturating_add(drift))
+    }
+
     /// Adds a cut to what was collected.
     pub fn collect_at(&mut self, cut: &DotSet) {
         let news = cut.minus(&self.collected);
@@ -577,7 +625,8 @@ impl Replica {
         self.collected.union(&news);
     }
 
-    /// Takes a dot out again: its version was set aside, so this node no longer covers it.
+    /// Takes a dot out again: its version is gone here, to rot or to a rebase, so this node covers it no longer,
+    /// until a peer that holds it, or what came after, says that it does.
     pub fn uncover(&mut self, dot: Dot) {
         self.seen.remove(dot);
         self.unsaved.insert(dot.origin);
@@ -658,6 +707,7 @@ impl Replica {
             self.origin = Some(origin);
             self.issued = 0;
         }
+        // A number may have been given out and not be covered any more, after a rebase.
         self.issued = self.issued.max(self.seen.last(origin)) + 1;
         Dot { origin, seq: self.issued }
     }

@@ -4,6 +4,9 @@
 //! all its rows and `seen` are read in one transaction, is closed by a cover; a pass that needed several steps
 //! is followed by another over what is left. A superseded dot has no row: it is the cover that marks it, and
 //! it may do so only if whatever superseded it went out before. DESIGN's trace T2 shows what goes wrong else.
+//!
+//! A peer that begins with nothing may want the versions since some time first. Then the first pass leaves out what is
+//! older, and its end is told; the passes after it are those of any stream, so it orders what comes and cuts nothing.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +20,7 @@ use crate::storage::{Read, StorageError};
 
 /// Most bytes of entries in one step, whatever credit the puller gives.
 pub const STEP_BYTES_MAX: usize = 4 << 20;
-/// Most entries in one step.
+/// Most entries in one step, those counted that it leaves out for now.
 pub const STEP_ENTRIES_MAX: usize = 8192;
 /// How many rows of the log are read at a time.
 const PAGE: usize = 512;
@@ -42,7 +45,20 @@ struct Serve {
     sent: DotSet,
     /// Where the pass goes on; `None` at its start.
     cursor: Option<Dot>,
+    /// While the pass is over what is no older than this alone, by its stamps.
+    since: Option<u64>,
     is_last: bool,
+}
+
+/// What a peer asks with.
+#[derive(Debug)]
+pub struct Asked {
+    /// What it has.
+    pub known: DotSet,
+    /// How many bytes of entries may be under way at once.
+    pub credit: u32,
+    /// Versions with stamps from this millisecond on are wanted first; 0 if it does not matter.
+    pub since: u64,
 }
 
 /// What one step holds.
@@ -52,6 +68,10 @@ struct Step {
     bytes: usize,
     /// Set when the step's last pass began and ended within it.
     is_closed: bool,
+    /// Set when everything since the time that the peer named went out.
+    is_recent_in: bool,
+    /// Rows that were left out for now because they are older than that.
+    left_out: usize,
     /// Keys of records that cannot be read. They go into quarantine; until then no cover may close the stream.
     rotten: Vec<Key>,
 }
@@ -70,17 +90,18 @@ impl Serves {
         store: &impl Read,
         seen: &DotSet,
         (peer, session, first_step): (&NodeId, u64, u32),
-        known: DotSet,
-        credit: u32,
+        asked: Asked,
         out: &mut Outbox,
     ) -> Result<(), StorageError> {
         if self.by_peer.get(peer).is_some_and(|serve| serve.session == session) {
             // The pull arrived twice; the stream it opened is under way.
             return Ok(());
         }
+        let Asked { known, credit, since } = asked;
         let credit = usize::try_from(credit).unwrap_or(usize::MAX).min(STEP_BYTES_MAX);
-        let sent = DotSet::default();
-        let serve = Serve { session, known, credit, step: first_step, sent, cursor: None, is_last: false };
+        let (sent, since) = (DotSet::default(), (since > 0).then_some(since));
+        let step = first_step;
+        let serve = Serve { session, known, credit, step, sent, cursor: None, since, is_last: false };
         self.by_peer.insert(peer.clone(), serve);
         self.send_step(store, seen, peer, out)
     }
@@ -138,7 +159,8 @@ impl Serves {
         for (part, entries) in (0..).zip(batches) {
             out.send(peer, Message::Step { session, step, part, entries });
         }
-        out.send(peer, Message::StepEnd { session, step, parts, cover });
+        let recent_in = content.is_recent_in;
+        out.send(peer, Message::StepEnd { session, step, parts, cover, recent_in });
         self.rotten.extend(content.rotten);
         Ok(())
     }
@@ -157,6 +179,10 @@ impl Serve {
                 return Ok(step);
             }
             self.cursor = None;
+            if self.since.take().is_some() && !mutants::is_on("bootstrap-cuts") {
+                step.is_recent_in = true;
+                return Ok(step);
+            }
             if is_whole_pass {
                 step.is_closed = true;
                 return Ok(step);
@@ -209,6 +235,11 @@ impl Serve {
     ) -> Result<(), StorageError> {
         match rows::version(store, &key, dot)? {
             Record::Row(row) if row.version(dot).is_some() => {
+                let is_old = |since: u64| row.version(dot).is_some_and(|held| held.stamp.millis < since);
+                if self.since.is_some_and(is_old) {
+                    step.left_out += 1;
+                    return Ok(());
+                }
                 let version = row.versions.into_iter().find(|version| version.dot == dot);
                 let version = version.expect("just seen");
                 let entry = Entry { key, version };
@@ -226,7 +257,8 @@ impl Serve {
 
 impl Step {
     fn is_full(&self, credit: usize) -> bool {
-        self.entries.len() >= STEP_ENTRIES_MAX || self.bytes >= credit && !self.entries.is_empty()
+        self.entries.len() + self.left_out >= STEP_ENTRIES_MAX
+            || self.bytes >= credit && !self.entries.is_empty()
     }
 }
 

@@ -129,21 +129,28 @@ struct Stream {
     peer: NodeId,
     out: Outbox,
     step: u32,
+    since: u64,
 }
 
 /// What a step brought.
 struct Brought {
     entries: Vec<Entry>,
     cover: Option<DotSet>,
+    recent_in: bool,
 }
 
 impl Stream {
     fn open(server: &Side, known: DotSet, credit: u32) -> Stream {
+        Stream::open_since(server, known, credit, 0)
+    }
+
+    fn open_since(server: &Side, known: DotSet, credit: u32, since: u64) -> Stream {
         let mut stream = Stream {
             serves: Serves::default(),
             peer: NodeId::new("b").unwrap(),
             out: Outbox::default(),
             step: 0,
+            since,
         };
         stream.out.set_meeting(&stream.peer, Some(1));
         stream.pull(server, known, credit);
@@ -152,7 +159,8 @@ impl Stream {
 
     fn pull(&mut self, server: &Side, known: DotSet, credit: u32) {
         let (store, seen) = (&server.store, server.replica.seen());
-        self.serves.on_pull(store, seen, (&self.peer, SESSION, 0), known, credit, &mut self.out).unwrap();
+        let asked = Asked { known, credit, since: self.since };
+        self.serves.on_pull(store, seen, (&self.peer, SESSION, 0), asked, &mut self.out).unwrap();
     }
 
     fn step_done(&mut self, server: &Side, step: u32) {
@@ -176,9 +184,9 @@ impl Stream {
                     parts_seen += 1;
                     entries.extend(more);
                 }
-                Action::Send(_, Message::StepEnd { step, parts, cover, .. }) => {
+                Action::Send(_, Message::StepEnd { step, parts, cover, recent_in, .. }) => {
                     assert_eq!((step, parts), (self.step, parts_seen));
-                    return Some(Brought { entries, cover });
+                    return Some(Brought { entries, cover, recent_in });
                 }
                 Action::Send(_, Message::Refuse { .. }) => return None,
                 _ => {}
@@ -198,6 +206,7 @@ proptest! {
         before in vec((happens(), prop::bool::weighted(0.1)), 0..20),
         between in vec(vec(happens(), 0..4), 0..12),
         credit in prop_oneof![Just(0), 0_u32..400],
+        since in prop_oneof![Just(0), NOW.wall.0..NOW.wall.0 + 4],
     ) {
         let (mut server, mut puller) = (Side::open(Tables::default()), Side::open(Tables::default()));
         let mut ledger = Ledger::new();
@@ -208,7 +217,8 @@ proptest! {
             }
         }
         let mut between = between.into_iter();
-        let mut stream = Stream::open(&server, puller.replica.seen().clone(), credit);
+        let mut was_recent_in = since == 0;
+        let mut stream = Stream::open_since(&server, puller.replica.seen().clone(), credit, since);
 
         loop {
             let brought = stream.brought().expect("nothing rots here");
@@ -216,6 +226,9 @@ proptest! {
             let bytes: usize = brought.entries.iter().map(size).sum();
             let last = brought.entries.last().map_or(0, size);
             prop_assert!(bytes - last <= credit as usize, "a step ends with the entry that uses the credit up");
+            let is_recent = |entry: &Entry| entry.version.stamp.millis >= since;
+            prop_assert!(was_recent_in || brought.entries.iter().all(is_recent), "recent ones come first");
+            was_recent_in |= brought.recent_in;
             for entry in &brought.entries {
                 prop_assert!(!puller.replica.seen().contains(entry.version.dot), "nothing is sent twice");
                 puller.merge(entry);
@@ -227,7 +240,7 @@ proptest! {
                 puller.assert_holds(&server_seen, &ledger);
                 break;
             }
-            prop_assert!(!brought.entries.is_empty(), "a step moves something or ends the stream");
+            prop_assert!(!brought.entries.is_empty() || brought.recent_in, "a step moves something or ends the stream");
             for happens in between.next().unwrap_or_default() {
                 happens.happen(&mut server, &mut ledger);
             }

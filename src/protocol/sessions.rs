@@ -21,7 +21,7 @@ use super::outbox::{Level, Outbox};
 use super::push::size;
 use super::replica::{Merged, Replica};
 use super::span::Span;
-use super::talk::Talk;
+use super::talk::{Leave, ROOM_MIN, Talk};
 use super::timing::Timing;
 use crate::model::{Entry, Instant, NodeId, Now, Refusal, Reply, RequestId, SyncReport};
 use crate::mutants;
@@ -90,8 +90,8 @@ struct Session {
     step: u32,
     said_nothing: bool,
     heard_nothing: bool,
-    /// How many bytes of entries the next flight may bring.
-    credit: usize,
+    /// How much the next flight may say.
+    leave: Leave,
     /// When the next flight goes out.
     send_at: Option<Instant>,
     silent_at: Instant,
@@ -151,6 +151,12 @@ impl Sessions {
             last: BTreeMap::new(),
             bucket: Bucket { bytes: RATE_BYTES, at: now.mono },
         }
+    }
+
+    /// Takes other timers from now on; what is under way keeps its deadlines.
+    pub fn set_timing(&mut self, now: Now, timing: Timing) {
+        self.next_check = now.mono + timing.sync_interval;
+        self.timing = timing;
     }
 
     /// An operator wants a comparison with a peer; the answer comes when it is over.
@@ -220,7 +226,7 @@ impl Sessions {
         around: Around<'_, S>,
         out: &mut Outbox,
     ) -> Result<(), StorageError> {
-        let Flight { session: number, step, credit, more, parts, entries } = flight;
+        let Flight { session: number, step, credit, room, more, parts, entries } = flight;
         let is_next = |session: &&mut Session| {
             session.number == number && step == session.step + 1 && session.send_at.is_none()
         };
@@ -239,7 +245,8 @@ impl Sessions {
         session.talk.hear_entries(around.replica.chunks(), &entries);
         let is_sense = session.talk.hear(said) & take(now, session, &entries, around, out)?;
         session.step = step;
-        session.credit = usize::try_from(credit).unwrap_or(usize::MAX).min(FLIGHT_CREDIT_MAX);
+        let bytes_allowed = usize::try_from(credit).unwrap_or(usize::MAX).min(FLIGHT_CREDIT_MAX);
+        session.leave = Leave { bytes: bytes_allowed, ranges: usize::from(room) };
         let is_over = session.bytes > SESSION_BYTES_MAX || step >= SESSION_FLIGHTS_MAX;
         let is_through = session.heard_nothing && session.said_nothing && session.talk.is_done();
         let how = match (is_sense, is_over, is_through) {
@@ -402,7 +409,7 @@ impl Sessions {
             step: 0,
             said_nothing: false,
             heard_nothing: false,
-            credit: FIRST_CREDIT as usize,
+            leave: Leave { bytes: FIRST_CREDIT as usize, ranges: ROOM_MIN },
             send_at: (!is_mine).then_some(now.mono),
             silent_at: now.mono + self.timing.session_silence_max(),
             ends_at: now.mono + SESSION_TIME_MAX,
@@ -421,7 +428,8 @@ impl Sessions {
         let credit = self.credit;
         let session = self.by_peer.get_mut(peer).expect("the caller has just looked");
         let chunks = around.replica.chunks();
-        let answer = session.talk.answer(&*around.store, chunks, session.credit)?;
+        let answer = session.talk.answer(&*around.store, chunks, session.leave)?;
+        let room = u16::try_from(session.talk.room()).unwrap_or(u16::MAX);
         session.said_nothing = answer.is_idle();
         session.step += 1;
         session.send_at = None;
@@ -434,6 +442,7 @@ impl Sessions {
             session: number,
             step,
             credit,
+            room,
             more: answer.more,
             parts: answer.parts.into(),
             entries: answer.entries,

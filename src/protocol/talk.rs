@@ -5,6 +5,9 @@
 //! prints of its pieces, and once few rows are left, the prints of the rows; whoever hears these sends what the
 //! other lacks and asks for what it lacks itself. So a row that one side holds is never taken for a deletion by the
 //! side that does not. Every answer is bounded in bytes, entries and rows read; what does not fit waits its turn.
+//!
+//! What was heard last is answered first, so a session finishes ranges as it goes, from the first keys on: what was
+//! mended when it breaks off stays mended, and no end piles up ranges that the other has no time for. Each flight says how many more ranges its sender has room for.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -22,8 +25,13 @@ pub const PIECES: usize = 16;
 pub const ROWS_MAX: u64 = 24;
 /// Most rows that one answer reads; what is left of the work waits for the next one.
 pub const ROWS_READ_MAX: usize = 1 << 16;
-/// Most ranges that wait to be answered. A peer that tells more is telling nonsense, or has to be asked again.
+/// Most ranges that wait to be answered. A peer that tells more is telling nonsense: it knows how much room there is.
 pub const TASKS_MAX: usize = 1 << 14;
+/// A full end still takes so many ranges a flight, or two full ends would wait for each other. It answers them before
+/// all others, so they pile up no higher than ranges can be cut.
+pub const ROOM_MIN: usize = TASKS_MAX / 32;
+/// Most prints of received rows that are remembered. What is forgotten may be sent back once, for nothing.
+const HEARD_MAX: usize = 1 << 16;
 /// Rows read at a time.
 const PAGE: usize = 256;
 
@@ -34,7 +42,9 @@ pub struct Talk {
     with_tombstones: bool,
     /// Only count what would move.
     is_dry: bool,
+    /// What is answered next stands in front.
     tasks: VecDeque<Task>,
+    tasks_max: usize,
     /// Prints of what the other end has sent while something waits to be answered.
     heard: BTreeSet<u64>,
     /// How many rows this end was found to have that the other lacks.
@@ -59,6 +69,15 @@ enum Task {
     Give(Span, Option<BTreeSet<u64>>),
     /// It showed a version that lost here against the row of this key.
     Show(Key),
+}
+
+/// How much an end may say at a time.
+#[derive(Clone, Copy, Debug)]
+pub struct Leave {
+    /// Bytes of entries, about.
+    pub bytes: usize,
+    /// Ranges, about.
+    pub ranges: usize,
 }
 
 /// What one end says at a time.
@@ -86,13 +105,25 @@ struct Draft {
     writer: Writer,
     answer: Answer,
     bytes: usize,
-    credit: usize,
+    ranges: usize,
+    leave: Leave,
     read: usize,
 }
 
 impl Draft {
     fn is_full(&self) -> bool {
-        self.writer.len() >= FLIGHT_BYTES_MAX || self.bytes >= self.credit || self.read >= ROWS_READ_MAX
+        self.writer.len() >= FLIGHT_BYTES_MAX
+            || self.bytes >= self.leave.bytes
+            || self.ranges >= self.leave.ranges
+            || self.read >= ROWS_READ_MAX
+    }
+
+    fn say(&mut self, part: &Part) {
+        self.ranges += match part {
+            Part::Pieces { pieces, .. } => pieces.len(),
+            Part::Rows(..) | Part::Want(..) => 1,
+        };
+        self.writer.add(part);
     }
 }
 
@@ -103,6 +134,7 @@ impl Talk {
             with_tombstones,
             is_dry,
             tasks: VecDeque::new(),
+            tasks_max: TASKS_MAX,
             heard: BTreeSet::new(),
             ahead: 0,
             behind: 0,
@@ -131,6 +163,7 @@ impl Talk {
 
     /// The other end said this. `false` if it is more than anybody has to say.
     pub fn hear(&mut self, parts: Vec<Part>) -> bool {
+        let mut news = Vec::new();
         for part in parts {
             match part {
                 Part::Pieces { from, pieces } => {
@@ -138,29 +171,38 @@ impl Talk {
                     for (to, print) in pieces {
                         let span = Span { from: from.clone(), to: to.clone() };
                         from = to.unwrap_or_default();
-                        self.tasks.push_back(Task::Compare(span, print));
+                        news.push(Task::Compare(span, print));
                     }
                 }
                 Part::Rows(span, prints) => {
                     let told: BTreeSet<u64> = prints.into_iter().collect();
                     let count = told.len();
-                    self.tasks.push_back(Task::Match(span.clone(), span, told, count));
+                    news.push(Task::Match(span.clone(), span, told, count));
                 }
                 Part::Want(span, prints) => {
                     let wanted = (!prints.is_empty()).then(|| prints.into_iter().collect());
-                    self.tasks.push_back(Task::Give(span, wanted));
+                    news.push(Task::Give(span, wanted));
                 }
             }
-            if self.tasks.len() > TASKS_MAX {
-                return false;
-            }
+        }
+        if self.tasks.len() + news.len() > self.tasks_max {
+            return false;
+        }
+        for task in news.into_iter().rev() {
+            self.tasks.push_front(task);
         }
         true
     }
 
+    /// For how many more ranges there is room. Half of it is kept for [`ROOM_MIN`].
+    pub fn room(&self) -> usize {
+        let min = self.tasks_max * ROOM_MIN / TASKS_MAX;
+        (self.tasks_max / 2).saturating_sub(self.tasks.len()).max(min)
+    }
+
     /// The other end sent these; to be called before [`Talk::hear`].
     pub fn hear_entries(&mut self, chunks: &Chunks, entries: &[Entry]) {
-        if self.is_done() {
+        if self.is_done() || self.heard.len() >= HEARD_MAX {
             self.heard.clear();
         }
         for Entry { key, version } in entries {
@@ -172,8 +214,8 @@ impl Talk {
     /// The other end showed a version that lost against what is here: it is shown that.
     pub fn hear_loser(&mut self, key: Key) {
         // Where tombstones are compared, the row that wins is asked for anyway.
-        if !self.with_tombstones && !self.is_dry && self.tasks.len() < TASKS_MAX {
-            self.tasks.push_back(Task::Show(key));
+        if !self.with_tombstones && !self.is_dry && self.tasks.len() < self.tasks_max {
+            self.tasks.push_front(Task::Show(key));
         }
     }
 
@@ -187,7 +229,7 @@ impl Talk {
         self.tasks.len()
     }
 
-    /// Answers what was heard, as far as one flight goes: about `credit` bytes of entries.
+    /// Answers what was heard, as far as one flight goes and the other end gave leave.
     ///
     /// # Errors
     /// The disk is broken.
@@ -195,10 +237,10 @@ impl Talk {
         &mut self,
         store: &(impl Read + ?Sized),
         chunks: &Chunks,
-        credit: usize,
+        leave: Leave,
     ) -> Result<Answer, StorageError> {
         let (writer, answer) = (Writer::default(), Answer::default());
-        let mut draft = Draft { writer, answer, bytes: 0, credit, read: 0 };
+        let mut draft = Draft { writer, answer, bytes: 0, ranges: 0, leave, read: 0 };
         while !draft.is_full() {
             let Some(task) = self.tasks.pop_front() else { break };
             let rest = match task {
@@ -237,13 +279,13 @@ impl Talk {
             let pieces = self.cut(store, chunks, &span, draft)?;
             // One row of many versions is not cut any further.
             if pieces.len() > 1 {
-                draft.writer.add(&Part::Pieces { from: span.from, pieces });
+                draft.say(&Part::Pieces { from: span.from, pieces });
                 return Ok(None);
             }
         }
         let found = self.rows(store, chunks, &span, usize::MAX, draft)?;
         let prints = found.into_iter().map(|row| row.print).collect();
-        draft.writer.add(&Part::Rows(span, prints));
+        draft.say(&Part::Rows(span, prints));
         Ok(None)
     }
 
@@ -256,19 +298,15 @@ impl Talk {
         draft: &mut Draft,
     ) -> Result<Vec<Piece>, StorageError> {
         let cuts = chunks.cuts(span);
-        let starts = if cuts.len() >= PIECES / 4 {
-            let each = (cuts.len() + 1).div_ceil(PIECES);
-            cuts.into_iter().skip(each - 1).step_by(each).map(<[u8]>::to_vec).collect()
-        } else {
-            let found = self.rows(store, chunks, span, usize::MAX, draft)?;
-            let each = found.len().div_ceil(PIECES).max(1);
-            let first_of_each = found.into_iter().skip(each).step_by(each);
-            first_of_each.map(|row| row.key.as_bytes().to_vec()).collect::<Vec<_>>()
-        };
+        if cuts.len() < PIECES / 4 {
+            return self.cut_rows(store, chunks, span, draft);
+        }
+        let each = (cuts.len() + 1).div_ceil(PIECES);
+        let starts = cuts.into_iter().skip(each - 1).step_by(each);
         let mut pieces = Vec::with_capacity(PIECES);
         let mut from = span.from.clone();
         for start in starts {
-            let to = separator(store, &start)?;
+            let to = separator(store, start)?;
             if to <= from {
                 continue;
             }
@@ -279,6 +317,30 @@ impl Talk {
         let last = Span { from, to: span.to.clone() };
         let print = self.print_of(&chunks.sum(store, &last, &mut draft.read)?);
         pieces.push((span.to.clone(), print));
+        Ok(pieces)
+    }
+
+    /// Tells the prints of some rows each. The rows are read once: hashing them is most of what a comparison costs.
+    fn cut_rows(
+        &self,
+        store: &(impl Read + ?Sized),
+        chunks: &Chunks,
+        span: &Span,
+        draft: &mut Draft,
+    ) -> Result<Vec<Piece>, StorageError> {
+        let found = self.rows(store, chunks, span, usize::MAX, draft)?;
+        let each = found.len().div_ceil(PIECES).max(1);
+        let mut pieces: Vec<Piece> = Vec::with_capacity(PIECES);
+        let mut groups = found.chunks(each).peekable();
+        while let Some(group) = groups.next() {
+            let mut sums = Sums::default();
+            group.iter().for_each(|row| sums.join(&row.sums));
+            let to = match groups.peek() {
+                Some(next) => Some(separator(store, next[0].key.as_bytes())?),
+                None => span.to.clone(),
+            };
+            pieces.push((to, self.print_of(&sums)));
+        }
         Ok(pieces)
     }
 
@@ -314,7 +376,7 @@ impl Talk {
         if !theirs.is_empty() && !self.is_dry {
             draft.answer.wants = true;
             let named = if theirs.len() == told { Vec::new() } else { theirs.into_iter().collect() };
-            draft.writer.add(&Part::Want(whole, named));
+            draft.say(&Part::Want(whole, named));
         }
         Ok(None)
     }
@@ -396,7 +458,7 @@ impl Talk {
                 let sums = chunks.key().sums(&key, record.versions());
                 if sums.live.count > 0 || self.with_tombstones && sums.dead.count > 0 {
                     let print = self.row_print(&sums);
-                    found.push(Row { key, print, versions: record.versions().to_vec() });
+                    found.push(Row { key, print, sums, versions: record.versions().to_vec() });
                 }
             }
             if is_last {
@@ -422,6 +484,7 @@ impl Talk {
 struct Row {
     key: Key,
     print: u64,
+    sums: Sums,
     versions: Vec<Version>,
 }
 

@@ -26,6 +26,7 @@ struct End {
     store: Memory,
     replica: Replica,
     talk: Talk,
+    leave: Leave,
 }
 
 fn key(number: u16) -> Key {
@@ -60,7 +61,8 @@ fn end(rows: &Rows, with_tombstones: bool, is_dry: bool) -> End {
         let row = Record::one(version(*written, *number));
         replica.set_row(&mut store, &key(*number), &row, &[]).unwrap();
     }
-    End { store, replica, talk: Talk::new(with_tombstones, is_dry) }
+    let leave = Leave { bytes: CREDIT, ranges: ROOM_MIN };
+    End { store, replica, talk: Talk::new(with_tombstones, is_dry), leave }
 }
 
 impl End {
@@ -69,7 +71,7 @@ impl End {
     }
 
     fn answer(&mut self) -> Answer {
-        self.talk.answer(&self.store, self.replica.chunks(), CREDIT).unwrap()
+        self.talk.answer(&self.store, self.replica.chunks(), self.leave).unwrap()
     }
 
     fn take(&mut self, answer: &Answer) {
@@ -101,8 +103,10 @@ fn converse(a: &mut End, b: &mut End) -> usize {
         if answer.is_idle() {
             return flights;
         }
+        a.leave.ranges = b.talk.room();
         a.take(&answer);
         let answer = a.answer();
+        b.leave.ranges = a.talk.room();
         b.take(&answer);
     }
     panic!("they never come to an end");
@@ -184,4 +188,56 @@ fn more_ranges_than_anybody_has_are_refused() {
     let part = Part::Pieces { from: Vec::new(), pieces };
 
     assert!(!end(&Rows::new(), true, false).talk.hear(vec![part]));
+}
+
+#[test]
+fn two_ends_that_differ_in_every_row_never_pile_up_more_ranges_than_there_is_room_for() {
+    let rows = |millis| (0..20_000).map(|number| (number, (millis, 1, false))).collect::<Rows>();
+    let (mut a, mut b) = (end(&rows(1), true, false), end(&rows(2), true, false));
+    // Much less than it takes to name all ranges at once.
+    (a.talk.tasks_max, b.talk.tasks_max) = (512, 512);
+    (a.leave, b.leave) = (Leave { bytes: 4096, ranges: 16 }, Leave { bytes: 4096, ranges: 16 });
+
+    converse(&mut a, &mut b);
+
+    assert!(a.rows() == b.rows());
+}
+
+/// A disk that must not be touched.
+struct Untouched;
+
+impl Read for Untouched {
+    fn get(&self, _: crate::storage::Table, _: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {
+        panic!("a row was read");
+    }
+
+    fn scan(
+        &self,
+        _: crate::storage::Table,
+        _: crate::storage::Range<'_>,
+        _: usize,
+        _: bool,
+    ) -> Result<Vec<crate::storage::Row>, StorageError> {
+        panic!("rows were read");
+    }
+}
+
+#[test]
+fn equal_stores_of_any_size_are_found_equal_by_one_small_message_without_reading_a_row() {
+    use crate::protocol::message::Message;
+    use crate::protocol::wire;
+    let rows: Rows = (0..5000).map(|number| (number, (1, 1, number % 9 == 0))).collect();
+    let (a, b) = (end(&rows, true, false), end(&rows, true, false));
+
+    let [first, second] = [&a, &b].map(|end| end.talk.print(&Untouched, end.replica.chunks(), &Span::all()));
+    let (first, second) = (first.unwrap(), second.unwrap());
+
+    assert_eq!(first, second);
+    for data in
+        [Message::SyncOpen { session: 1, print: first, scope: None }, Message::SyncSame { session: 1 }]
+    {
+        let message = Message::Within { meeting: u64::MAX, data: Box::new(data) };
+        let bytes: usize = wire::encode(&message, 1).unwrap().iter().map(Bytes::len).sum();
+        assert!(bytes <= 64, "{bytes} bytes");
+    }
 }

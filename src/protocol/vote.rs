@@ -141,6 +141,11 @@ impl Votes {
         }
     }
 
+    /// Takes another bound for the polls that begin from now on.
+    pub fn set_patience(&mut self, vote_max: Duration) {
+        self.vote_max = vote_max;
+    }
+
     /// Two versions collided here: remembers which was first, and plans a poll if one of them was this run's own.
     pub fn on_collision(
         &mut self,

@@ -101,7 +101,11 @@ pub fn encode(message: &Message, number: u64) -> Result<Vec<Bytes>, WireError> {
 }
 
 fn encode_payload(message: &Message) -> Result<Vec<u8>, WireError> {
-    bincode::serde::encode_to_vec(message, config()).map_err(|error| WireError::Payload(error.to_string()))
+    // Most messages are smaller; growing from nothing would copy them several times.
+    let mut payload = Vec::with_capacity(512);
+    bincode::serde::encode_into_std_write(message, &mut payload, config())
+        .map_err(|error| WireError::Payload(error.to_string()))?;
+    Ok(payload)
 }
 
 fn frame(kind: u8, flags: u8, head: &[u8], payload: &[u8]) -> Bytes {
@@ -117,6 +121,12 @@ fn frame(kind: u8, flags: u8, head: &[u8], payload: &[u8]) -> Bytes {
     let sum = checksum(&out);
     out[HASH_AT..HEADER_BYTES].copy_from_slice(&sum.to_le_bytes());
     out.freeze()
+}
+
+/// One frame around any payload, sense or not, with the checksum that fits: for tools that try what a decoder stands.
+#[cfg(feature = "testing")]
+pub fn frame_around(kind: u8, payload: &[u8]) -> Bytes {
+    frame(kind, 0, &[], payload)
 }
 
 fn checksum(frame: &[u8]) -> u64 {
@@ -154,38 +164,53 @@ pub fn kind(message: &Message) -> u8 {
         Message::News { .. } => 22,
         Message::Reach { .. } => 23,
         Message::Reached { .. } => 24,
+        Message::AskHorizons { .. } => 25,
+        Message::Horizons { .. } => 26,
+        Message::AskHeld { .. } => 27,
+        Message::Judged { .. } => 28,
     }
 }
 
 /// The name of a message's kind, as traces and metrics write it.
 pub fn name(message: &Message) -> &'static str {
-    match message {
-        Message::Table { .. } => "table",
-        Message::Ping { .. } => "ping",
-        Message::Pong { .. } => "pong",
-        Message::Push { .. } => "push",
-        Message::Durable { .. } => "durable",
-        Message::Pull { .. } => "pull",
-        Message::Step { .. } => "step",
-        Message::StepEnd { .. } => "step-end",
-        Message::StepDone { .. } => "step-done",
-        Message::Refuse { .. } => "refuse",
-        Message::Ask { .. } => "ask",
-        Message::Answer { .. } => "answer",
-        Message::Meet { .. } => "meet",
-        Message::AskDots { .. } => "ask-dots",
-        Message::Dots { .. } => "dots",
-        Message::Within { data, .. } => name(data),
-        Message::SyncOpen { .. } => "sync-open",
-        Message::SyncSame { .. } => "sync-same",
-        Message::SyncFlight(_) => "sync-flight",
-        Message::ReadAsk { .. } => "read-ask",
-        Message::ReadTell { .. } => "read-tell",
-        Message::Repair { .. } => "repair",
-        Message::News { .. } => "news",
-        Message::Reach { .. } => "reach",
-        Message::Reached { .. } => "reached",
-    }
+    name_of(kind(message))
+}
+
+/// The names of the kinds, in the order of their bytes from 1 on.
+const NAMES: [&str; 28] = [
+    "table",
+    "ping",
+    "pong",
+    "push",
+    "durable",
+    "pull",
+    "step",
+    "step-end",
+    "step-done",
+    "refuse",
+    "ask",
+    "answer",
+    "meet",
+    "ask-dots",
+    "dots",
+    "sync-open",
+    "sync-same",
+    "sync-flight",
+    "read-ask",
+    "read-tell",
+    "repair",
+    "news",
+    "reach",
+    "reached",
+    "ask-horizons",
+    "horizons",
+    "ask-held",
+    "judged",
+];
+
+/// The name of the kind with this byte, as [`name`] gives it.
+pub fn name_of(kind: u8) -> &'static str {
+    usize::from(kind).checked_sub(1).and_then(|place| NAMES.get(place)).unwrap_or(&"unknown")
 }
 
 /// Whether a frame carries data rather than control; control goes first where both wait.

@@ -14,6 +14,7 @@ use crate::model::{
 };
 use crate::protocol::flight::Flight;
 use crate::protocol::outline::{Outline, Part, Which};
+use crate::protocol::rebase::{Fate, Held};
 use crate::testing::arbitrary;
 
 /// Bytes in the shape of a frame, with a checksum that fits.
@@ -305,9 +306,9 @@ fn golden() -> Vec<Message> {
         Message::Pong { nonce: 1, seen: 2, table: 3, rumours: Vec::new() },
         Message::Push { entries: vec![golden_entry()] },
         Message::Durable { dots: dots.clone() },
-        Message::Pull { session: 4, seen: Outline::Whole(dots.clone()), credit: 5 },
+        Message::Pull { session: 4, seen: Outline::Whole(dots.clone()), credit: 5, since: 6 },
         Message::Step { session: 4, step: 6, part: 7, entries: vec![tombstone] },
-        Message::StepEnd { session: 4, step: 6, parts: 8, cover: Some(dots) },
+        Message::StepEnd { session: 4, step: 6, parts: 8, cover: Some(dots), recent_in: true },
         Message::StepDone { session: 4, step: 6 },
         Message::Refuse { reason: "no".into() },
         Message::Ask {
@@ -318,6 +319,7 @@ fn golden() -> Vec<Message> {
         Message::Answer { poll: 7, first: Some(Dot { origin: Origin(0xb1), seq: 2 }) },
         Message::Meet {
             life: 1,
+            run: 9,
             draws: 2,
             fence: 3,
             roster: 4,
@@ -339,6 +341,7 @@ fn golden() -> Vec<Message> {
             session: 11,
             step: 12,
             credit: 13,
+            room: 14,
             more: true,
             parts: Bytes::from_static(b"p"),
             entries: Vec::new(),
@@ -349,6 +352,19 @@ fn golden() -> Vec<Message> {
         Message::News { rumours: Vec::new(), unreached: vec![NodeId::new("b").unwrap()] },
         Message::Reach { nonce: 1, target: NodeId::new("b").unwrap() },
         Message::Reached { nonce: 1, target: NodeId::new("b").unwrap(), answered: true },
+        Message::AskHorizons { fence: 3, nonce: 4, after: Some(5) },
+        Message::Horizons { nonce: 4, chunks: vec![(6, golden_entry().version.stamp)], is_last: true },
+        Message::AskHeld {
+            fence: 3,
+            nonce: 4,
+            held: vec![Held {
+                dot: golden_entry().version.dot,
+                key: golden_entry().key,
+                stamp: golden_entry().version.stamp,
+                tombstone: false,
+            }],
+        },
+        Message::Judged { nonce: 4, fates: vec![Fate::Stays, Fate::Goes, Fate::Aside] },
     ]
 }
 
@@ -403,18 +419,19 @@ fn the_bytes_of_every_message_are_these() {
           0000000000020000000000000001000000000000000300000000000000050000
           00000000000500000000000000
         pull
-          524b4e540100010006063dcbeef0c976c6050000000400000000000000000000
+          524b4e540100010006f6949ac1e6c77bff050000000400000000000000000000
           000100000000000000a100000000000000020000000000000001000000000000
-          0003000000000000000500000000000000050000000000000005000000
+          0003000000000000000500000000000000050000000000000005000000060000
+          0000000000
         step
           524b4e5401000100075339c4c9b76a6e44060000000400000000000000060000
           00070001000000000000000900000000000000686f6d652f726f6f6d06050403
           020100000807a8a7a6a5a4a3a2a109000000000000000b000000000000000d0c
           00010000000000000000000000000000000000
         step-end
-          524b4e540100010008e24b4e54e122ec0e070000000400000000000000060000
+          524b4e5401000100083efdf4c7f127b5ae070000000400000000000000060000
           000800010100000000000000a100000000000000020000000000000001000000
-          00000000030000000000000005000000000000000500000000000000
+          0000000003000000000000000500000000000000050000000000000001
         step-done
           524b4e54010001000902e4b0c86c1cb3f0080000000400000000000000060000
           00
@@ -428,9 +445,10 @@ fn the_bytes_of_every_message_are_these() {
           524b4e54010001000cc4a488208452ad230b000000070000000000000001b100
           0000000000000200000000000000
         meet
-          524b4e54010001000ddd35059f46decc370c0000000100000000000000020000
-          0003000000000000000400000000000000050000000000000000000000000000
-          0000000000010000000000000000000000060000000000000001
+          524b4e54010001000da0b1656f306f2d390c0000000100000000000000090000
+          0000000000020000000300000000000000040000000000000005000000000000
+          0000000000000000000000000001000000000000000000000006000000000000
+          0001
         ask-dots
           524b4e54010001000e8597590a29e37f990d0000000300000000000000000000
           000100000000000000070000000000000008
@@ -446,8 +464,8 @@ fn the_bytes_of_every_message_are_these() {
         sync-same
           524b4e540100010011a3eabe4c3288e50d110000000b000000
         sync-flight
-          524b4e5401000100126621b9ed6505ae69120000000b0000000c0000000d0000
-          00010100000000000000700000000000000000
+          524b4e5401000100125d0207fdf8b82a1a120000000b0000000c0000000d0000
+          000e00010100000000000000700000000000000000
         read-ask
           524b4e5401000100134b7ef6f21fc7f8b6130000000e00000000000000090000
           0000000000686f6d652f726f6f6d
@@ -465,6 +483,19 @@ fn the_bytes_of_every_message_are_these() {
         reached
           524b4e5401000100181d6aff573fcc7b6e180000000100000000000000010000
           00000000006201
+        ask-horizons
+          524b4e540100010019dc78e70c1b84cfca190000000300000000000000040000
+          0000000000010500
+        horizons
+          524b4e54010001001af1e124b42f7365b21a0000000400000000000000010000
+          000000000006000605040302010000080701
+        ask-held
+          524b4e54010001001b6e2ad96b7b650adf1b0000000300000000000000040000
+          00000000000100000000000000a8a7a6a5a4a3a2a10900000000000000090000
+          0000000000686f6d652f726f6f6d0605040302010000080700
+        judged
+          524b4e54010001001ccbf06d9bc4a1e9e91c0000000400000000000000030000
+          0000000000000000000100000002000000
     "#]];
     expected.assert_eq(&text);
 }

@@ -12,6 +12,7 @@ mod directory;
 pub(super) mod shared_file;
 
 use std::cell::{Cell, OnceCell};
+use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::{Arc, Weak};
@@ -74,9 +75,36 @@ pub struct Engine {
     turn: Option<Turn>,
     /// What was durable after the last turn. Held between turns only: an old reader makes the file grow.
     view: OnceCell<View>,
-    database: Arc<Database>,
+    database: Arc<Open>,
     broken: Cell<bool>,
     _place: Option<Directory>,
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        let (turn, view) = (self.turn.take(), self.view.take());
+        quietly(move || drop((turn, view)));
+    }
+}
+
+/// The open database. redb writes when it closes, which on a damaged file can panic; there is nobody left to tell then,
+/// and the next opening finds out by itself.
+#[derive(Debug)]
+struct Open(Option<Database>);
+
+impl Deref for Open {
+    type Target = Database;
+
+    fn deref(&self) -> &Database {
+        self.0.as_ref().expect("it is there until it is dropped")
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        let database = self.0.take();
+        quietly(move || drop(database));
+    }
 }
 
 impl Engine {
@@ -154,7 +182,7 @@ impl Engine {
         let engine = Engine {
             turn: None,
             view: OnceCell::new(),
-            database: Arc::new(database),
+            database: Arc::new(Open(Some(database))),
             broken: Cell::new(false),
             _place: None,
         };
@@ -285,7 +313,7 @@ impl std::fmt::Debug for Turn {
 /// It does not keep the store open: after the engine is dropped every snapshot fails.
 #[derive(Clone, Debug)]
 pub struct Reader {
-    database: Weak<Database>,
+    database: Weak<Open>,
 }
 
 impl Reader {
@@ -391,6 +419,11 @@ fn caught<T>(work: impl FnOnce() -> Result<T, StorageError>) -> Result<T, Storag
     })
 }
 
+/// Lets go of something; a panic in that is over with it.
+fn quietly(work: impl FnOnce()) {
+    let _ = catch_unwind(AssertUnwindSafe(work));
+}
+
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no reason given")
@@ -421,6 +454,14 @@ fn broken(error: impl Into<redb::Error>) -> StorageError {
         error @ (redb::Error::TableTypeMismatch { .. } | redb::Error::TableIsMultimap(_)) => {
             StorageError::Damaged(error.to_string())
         }
+        redb::Error::Io(error)
+            if matches!(
+                error.kind(),
+                ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge
+            ) =>
+        {
+            StorageError::Full(error.to_string())
+        }
         error => StorageError::Disk(error.to_string()),
     }
 }
@@ -428,6 +469,7 @@ fn broken(error: impl Into<redb::Error>) -> StorageError {
 fn name_it(name: &str, error: StorageError) -> StorageError {
     match error {
         StorageError::Disk(reason) => StorageError::Disk(format!("{name}: {reason}")),
+        StorageError::Full(reason) => StorageError::Full(format!("{name}: {reason}")),
         StorageError::Damaged(reason) => StorageError::Damaged(format!("{name}: {reason}")),
         StorageError::Locked => StorageError::Locked,
     }

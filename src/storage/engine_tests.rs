@@ -212,6 +212,30 @@ fn a_truncated_store_is_damaged_or_whole_but_never_a_panic() {
 }
 
 #[test]
+fn a_store_with_a_damaged_byte_is_opened_used_and_closed_without_a_panic() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut engine = Engine::open(dir.path()).unwrap();
+    for row in 0..50 {
+        engine.apply(batch(&format!("row/{row}"), &"x".repeat(100))).unwrap();
+    }
+    engine.persist().unwrap();
+    drop(engine);
+    let path = dir.path().join("reknit.redb");
+    let whole = std::fs::read(&path).unwrap();
+
+    for at in (0..whole.len()).step_by(257).take(600) {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 0x55;
+        std::fs::write(&path, &bytes).unwrap();
+        // Whatever it says: the test is over only if nothing panics, closing included.
+        if let Ok(mut engine) = Engine::open(dir.path()) {
+            let _ = engine.scan(Table::Meta, (Bound::Unbounded, Bound::Unbounded), 100, false);
+            let _ = engine.apply(batch("row/1", "y")).and_then(|()| engine.persist());
+        }
+    }
+}
+
+#[test]
 fn after_an_error_every_call_fails() {
     let file = SharedFile::default();
     let mut engine = Engine::open_with(file.clone()).unwrap();

@@ -74,6 +74,16 @@ pub struct Memory {
     /// What a power loss puts back, oldest first: the rows as they were before each change since `persist`.
     undo: Vec<(Table, Vec<u8>, Option<Vec<u8>>)>,
     persist_takes: Duration,
+    fails: Option<Fails>,
+}
+
+/// What a disk that is to fail refuses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fails {
+    /// To take changes.
+    AtApply,
+    /// To make them durable.
+    AtPersist,
 }
 
 impl Memory {
@@ -85,6 +95,16 @@ impl Memory {
     /// How long each persist that has something to do takes from now on.
     pub fn set_persist_takes(&mut self, duration: Duration) {
         self.persist_takes = duration;
+    }
+
+    /// Lets every apply or persist that has something to do fail from now on; nothing lets them succeed again.
+    pub fn set_fails(&mut self, fails: Option<Fails>) {
+        self.fails = fails;
+    }
+
+    /// What the disk holds, for whoever lets it rot.
+    pub fn tables_mut(&mut self) -> &mut Tables {
+        &mut self.tables
     }
 
     /// What the disk holds, unpersisted changes included.
@@ -124,6 +144,9 @@ impl Read for Memory {
 
 impl Storage for Memory {
     fn apply(&mut self, batch: Batch) -> Result<(), StorageError> {
+        if self.fails == Some(Fails::AtApply) && !batch.changes.is_empty() {
+            return Err(StorageError::Disk("no space left".into()));
+        }
         for (table, key, value) in batch.changes {
             let before = self.tables.set(table, key.clone(), value);
             self.undo.push((table, key, before));
@@ -134,6 +157,9 @@ impl Storage for Memory {
     fn persist(&mut self) -> Result<Duration, StorageError> {
         if self.undo.is_empty() {
             return Ok(Duration::ZERO);
+        }
+        if self.fails == Some(Fails::AtPersist) {
+            return Err(StorageError::Disk("a sync failed".into()));
         }
         self.undo.clear();
         Ok(self.persist_takes)

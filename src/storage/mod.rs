@@ -65,6 +65,9 @@ pub enum StorageError {
     /// The engine or the system under it failed.
     #[error("the disk failed: {0}")]
     Disk(String),
+    /// There is no room for what was written.
+    #[error("the disk is full: {0}")]
+    Full(String),
     /// What the disk holds cannot be a node's data.
     #[error("the data is damaged: {0}")]
     Damaged(String),

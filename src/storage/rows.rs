@@ -425,7 +425,12 @@ fn dots_in(
 }
 
 /// Adds to `batch` what takes the bytes of a rotten record out of the way, and the rows of the log that lead to it.
-pub fn put_in_quarantine(batch: &mut Batch, key: &Key, record: Vec<u8>, dots: &[Dot]) {
+/// The dots that are lost with it stand behind its bytes.
+pub fn put_in_quarantine(batch: &mut Batch, key: &Key, mut record: Vec<u8>, dots: &[Dot]) {
+    for dot in dots {
+        record.extend_from_slice(&encode_dot(*dot));
+    }
+    record.extend_from_slice(&(dots.len() as u32).to_be_bytes());
     batch.remove(Table::Records, key.as_bytes());
     batch.put(Table::Quarantine, key.as_bytes(), record);
     for dot in dots {
@@ -449,6 +454,18 @@ pub fn quarantine(
     rows.into_iter().map(key).collect()
 }
 
+/// The dots that were lost with the record of `key` in quarantine.
+///
+/// # Errors
+/// Only when the disk is broken.
+pub fn quarantined_dots(store: &(impl Read + ?Sized), key: &Key) -> Result<Vec<Dot>, StorageError> {
+    let bytes = store.get(Table::Quarantine, key.as_bytes())?.unwrap_or_default();
+    let Some((rest, count)) = bytes.split_last_chunk::<4>() else { return Ok(Vec::new()) };
+    let count = u32::from_be_bytes(*count) as usize;
+    let dots = count.checked_mul(16).and_then(|len| rest.len().checked_sub(len)).map(|at| &rest[at..]);
+    Ok(dots.unwrap_or_default().chunks_exact(16).filter_map(decode_dot).collect())
+}
+
 /// The stamp that the record of `key` in quarantine seems to have. Its bytes are damaged somewhere, so it is good
 /// for nothing but to make a later stamp later still.
 ///
@@ -457,7 +474,9 @@ pub fn quarantine(
 pub fn quarantined_stamp(store: &(impl Read + ?Sized), key: &Key) -> Result<Stamp, StorageError> {
     let bytes = store.get(Table::Quarantine, key.as_bytes())?.unwrap_or_default();
     let body = Bytes::from(bytes.get(HEAD_BYTES..).unwrap_or_default().to_vec());
-    Ok(decode_version(&body).map_or(Stamp::default(), |version| version.stamp))
+    let stamp = decode_version(&body).map_or(Stamp::default(), |version| version.stamp);
+    // No node has written such a stamp, so the damage is in it; one made later still would be taken by nobody.
+    Ok(if stamp.millis < Stamp::MILLIS_MAX { stamp } else { Stamp::default() })
 }
 
 /// The dots that lead to `key`. If the record itself still names one that the log confirms, that is all; else the
@@ -523,6 +542,15 @@ pub fn dot_set(store: &(impl Read + ?Sized), table: Table) -> Result<DotSet, Sto
         }
     }
     Ok(set)
+}
+
+/// Into how many chunks the keys fall, as far as horizons go.
+pub const CHUNKS: u16 = 4096;
+
+/// The chunk of a key.
+pub fn chunk(key: &Key) -> u16 {
+    let hash = xxhash_rust::xxh3::xxh3_64(key.as_bytes());
+    u16::try_from(hash % u64::from(CHUNKS)).expect("a remainder is smaller than what it was divided by")
 }
 
 /// One origin's numbers in such a table.
@@ -737,6 +765,25 @@ pub fn chunks(store: &(impl Read + ?Sized)) -> Result<Vec<ChunkRow>, StorageErro
         .map(|(start, value)| (decode_sums(&start, &value), start))
         .map(|(sums, start)| (start, sums))
         .collect())
+}
+
+const FILLING: &str = "filling";
+
+/// Notes that this node has begun to take all that others hold; until it has, what is missing here is no news.
+pub fn put_filling(batch: &mut Batch, is_filling: bool) {
+    if is_filling {
+        batch.put(Table::Meta, FILLING, Vec::new());
+    } else {
+        batch.remove(Table::Meta, FILLING);
+    }
+}
+
+/// Whether this node has begun to take all that others hold, and has not come to the end.
+///
+/// # Errors
+/// Only when the disk is broken.
+pub fn is_filling(store: &(impl Read + ?Sized)) -> Result<bool, StorageError> {
+    Ok(store.get(Table::Meta, FILLING.as_bytes())?.is_some())
 }
 
 const ROOT: &str = "root";

@@ -12,6 +12,7 @@ use crate::protocol::Message;
 use crate::protocol::flight::Flight;
 use crate::protocol::message::Scope;
 use crate::protocol::outline::{Outline, Part, Which};
+use crate::protocol::rebase::{Fate, Held};
 
 /// A few origins, so that dots collide.
 pub fn origin() -> impl Strategy<Value = Origin> {
@@ -48,9 +49,13 @@ pub fn key() -> impl Strategy<Value = Key> {
     select(vec!["k", "l", "home/room/socks"]).prop_map(|key| Key::from_path(key).expect("a test's key"))
 }
 
+fn stamp() -> impl Strategy<Value = Stamp> {
+    (1_000_000_u64..1_000_003, 0_u16..2).prop_map(|(millis, counter)| Stamp { millis, counter })
+}
+
 /// A version as a node may have written it, with fields that often tie.
 pub fn version() -> impl Strategy<Value = Version> {
-    let stamp = (1_000_000_u64..1_000_003, 0_u16..2).prop_map(|(millis, counter)| Stamp { millis, counter });
+    let stamp = stamp();
     let names = (dot(), option::weighted(0.2, dot()), 0_u16..2);
     let value = prop_oneof![Just(None), "[a-b]{0,2}".prop_map(Some)];
     let times = (0_u64..2, option::weighted(0.2, 0_u64..2));
@@ -153,21 +158,29 @@ pub fn message() -> impl Strategy<Value = Message> {
         }),
         entries().prop_map(|entries| Message::Push { entries }),
         dots().prop_map(|dots| Message::Durable { dots }),
-        (0_u64..3, dots(), select(vec![0, 1, 300, u32::MAX])).prop_map(|(session, seen, credit)| {
-            Message::Pull { session, seen: Outline::Whole(seen), credit }
-        }),
+        (0_u64..3, dots(), select(vec![0, 1, 300, u32::MAX]), 0_u64..3).prop_map(
+            |(session, seen, credit, since)| Message::Pull {
+                session,
+                seen: Outline::Whole(seen),
+                credit,
+                since
+            }
+        ),
         (step(), 0_u16..3, entries()).prop_map(|((session, step), part, entries)| Message::Step {
             session,
             step,
             part,
             entries
         }),
-        (step(), 0_u16..3, option::of(dots())).prop_map(|((session, step), parts, cover)| Message::StepEnd {
-            session,
-            step,
-            parts,
-            cover
-        }),
+        (step(), 0_u16..3, option::of(dots()), any::<bool>()).prop_map(
+            |((session, step), parts, cover, recent_in)| Message::StepEnd {
+                session,
+                step,
+                parts,
+                cover,
+                recent_in
+            }
+        ),
         step().prop_map(|(session, step)| Message::StepDone { session, step }),
         "[a-z ]{0,20}".prop_map(|reason| Message::Refuse { reason }),
         (0_u64..3, key(), [dot(), dot()]).prop_map(|(poll, key, pair)| Message::Ask { poll, key, pair }),
@@ -190,17 +203,44 @@ pub fn message() -> impl Strategy<Value = Message> {
             }
         ),
         any::<u32>().prop_map(|session| Message::SyncSame { session }),
-        (any::<u32>(), 0_u32..4, any::<u32>(), any::<bool>(), vec(any::<u8>(), 0..20), entries()).prop_map(
-            |(session, step, credit, more, parts, entries)| {
+        (
+            any::<u32>(),
+            0_u32..4,
+            any::<u32>(),
+            any::<u16>(),
+            any::<bool>(),
+            vec(any::<u8>(), 0..20),
+            entries()
+        )
+            .prop_map(|(session, step, credit, room, more, parts, entries)| {
                 let parts = parts.into();
-                Message::SyncFlight(Box::new(Flight { session, step, credit, more, parts, entries }))
-            }
-        ),
+                Message::SyncFlight(Box::new(Flight { session, step, credit, room, more, parts, entries }))
+            }),
         (0_u64..3, key()).prop_map(|(poll, key)| Message::ReadAsk { poll, key }),
         (0_u64..3, entries()).prop_map(|(poll, entries)| Message::ReadTell { poll, entries }),
         entries().prop_map(|entries| Message::Repair { entries }),
+        (0_u64..3, 0_u64..3, option::of(any::<u16>()))
+            .prop_map(|(fence, nonce, after)| Message::AskHorizons { fence, nonce, after }),
+        (0_u64..3, vec((any::<u16>(), stamp()), 0..3), any::<bool>())
+            .prop_map(|(nonce, chunks, is_last)| Message::Horizons { nonce, chunks, is_last }),
+        (0_u64..3, 0_u64..3, vec(held(), 0..3)).prop_map(|(fence, nonce, held)| Message::AskHeld {
+            fence,
+            nonce,
+            held
+        }),
+        (0_u64..3, vec(select(vec![Fate::Stays, Fate::Goes, Fate::Aside]), 0..3))
+            .prop_map(|(nonce, fates)| Message::Judged { nonce, fates }),
         (0_u64..3, which(), part()).prop_map(|(fence, which, part)| Message::Dots { fence, which, part }),
     ]
+}
+
+fn held() -> impl Strategy<Value = Held> {
+    (dot(), key(), stamp(), any::<bool>()).prop_map(|(dot, key, stamp, tombstone)| Held {
+        dot,
+        key,
+        stamp,
+        tombstone,
+    })
 }
 
 fn outline() -> impl Strategy<Value = Outline> {
@@ -222,11 +262,12 @@ fn part() -> impl Strategy<Value = Part> {
 
 /// The opening of a meeting. Most are of a first life, so that the meeting stands for a while.
 fn meet() -> impl Strategy<Value = Message> {
-    let life = (select(vec![1, 1, 1, 2, u64::MAX]), 0_u32..2, 0_u64..2);
+    let life = (select(vec![1, 1, 1, 2, u64::MAX]), 0_u64..2, 0_u32..2, 0_u64..2);
     let collected = prop_oneof![3 => Just(Outline::Whole(DotSet::default())).boxed(), 1 => outline().boxed()];
     (life, 0_u64..2, outline(), collected, any::<bool>()).prop_map(
-        |((life, draws, fence), policies, seen, collected, answer)| Message::Meet {
+        |((life, run, draws, fence), policies, seen, collected, answer)| Message::Meet {
             life,
+            run,
             draws,
             fence,
             roster: 0,

@@ -26,6 +26,7 @@ const SETTLE: Duration = Duration::from_secs(20);
 pub struct Cluster {
     seed: u64,
     policies: Policies,
+    tune: fn(&mut Settings),
     starts: u64,
     now: Instant,
     up: BTreeMap<char, Running>,
@@ -56,6 +57,7 @@ impl Cluster {
         let mut cluster = Cluster {
             seed,
             policies,
+            tune: |_| {},
             starts: 0,
             now: Instant::default(),
             up: BTreeMap::new(),
@@ -75,6 +77,17 @@ impl Cluster {
         cluster
     }
 
+    /// Other settings for all nodes that start from now on.
+    pub fn tune(&mut self, tune: fn(&mut Settings)) {
+        self.tune = tune;
+    }
+
+    /// One more node, empty and off.
+    pub fn add(&mut self, name: char) {
+        self.names.push(name);
+        self.off.insert(name, Tables::default());
+    }
+
     /// Powers a node on, on the disk it had.
     pub fn start(&mut self, name: char) {
         self.starts += 1;
@@ -87,6 +100,8 @@ impl Cluster {
         settings.timing.gossip_interval_min = Duration::from_secs(1);
         settings.timing.scrub_interval = Some(Duration::from_millis(200));
         settings.timing.gossip_interval_max = Duration::from_secs(2);
+        settings.timing.tombstone_grace = Duration::from_secs(4);
+        (self.tune)(&mut settings);
         let mut dice = [0; 32];
         dice[..8].copy_from_slice(&self.seed.to_le_bytes());
         dice[8..16].copy_from_slice(&self.starts.to_le_bytes());
@@ -101,6 +116,16 @@ impl Cluster {
         let running = self.up.remove(&name).expect("the node is on");
         self.off.insert(name, running.node.into_store().power_loss());
         self.flying.retain(|(_, _, to, _)| *to != name);
+    }
+
+    /// What is on the disk of a node that is off.
+    pub fn disk(&self, name: char) -> Tables {
+        self.off[&name].clone()
+    }
+
+    /// Puts something else on the disk of a node that is off.
+    pub fn replace_disk(&mut self, name: char, tables: Tables) {
+        self.off.insert(name, tables).expect("the node is off");
     }
 
     /// Changes the disk of a node that is off, as rot and lost pages do.
@@ -213,6 +238,25 @@ impl Cluster {
             self.run(DELAY);
         }
         self.replies.remove(&id).expect("just looked")
+    }
+
+    /// Asks two nodes in the same moment and runs on until both have answered.
+    pub fn ask_both(&mut self, asked: [(char, Request); 2]) -> [Reply; 2] {
+        let ids = asked.map(|(at, request)| {
+            self.requests += 1;
+            let id = RequestId(self.requests);
+            self.turn(at, vec![Input::Request { id, request }]);
+            id
+        });
+        while ids.iter().any(|id| !self.replies.contains_key(id)) {
+            self.run(DELAY);
+        }
+        ids.map(|id| self.replies.remove(&id).expect("just looked"))
+    }
+
+    /// How much time has passed since the start.
+    pub fn elapsed(&self) -> Duration {
+        self.now.0
     }
 
     /// Lets time pass.

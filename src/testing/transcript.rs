@@ -54,6 +54,7 @@ pub fn transcript(script: &str) -> String {
     settings.timing.gossip_interval_max = NEVER;
     settings.timing.sync_interval = NEVER;
     settings.timing.catchup_interval = NEVER;
+    settings.timing.throttle_delay = Duration::ZERO;
     let mut text = String::new();
     while let Some(line) = lines.next_if(|line| line.starts_with("set ")) {
         configure(&mut settings, line);
@@ -254,6 +255,7 @@ impl Play {
                 let collected = self.origins.dots(collected.get(1..).unwrap_or_default());
                 Message::Meet {
                     life: 1,
+                    run: 0,
                     draws: 0,
                     fence: FENCE,
                     roster: 0,
@@ -269,12 +271,12 @@ impl Play {
                 known.taking += 1;
                 let session = known.taking;
                 let seen = Outline::Whole(self.origins.dots(seen));
-                Message::Pull { session, seen, credit: number(credit) }
+                Message::Pull { session, seen, credit: number(credit), since: 0 }
             }
             ("pull", seen) => {
                 known.taking += 1;
                 let seen = Outline::Whole(self.origins.dots(seen));
-                Message::Pull { session: known.taking, seen, credit: 1 << 20 }
+                Message::Pull { session: known.taking, seen, credit: 1 << 20, since: 0 }
             }
             ("step-done", [step]) => Message::StepDone { session: known.taking, step: number(step) },
             ("step", [step, "part", part, versions @ ..]) => {
@@ -283,7 +285,8 @@ impl Play {
             }
             ("step-end", [step, "parts", parts, cover @ ..]) => {
                 let cover = cover.split_first().map(|(_, dots)| self.origins.dots(dots));
-                Message::StepEnd { session: known.giving, step: number(step), parts: number(parts), cover }
+                let (step, parts) = (number(step), number(parts));
+                Message::StepEnd { session: known.giving, step, parts, cover, recent_in: false }
             }
             ("ask", [poll, at, a, b]) => Message::Ask {
                 poll: number(poll),
@@ -365,6 +368,13 @@ impl Play {
             }
             Message::AskDots { .. } => "ask-dots".into(),
             Message::Dots { .. } => "dots".into(),
+            Message::AskHorizons { .. } => "ask-horizons".into(),
+            Message::Horizons { chunks, .. } => format!("horizons of {} chunks", chunks.len()),
+            Message::AskHeld { held, .. } => {
+                let dots: Vec<String> = held.iter().map(|held| self.origins.show_dot(held.dot)).collect();
+                format!("ask-held {}", dots.join(" "))
+            }
+            Message::Judged { fates, .. } => format!("judged {fates:?}"),
             Message::Within { .. } => unreachable!("it was unwrapped"),
             Message::SyncOpen { .. } => "sync-open".into(),
             Message::SyncSame { .. } => "sync-same".into(),

@@ -8,6 +8,7 @@
 mod bad_input;
 mod cluster;
 mod conflict;
+mod hostile;
 mod kv;
 mod life;
 #[path = "../../examples/seed_conflict.rs"]
@@ -16,3 +17,4 @@ mod seed_conflict;
 mod server;
 mod surface;
 mod tls;
+mod transcripts;

@@ -202,7 +202,7 @@ impl Server {
         let log = folder.join(format!("node-{port}.log"));
         let node = format!("{} {}", env!("CARGO_BIN_EXE_node"), arguments.join(" "));
         // Without its signal, which would kill the process, the limit is an error of the write.
-        let script = format!("trap '' XFSZ; ulimit -f {}; exec {node}", kib * 2);
+        let script = format!("trap '' XFSZ; ulimit -S -f {}; exec {node}", kib * 2);
         let output = File::options().create(true).append(true).open(&log).unwrap();
         let mut command = Command::new("sh");
         command.args(["-c", &script]).current_dir(folder).stdout(output.try_clone().unwrap()).stderr(output);
@@ -251,6 +251,18 @@ impl Server {
     pub fn signal(&self, name: &str) {
         let kill = format!("kill -{name} {}", self.child.id());
         assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+    }
+
+    /// The process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Makes room on the disk of [`Server::start_on_small_disk`].
+    pub fn allow_large_files(&self) {
+        let pid = self.child.id().to_string();
+        let status = Command::new("prlimit").args(["--pid", &pid, "--fsize=unlimited:unlimited"]).status();
+        assert!(status.unwrap().success());
     }
 
     /// Waits until the process has ended by itself.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use reknit::model::Key;
+use reknit::model::{Key, Version};
 
 use super::Dump;
 use super::facts::shown;
@@ -10,21 +10,29 @@ use super::facts::shown;
 /// How many differing keys a report names.
 const KEYS_MAX: usize = 3;
 
-/// Whether all nodes hold the same records.
+/// Whether all nodes hold the same records. Nothing is as good as a tombstone or an expired version where the
+/// node has collected it: each does so in its own time.
 pub fn agree(dumps: &BTreeMap<String, Dump>) -> bool {
-    let mut all = dumps.values();
-    let Some(first) = all.next() else { return true };
-    all.all(|dump| dump == first)
+    differences(dumps).is_empty()
+}
+
+/// Whether a node that holds nothing may hold nothing where others hold `row`.
+fn is_collected(dump: &Dump, row: &[Version]) -> bool {
+    let is_over = |version: &Version| version.tombstone || version.expires_at.is_some();
+    row.iter().all(|version| is_over(version) && dump.collected.contains(version.dot))
 }
 
 /// The first keys whose records differ, with what each node holds.
 pub fn differences(dumps: &BTreeMap<String, Dump>) -> Vec<(Key, String)> {
-    let keys: BTreeSet<&Key> = dumps.values().flat_map(BTreeMap::keys).collect();
+    let keys: BTreeSet<&Key> = dumps.values().flat_map(|dump| dump.keys()).collect();
     let mut out = Vec::new();
     for key in keys {
-        let mut held = dumps.values().map(|dump| dump.get(key));
-        let first = held.next().flatten();
-        if held.any(|record| record != first) {
+        let first = dumps.values().find_map(|dump| dump.get(key)).expect("the key is somebody's");
+        let is_same = |dump: &Dump| match dump.get(key) {
+            Some(row) => row == first,
+            None => is_collected(dump, first),
+        };
+        if !dumps.values().all(is_same) {
             out.push((key.clone(), describe(key, dumps)));
         }
         if out.len() == KEYS_MAX {

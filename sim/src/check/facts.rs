@@ -2,7 +2,7 @@
 //!
 //! Names are made into numbers once, so that what happens often costs an index or one look into a map.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
@@ -87,6 +87,9 @@ pub struct KeyFacts {
     pub acked: Vec<(VersionNo, NodeNo)>,
     /// How far each node has come, by node number; nodes at the end may be missing.
     floors: Vec<Floor>,
+    /// How far each node had come when it was last held against a peer: what the cluster owes as long as that node
+    /// is one of it, though the node itself may drop any of it.
+    owed: Vec<Floor>,
 }
 
 /// The greatest version, and the greatest tombstone, that are or were durable at some place.
@@ -105,11 +108,18 @@ pub struct NodeFacts {
     pub stamp: Stamp,
     /// What it said in its last pull that it has.
     pub pulled: DotSet,
+    /// Keys whose record on its disk rotted and was not seen sound since: it may say that it has what it lost.
+    pub rotten: BTreeSet<KeyNo>,
+    /// Whether it is being held against a peer: it may drop anything then, so what it shows is held against the
+    /// cluster as a whole, in the end.
+    pub is_rebasing: bool,
 }
 
 /// All of it.
 #[derive(Debug, Default)]
 pub struct Facts {
+    /// Keys of which some record rotted once.
+    pub ever_rotten: BTreeSet<KeyNo>,
     node_names: Vec<String>,
     nodes: Vec<NodeFacts>,
     key_numbers: BTreeMap<Key, KeyNo>,
@@ -119,6 +129,8 @@ pub struct Facts {
     /// Further versions under a dot that another one has: only there once DOT is broken.
     impostors: Vec<VersionNo>,
     versions: Vec<VersionFacts>,
+    /// What was set aside somewhere: nobody is asked for it any more.
+    pub aside: DotSet,
 }
 
 impl Facts {
@@ -145,6 +157,7 @@ impl Facts {
             versions: Vec::new(),
             acked: Vec::new(),
             floors: Vec::new(),
+            owed: Vec::new(),
         });
         number
     }
@@ -232,16 +245,24 @@ impl Facts {
         self.keys[key.0].floors.get(node.0).copied().unwrap_or_default()
     }
 
+    /// `node` says that `version` or a later one is on its disk, and believes it. Of a key of which some record rotted
+    /// nobody knows: whoever lost it goes on covering what it had replaced, and passes that on.
+    pub fn claim(&mut self, node: NodeNo, version: VersionNo) {
+        if !self.ever_rotten.contains(&self.versions[version.0].key) {
+            self.raise(node, version);
+        }
+    }
+
     /// `version` is or was on `node`'s disk.
     pub fn raise(&mut self, node: NodeNo, version: VersionNo) {
         let facts = &self.versions[version.0];
         let stamp = &mut self.nodes[node.0].stamp;
         *stamp = (*stamp).max(Stamp { millis: facts.rank.stamp.0, counter: facts.rank.stamp.1 });
-        let floors = &mut self.keys[facts.key.0].floors;
-        if floors.len() <= node.0 {
-            floors.resize(node.0 + 1, Floor::default());
+        if self.nodes[node.0].is_rebasing {
+            of_node(&mut self.keys[facts.key.0].owed, node).raise(&self.versions, version);
+            return;
         }
-        floors[node.0].raise(&self.versions, version);
+        of_node(&mut self.keys[facts.key.0].floors, node).raise(&self.versions, version);
     }
 
     /// Holds `node` to what it said in its last pull: that it has every one of those versions, or a better one.
@@ -249,8 +270,37 @@ impl Facts {
         let pulled = std::mem::take(&mut self.nodes[node.0].pulled);
         let claimed = self.dots.iter().filter(|(dot, _)| pulled.contains(**dot));
         let claimed: Vec<VersionNo> = claimed.map(|(_, &version)| version).collect();
-        claimed.into_iter().for_each(|version| self.raise(node, version));
+        claimed.into_iter().for_each(|version| self.claim(node, version));
         self.nodes[node.0].pulled = pulled;
+    }
+
+    /// From now on the cluster owes what `node` had, and not that node itself; until it is said to be done.
+    pub fn begin_rebase(&mut self, node: NodeNo) {
+        self.bind_to_pull(node);
+        for key in 0..self.keys.len() {
+            let Some(floor) = self.keys[key].floors.get_mut(node.0).map(std::mem::take) else { continue };
+            for version in [floor.top, floor.tombstone].into_iter().flatten() {
+                of_node(&mut self.keys[key].owed, node).raise(&self.versions, version);
+            }
+        }
+        self.nodes[node.0] = NodeFacts { is_rebasing: true, ..NodeFacts::default() };
+    }
+
+    /// The disks were looked at after one of them was replaced: the cluster owes what single nodes have.
+    pub fn forget_owed(&mut self) {
+        self.keys.iter_mut().for_each(|key| key.owed.clear());
+    }
+
+    /// The greatest version of `key` that says no more than nothing does, among these dots.
+    pub fn over(&self, key: KeyNo, dots: &DotSet) -> Option<VersionNo> {
+        let versions = &self.keys[key.0].versions;
+        let is_over = |version: &VersionNo| {
+            let known = self.version(*version);
+            let expires = known.whole.as_ref().is_some_and(|whole| whole.expires_at.is_some());
+            (known.rank.tombstone || expires) && dots.contains(known.dot)
+        };
+        let over: Vec<VersionNo> = versions.iter().copied().filter(is_over).collect();
+        self.greatest(&over)
     }
 
     /// Nothing that was on `node`'s disk is known to be there any more.
@@ -267,9 +317,11 @@ impl Facts {
     pub fn floor_of_all(&self, nodes: &[NodeNo], key: KeyNo) -> Floor {
         let mut out = Floor::default();
         for &node in nodes {
-            let floor = self.floor(node, key);
-            for version in [floor.top, floor.tombstone].into_iter().flatten() {
-                out.raise(&self.versions, version);
+            let owed = self.keys[key.0].owed.get(node.0).copied().unwrap_or_default();
+            for floor in [self.floor(node, key), owed] {
+                for version in [floor.top, floor.tombstone].into_iter().flatten() {
+                    out.raise(&self.versions, version);
+                }
             }
         }
         out
@@ -310,6 +362,14 @@ impl Facts {
     pub fn show_found(&self, found: Option<VersionNo>) -> String {
         found.map_or_else(|| "nothing".to_owned(), |found| self.show(found))
     }
+}
+
+/// The floor of one node, in a list that may end before it.
+fn of_node(floors: &mut Vec<Floor>, node: NodeNo) -> &mut Floor {
+    if floors.len() <= node.0 {
+        floors.resize(node.0 + 1, Floor::default());
+    }
+    &mut floors[node.0]
 }
 
 impl Floor {

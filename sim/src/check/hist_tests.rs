@@ -45,7 +45,7 @@ fn codes(broken: &[Broken]) -> Vec<&'static str> {
 }
 
 fn dump(versions: &[Version]) -> Dump {
-    Dump::from([(key(), versions.to_vec())])
+    Dump::from_iter([(key(), versions.to_vec())])
 }
 
 #[test]

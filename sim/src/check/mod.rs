@@ -15,6 +15,15 @@
 //! | `TTL` | a value was served after its deadline |
 //! | `REPLY` | a request was answered twice, or with another request's kind of answer |
 //! | `MERK` | a node's range summaries are not what a recount of its records gives |
+//! | `IDX` | the log of a disk, dot to key, names what is no version of that record, or misses one |
+//! | `ALIVE` | a node did not answer a read when all was well again |
+//! | `WIRE` | a damaged frame was taken, or a message does not come out of the wire as it went in |
+//! | `MEM-MONO` | a node said something older of a member than it had said before |
+//! | `MEM-ACC` | a member that lived and could be reached was called down |
+//! | `MEM-COMP` | a death went unnoticed, or a member is missing from a table |
+//! | `NOGHOST` | somebody who left, was removed or never was is believed to live |
+//! | `L-REJOIN` | a member that is back is not known to be back |
+//! | `SAFE-GC` | a delete was collected before every member had covered it |
 //! | `LOG` | a node said that a person must look |
 //!
 //! A check never raises a false alarm: where the facts do not decide, it stays silent.
@@ -25,23 +34,70 @@ pub mod dot;
 pub mod dur;
 pub mod facts;
 pub mod hist;
+pub mod idx;
+pub mod memb;
 pub mod merk;
 pub mod noinv;
 pub mod nores;
 pub mod ord;
 pub mod sib;
 pub mod vote;
+pub mod wire;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, btree_map};
 use std::fmt;
-use std::ops::Bound;
+use std::ops::{Bound, Deref, DerefMut};
 use std::time::Duration;
 
-use reknit::model::{Key, Version};
-use reknit::storage::{Read, StorageError, rows};
+use reknit::model::{DotSet, Key, MemberState, Version};
+use reknit::storage::{Read, StorageError, Table, rows};
 
-/// All the records of one disk or node: the versions under each key that has any, in dot order.
-pub type Dump = BTreeMap<Key, Vec<Version>>;
+/// All the records of one disk or node: the versions under each key that has any, in dot order. It reads as that
+/// map; what the disk says of versions that are no longer records stands beside it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Dump {
+    rows: BTreeMap<Key, Vec<Version>>,
+    /// The join of the cuts that were collected at.
+    pub collected: DotSet,
+    /// What was set aside.
+    pub aside: DotSet,
+}
+
+impl Dump {
+    /// An empty disk.
+    pub fn new() -> Dump {
+        Dump::default()
+    }
+}
+
+impl Deref for Dump {
+    type Target = BTreeMap<Key, Vec<Version>>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.rows
+    }
+}
+
+impl DerefMut for Dump {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.rows
+    }
+}
+
+impl FromIterator<(Key, Vec<Version>)> for Dump {
+    fn from_iter<T: IntoIterator<Item = (Key, Vec<Version>)>>(rows: T) -> Dump {
+        Dump { rows: rows.into_iter().collect(), ..Dump::default() }
+    }
+}
+
+impl<'a> IntoIterator for &'a Dump {
+    type Item = (&'a Key, &'a Vec<Version>);
+    type IntoIter = btree_map::Iter<'a, Key, Vec<Version>>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.rows.iter()
+    }
+}
 
 /// Reads all records of a store. A record that fails its checksum is left out, as if it were not there.
 ///
@@ -50,7 +106,40 @@ pub type Dump = BTreeMap<Key, Vec<Version>>;
 pub fn dump(store: &(impl Read + ?Sized)) -> Result<Dump, StorageError> {
     let records = rows::records(store, (Bound::Unbounded, Bound::Unbounded), usize::MAX, false)?;
     let rows = records.into_iter().filter_map(|(key, record)| Some((key, record.row()?.versions)));
-    Ok(rows.filter(|(_, versions)| !versions.is_empty()).collect())
+    let mut dump: Dump = rows.filter(|(_, versions)| !versions.is_empty()).collect();
+    dump.collected = rows::dot_set(store, Table::Collected)?;
+    dump.aside = rows::aside(store, None, usize::MAX)?.into_iter().map(|entry| entry.version.dot).collect();
+    Ok(dump)
+}
+
+/// The dots that a disk covers, was held against, or set aside.
+///
+/// # Errors
+/// The disk is broken.
+pub fn covered(store: &(impl Read + ?Sized)) -> Result<DotSet, StorageError> {
+    let mut covered = rows::dot_set(store, Table::Seen)?;
+    covered.union(&rows::dot_set(store, Table::Collected)?);
+    let aside = rows::aside(store, None, usize::MAX)?;
+    covered.union(&aside.into_iter().map(|entry| entry.version.dot).collect());
+    Ok(covered)
+}
+
+/// The names of those that a disk knows as members.
+///
+/// # Errors
+/// The disk is broken.
+pub fn members(store: &(impl Read + ?Sized)) -> Result<BTreeSet<String>, StorageError> {
+    let members = rows::members(store)?
+        .into_iter()
+        .map(|row| row.member)
+        .filter(|member| member.state <= MemberState::Down);
+    Ok(members.map(|member| member.id.to_string()).collect())
+}
+
+/// What is wrong within a disk: which promise, and how. Its sums, and its index.
+pub fn inspect(store: &(impl Read + ?Sized)) -> Vec<(&'static str, String)> {
+    let wrong = [("MERK", merk::judge(store)), ("IDX", idx::judge(store))];
+    wrong.into_iter().filter_map(|(code, text)| Some((code, text?))).collect()
 }
 
 /// Where a violation was noticed.
@@ -79,6 +168,10 @@ pub enum Phase {
     Cold,
     /// Nothing has happened for a while.
     Idle,
+    /// One node has died.
+    Death,
+    /// It has come back.
+    Return,
 }
 
 impl Phase {
@@ -89,6 +182,8 @@ impl Phase {
             Phase::Drained => "drained",
             Phase::Cold => "cold",
             Phase::Idle => "idle",
+            Phase::Death => "death",
+            Phase::Return => "return",
         }
     }
 }

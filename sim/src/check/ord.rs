@@ -85,8 +85,12 @@ pub fn fall(
     writer: Option<NodeNo>,
 ) -> Option<Fall> {
     let top = floor.top.filter(|&top| facts.is_below(found, top))?;
+    let is_aside = facts.aside.contains(facts.version(top).dot);
     if let Some(tombstone) = nores::resurrected(facts, found, floor) {
         return Some(Fall { code: "NORES", missing: tombstone });
+    }
+    if is_aside {
+        return None;
     }
     if let Some(write) = dur::lost_write(facts, key, found, top, writer.filter(|_| found.is_some())) {
         return Some(Fall { code: "DUR", missing: write });

@@ -18,6 +18,8 @@ use super::hist::Broken;
 pub struct Siblings {
     policies: Policies,
     keys: BTreeMap<Key, Facts>,
+    /// What was set aside somewhere: nobody is asked for it any more.
+    aside: DotSet,
 }
 
 /// What is known of one key.
@@ -112,6 +114,7 @@ impl Siblings {
 
     /// The records of one node or disk.
     pub fn dumped(&mut self, node: &str, records: &Dump) -> Vec<Broken> {
+        self.aside.union(&records.aside);
         let mut broken = Vec::new();
         for (key, versions) in records {
             if self.has(key) {
@@ -119,7 +122,7 @@ impl Siblings {
             }
         }
         for (key, facts) in &self.keys {
-            let text = facts.judge_node(node, records.get(key).map_or(&[][..], Vec::as_slice));
+            let text = facts.judge_node(node, records.get(key).map_or(&[][..], Vec::as_slice), &self.aside);
             broken.extend(text.map(|text| ("SIB", key.clone(), text)));
         }
         broken
@@ -131,7 +134,8 @@ impl Siblings {
         for (key, facts) in &self.keys {
             let held = facts.held.iter().filter(|(node, _)| running.contains_key(*node));
             let all: BTreeSet<Dot> = held.flat_map(|(_, dots)| dots.iter().copied()).collect();
-            let everything = facts.replaced_by(facts.whole.values());
+            let mut everything = facts.replaced_by(facts.whole.values());
+            everything.union(&self.aside);
             let must = all.iter().filter(|dot| facts.is_kept(**dot) && !everything.contains(**dot));
             let must: BTreeSet<Dot> = must.copied().collect();
             let gone = facts.replaced_by(facts.whole.values().filter(|version| all.contains(&version.dot)));
@@ -168,11 +172,12 @@ impl Facts {
     }
 
     /// What is wrong with what a node holds now, given what it held.
-    fn judge_node(&self, node: &str, versions: &[Version]) -> Option<String> {
+    fn judge_node(&self, node: &str, versions: &[Version], aside: &DotSet) -> Option<String> {
         let held = self.held.get(node)?;
         let found: BTreeSet<Dot> = versions.iter().map(|version| version.dot).collect();
         // A rebase takes away what the peer saw replaced, so anybody's version counts as a reason.
-        let everything = self.replaced_by(self.whole.values());
+        let mut everything = self.replaced_by(self.whole.values());
+        everything.union(aside);
         let is_lost = |dot: &&Dot| self.is_kept(**dot) && !found.contains(dot) && !everything.contains(**dot);
         if let Some(lost) = held.iter().find(is_lost) {
             return Some(format!("lost sibling {lost}, which nothing replaced"));

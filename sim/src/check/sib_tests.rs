@@ -36,7 +36,7 @@ fn known() -> Siblings {
 }
 
 fn dump(versions: &[Version]) -> Dump {
-    Dump::from([(key(), versions.to_vec())])
+    Dump::from_iter([(key(), versions.to_vec())])
 }
 
 fn texts(broken: impl IntoIterator<Item = Broken>) -> Vec<String> {

@@ -123,7 +123,7 @@ impl Teller {
             }
             "pull" => {
                 let seen = Outline::Whole(self.dots(&words[1..]));
-                self.ghost.sent(self.at, words[0], &Message::Pull { session: 1, seen, credit: 1 });
+                self.ghost.sent(self.at, words[0], &Message::Pull { session: 1, seen, credit: 1, since: 0 });
             }
             "clocks" => {
                 let millis = |word: &str| Duration::from_millis(word.parse().unwrap());

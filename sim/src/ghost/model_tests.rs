@@ -379,7 +379,7 @@ fn a_dot_under_two_keys_is_noticed() {
     caught("DOT", |_, running| {
         let mut dots = running["a"].values().flatten().map(|version| version.dot);
         let (Some(first), Some(second)) = (dots.next(), dots.next()) else { return false };
-        running.values_mut().flat_map(BTreeMap::values_mut).flatten().for_each(|version| {
+        running.values_mut().flat_map(|dump| dump.values_mut()).flatten().for_each(|version| {
             if version.dot == first {
                 version.dot = second;
             }

@@ -20,6 +20,10 @@ pub enum Sometimes {
     ReadsOfNothing,
     Restarts,
     DisksReplaced,
+    Rots,
+    Collections,
+    Rebases,
+    SetAside,
     Pushed,
     Streamed,
     Pulls,
@@ -40,7 +44,7 @@ pub enum Sometimes {
 }
 
 /// All of them, in the order of the variants.
-const NAMES: [&str; 27] = [
+const NAMES: [&str; 31] = [
     "acked_puts",
     "acked_deletes",
     "acked_by_many",
@@ -51,6 +55,10 @@ const NAMES: [&str; 27] = [
     "reads_of_nothing",
     "restarts",
     "disks_replaced",
+    "rots",
+    "collections",
+    "rebases",
+    "set_aside",
     "entries_pushed",
     "entries_streamed",
     "pulls",

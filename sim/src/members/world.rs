@@ -25,7 +25,7 @@ const START: WallTime = WallTime(1_767_225_600_000);
 /// A network without any trouble but loss.
 pub fn network(loss: f64) -> Network {
     let delay = Draw::Each(Duration::from_millis(1)..=Duration::from_millis(20));
-    Network { delay, loss, duplicate: 0.0, corrupt: 0.0, tail: 0.0 }
+    Network { delay, loss, duplicate: 0.0, corrupt: 0.0, tail: 0.0, burst: 1, bandwidth: None }
 }
 
 /// A member as its operator sets it up.

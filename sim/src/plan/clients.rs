@@ -5,6 +5,7 @@ use std::time::Duration;
 use reknit::model::{Ack, Key, Policies, Policy};
 
 use super::LIFE;
+use super::catalogue::percent;
 use super::dice::{Dice, readable};
 use super::kinds::{Kind, Kinds};
 use super::surroundings::TIMERS;
@@ -14,6 +15,8 @@ use crate::scenario::{Draw, Scenario, Step, Timed, WriteOptions};
 /// Fewest and most operations of one life.
 pub const OPERATIONS: (u64, u64) = (100, 250);
 
+/// Writes of one storm.
+pub const STORM: u64 = 200;
 /// The first operation; the nodes may have found each other by then or not.
 const FIRST: Duration = Duration::from_millis(300);
 
@@ -75,12 +78,34 @@ pub fn draw(seed: u64, kinds: &Kinds, story: &Scenario, faults: &[Timed]) -> Vec
         };
         let step = writer.step(&stage, &mut fresh);
         let rival = writer.rival(&stage, &step);
+        let again = writer.again(&stage, &step);
         steps.push(Timed { at, step });
+        steps.extend(again.map(|(later, step)| Timed { at: (at + later).min(LIFE), step }));
         steps.extend(rival.map(|(later, step)| Timed { at: (at + later).min(LIFE), step }));
         operation += 1;
     }
+    steps.extend(storm(seed, kinds, story));
     steps.sort_by_key(|timed| timed.at);
     steps
+}
+
+/// Very many writes at one moment.
+fn storm(seed: u64, kinds: &Kinds, story: &Scenario) -> Vec<Timed> {
+    let mut dice = Dice::of(seed, "storm");
+    if !kinds.has(Kind::Storm) || !dice.chance(percent(Kind::Storm)) {
+        return Vec::new();
+    }
+    let at = dice.between(FIRST * 5, LIFE - FIRST);
+    let (node, deletes) = (dice.pick(&story.nodes).clone(), dice.chance(50));
+    let options = WriteOptions::default;
+    let write = |number: u64| {
+        let (node, key) = (node.clone(), format!("s/{number}").into_bytes());
+        match deletes {
+            true => Step::Delete { node, key, options: options() },
+            false => Step::Put { node, key, value: format!("storm{number}"), options: options() },
+        }
+    };
+    (0..STORM).map(|number| Timed { at, step: write(number) }).collect()
 }
 
 /// Draws one operation and what races it.
@@ -131,6 +156,21 @@ impl Writer<'_> {
             false => self.put(node, key.clone()),
         };
         Some((later, step))
+    }
+
+    /// A client that heard nothing, or does not care, does the same at another node.
+    fn again(&mut self, stage: &Stage, step: &Step) -> Option<(Duration, Step)> {
+        let is_write = matches!(step, Step::Put { .. } | Step::Delete { .. });
+        if !self.kinds.has(Kind::Retry) || !is_write || !self.dice.chance(percent(Kind::Retry)) {
+            return None;
+        }
+        let mut again = step.clone();
+        if let Step::Put { node, .. } | Step::Delete { node, .. } = &mut again {
+            *node = self.node(stage, Some(node.as_str()));
+        }
+        let later =
+            if self.dice.chance(30) { Duration::ZERO } else { self.dice.log_between(TIMERS[0], TIMERS[3]) };
+        Some((later, again))
     }
 
     /// Mostly a node that runs: a refused client teaches little.

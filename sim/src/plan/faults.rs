@@ -5,11 +5,12 @@
 
 use std::time::Duration;
 
+use super::catalogue::percent;
 use super::dice::{Dice, readable};
 use super::kinds::{Kind, Kinds};
 use super::surroundings::{TIMERS, millis, signed};
 use super::{Faults, LIFE};
-use crate::scenario::{Boundary, Draw, Scenario, Step, Timed};
+use crate::scenario::{Boundary, Draw, Point, Scenario, Setting, Step, Timed};
 
 /// No fault before this: first the nodes start and find each other (in most lives).
 const CALM: Duration = Duration::from_millis(1_500);
@@ -17,6 +18,10 @@ const CALM: Duration = Duration::from_millis(1_500);
 const FLAPS_MAX: u64 = 10;
 /// Most restarts of one crash loop.
 const LOOPS_MAX: u64 = 8;
+
+/// How long a clock jumps to and fro, and how often.
+const STROBE: Duration = Duration::from_secs(10);
+const STROBE_FLIPS: u32 = 200;
 
 const fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
@@ -29,16 +34,20 @@ pub fn draw(seed: u64, kinds: &Kinds, faults: Faults, story: &Scenario) -> Vec<T
         partitions(seed, kinds, story, &mut steps);
     }
     weather(seed, kinds, story, &mut steps);
+    clogs(seed, kinds, story, &mut steps);
+    rot(seed, kinds, story, &mut steps);
     let rolling = rolling(seed, kinds, story, &mut steps);
     for node in &story.nodes {
         power(seed, kinds, faults, story, node, &rolling, &mut steps);
     }
     for node in story.all_nodes() {
         clock(seed, kinds, node, &mut steps);
+        slow(seed, kinds, node, &mut steps);
+        configure(seed, kinds, node, &mut steps);
     }
     if faults.membership {
         for node in &story.later {
-            visit(seed, node, &mut steps);
+            visit(seed, story, node, &mut steps);
         }
     }
     // Stable: steps of one entity stay in order where their times are equal.
@@ -67,7 +76,7 @@ fn first(dice: &mut Dice, gap: Duration) -> Duration {
 fn partitions(seed: u64, kinds: &Kinds, story: &Scenario, steps: &mut Steps) {
     let mut dice = Dice::of(seed, "partitions");
     let gap = dice.log_between(ms(2_000), ms(15_000));
-    let flapping = kinds.has(Kind::Flapping) && dice.chance(30);
+    let flapping = kinds.has(Kind::Flapping) && dice.chance(percent(Kind::Flapping));
     let nodes: Vec<String> = story.all_nodes().cloned().collect();
     let mut at = first(&mut dice, gap);
     for episode in 0.. {
@@ -94,7 +103,7 @@ fn partitions(seed: u64, kinds: &Kinds, story: &Scenario, steps: &mut Steps) {
 /// The steps that make one partition.
 fn cuts(dice: &mut Dice, kinds: &Kinds, nodes: &[String]) -> Vec<Step> {
     let nodes = dice.shuffled(nodes);
-    let one_way = kinds.has(Kind::OneWay) && dice.chance(35);
+    let one_way = kinds.has(Kind::OneWay) && dice.chance(percent(Kind::OneWay));
     let both_ways =
         |from: &[String], to: &[String]| [cuts_between(from, to), cuts_between(to, from)].concat();
     let many = nodes.len() as u64;
@@ -124,6 +133,9 @@ fn cuts(dice: &mut Dice, kinds: &Kinds, nodes: &[String]) -> Vec<Step> {
             match (one_way, side) {
                 (true, _) if dice.chance(50) => cuts_between(left, right),
                 (true, _) => cuts_between(right, left),
+                (false, 1) if kinds.has(Kind::Points) && dice.chance(percent(Kind::Points)) => {
+                    vec![Step::IsolateOn(left[0].clone(), point(dice))]
+                }
                 (false, 1) if dice.chance(50) => vec![Step::Isolate(left[0].clone())],
                 (false, _) => vec![Step::Partition(vec![left.to_vec(), right.to_vec()])],
             }
@@ -170,7 +182,7 @@ type Window = Option<(Duration, Duration)>;
 
 fn rolling(seed: u64, kinds: &Kinds, story: &Scenario, steps: &mut Steps) -> Window {
     let mut dice = Dice::of(seed, "rolling");
-    if !kinds.has(Kind::Rolling) || !dice.chance(25) {
+    if !kinds.has(Kind::Rolling) || !dice.chance(percent(Kind::Rolling)) {
         return None;
     }
     let begin = dice.between(CALM, LIFE * 3 / 4);
@@ -185,6 +197,13 @@ fn rolling(seed: u64, kinds: &Kinds, story: &Scenario, steps: &mut Steps) -> Win
 }
 
 fn boundary(dice: &mut Dice, kinds: &Kinds) -> Boundary {
+    if kinds.has(Kind::Points) && dice.chance(percent(Kind::Points)) {
+        return Boundary::On(point(dice));
+    }
+    if kinds.has(Kind::BadDisk) && dice.chance(15) {
+        // A sync fails twice as often as a disk is full.
+        return *dice.pick(&[Boundary::IoError, Boundary::IoError, Boundary::DiskFull]);
+    }
     let within = if kinds.has(Kind::Boundary) { 2 } else { 0 };
     dice.weighted(&[
         (4, Boundary::BetweenTurns),
@@ -192,6 +211,11 @@ fn boundary(dice: &mut Dice, kinds: &Kinds) -> Boundary {
         (within, Boundary::AfterPersist),
         (within, Boundary::MidSend),
     ])
+}
+
+fn point(dice: &mut Dice) -> Point {
+    let points: Vec<Point> = Point::all().collect();
+    *dice.pick(&points)
 }
 
 /// One node's power: up, down, up again; or standing still.
@@ -289,7 +313,7 @@ fn crash(
 fn clock(seed: u64, kinds: &Kinds, node: &str, steps: &mut Steps) {
     let mut dice = Dice::of(seed, &format!("clock-faults/{node}"));
     let name = || node.to_owned();
-    if kinds.has(Kind::Jump) && dice.chance(40) {
+    if kinds.has(Kind::Jump) && dice.chance(percent(Kind::Jump)) {
         let mut at = first(&mut dice, ms(15_000));
         while at < LIFE {
             let size = millis(dice.log_between(ms(10), ms(40_000)));
@@ -301,7 +325,7 @@ fn clock(seed: u64, kinds: &Kinds, node: &str, steps: &mut Steps) {
             at += dice.exponential(ms(15_000));
         }
     }
-    if kinds.has(Kind::Freeze) && dice.chance(30) {
+    if kinds.has(Kind::Freeze) && dice.chance(percent(Kind::Freeze)) {
         let mut at = first(&mut dice, ms(15_000));
         while at < LIFE {
             let end = at + dice.log_between(ms(200), ms(8_000));
@@ -310,7 +334,15 @@ fn clock(seed: u64, kinds: &Kinds, node: &str, steps: &mut Steps) {
             at = end + dice.exponential(ms(15_000));
         }
     }
-    if kinds.has(Kind::FarFuture) && dice.chance(4) {
+    if kinds.has(Kind::Strobe) && dice.chance(percent(Kind::Strobe)) {
+        let begin = dice.between(CALM, LIFE - STROBE);
+        let size = millis(dice.log_between(ms(10), ms(5_000))) as i64;
+        for flip in 0..STROBE_FLIPS {
+            let by = if flip % 2 == 0 { size } else { -size };
+            steps.at(begin + readable(STROBE * flip / STROBE_FLIPS), Step::Jump(name(), by));
+        }
+    }
+    if kinds.has(Kind::FarFuture) && dice.chance(percent(Kind::FarFuture)) {
         const YEAR: i64 = 365 * 24 * 3_600_000;
         let ahead = YEAR * dice.number(10, 80) as i64;
         let at = dice.between(CALM, LIFE - ms(10_000));
@@ -319,13 +351,78 @@ fn clock(seed: u64, kinds: &Kinds, node: &str, steps: &mut Steps) {
     }
 }
 
+/// Times when some nodes' links hold everything up.
+fn clogs(seed: u64, kinds: &Kinds, story: &Scenario, steps: &mut Steps) {
+    let mut dice = Dice::of(seed, "clogs");
+    if !kinds.has(Kind::Clog) || !dice.chance(percent(Kind::Clog)) {
+        return;
+    }
+    let nodes: Vec<String> = story.all_nodes().cloned().collect();
+    let gap = dice.log_between(ms(4_000), ms(20_000));
+    let mut at = first(&mut dice, gap);
+    while at < LIFE {
+        let many = if dice.chance(70) { 1 } else { nodes.len() / 2 };
+        let held = dice.shuffled(&nodes)[..many].to_vec();
+        let end = at + dice.around(&TIMERS);
+        held.iter().for_each(|node| steps.at(at, Step::Clog(node.clone())));
+        // Let through in another order.
+        dice.shuffled(&held).into_iter().for_each(|node| steps.at(end, Step::Unclog(node)));
+        at = end + ms(1) + dice.exponential(gap);
+    }
+}
+
+fn rot(seed: u64, kinds: &Kinds, story: &Scenario, steps: &mut Steps) {
+    let mut dice = Dice::of(seed, "rot");
+    if !kinds.has(Kind::Rot) || !dice.chance(percent(Kind::Rot)) {
+        return;
+    }
+    let gap = dice.log_between(ms(5_000), ms(30_000));
+    let mut at = first(&mut dice, gap);
+    while at < LIFE {
+        steps.at(at, Step::Rot(dice.pick(&story.nodes).clone(), None));
+        at += ms(1) + dice.exponential(gap);
+    }
+}
+
+/// A machine on which everything takes long, now and then.
+fn slow(seed: u64, kinds: &Kinds, node: &str, steps: &mut Steps) {
+    let mut dice = Dice::of(seed, &format!("slow/{node}"));
+    if !kinds.has(Kind::Slow) || !dice.chance(percent(Kind::Slow)) {
+        return;
+    }
+    let mut at = first(&mut dice, ms(15_000));
+    while at < LIFE {
+        let end = at + dice.around(&TIMERS);
+        steps.at(at, Step::Slow(node.to_owned(), dice.number(10, 100) as u32));
+        steps.at(end, Step::Slow(node.to_owned(), 1));
+        at = end + ms(1) + dice.exponential(ms(15_000));
+    }
+}
+
+/// A node that comes back with another timer, if it ever does.
+fn configure(seed: u64, kinds: &Kinds, node: &str, steps: &mut Steps) {
+    let mut dice = Dice::of(seed, &format!("configure/{node}"));
+    if !kinds.has(Kind::Configure) || !dice.chance(percent(Kind::Configure)) {
+        return;
+    }
+    let name = *dice.pick(&Setting::NAMES);
+    let usual = match name {
+        "probe_interval" => ms(200),
+        "suspect_timeout" | "gossip_interval_min" | "catchup_interval" => ms(1_000),
+        _ => ms(2_000),
+    };
+    let setting = Setting { name, value: dice.log_between(usual / 5, usual * 3) };
+    let at = dice.between(CALM, LIFE - ms(10_000));
+    steps.at(at, Step::Configure(node.to_owned(), setting));
+}
+
 /// A node that joins late, and may leave or be removed again.
-fn visit(seed: u64, node: &str, steps: &mut Steps) {
+fn visit(seed: u64, story: &Scenario, node: &str, steps: &mut Steps) {
     let mut dice = Dice::of(seed, &format!("visit/{node}"));
     let joins = dice.between(CALM, LIFE / 2);
     steps.at(joins, Step::Join(node.to_owned()));
     let goes = joins + dice.log_between(ms(200), ms(30_000));
-    match dice.number(0, 3) {
+    match dice.number(0, 4) {
         0 => {
             steps.at(goes, Step::Leave(node.to_owned()));
             steps.at(goes + dice.log_between(ms(200), ms(20_000)), Step::Join(node.to_owned()));
@@ -334,6 +431,18 @@ fn visit(seed: u64, node: &str, steps: &mut Steps) {
         2 => {
             steps.at(goes, Step::Crash { node: node.to_owned(), boundary: Boundary::BetweenTurns });
             steps.at(goes + dice.log_between(ms(200), ms(10_000)), Step::Remove(node.to_owned()));
+        }
+        // It writes what nobody else hears of, is forgotten, and comes back when much of it was deleted since.
+        3 => {
+            let others: Vec<String> = story.all_nodes().filter(|other| *other != node).cloned().collect();
+            let me = [node.to_owned()];
+            cuts_between(&me, &others).into_iter().for_each(|cut| steps.at(goes, cut));
+            let dies = goes + dice.log_between(ms(500), ms(4_000));
+            steps.at(dies, Step::Crash { node: node.to_owned(), boundary: Boundary::BetweenTurns });
+            let forgotten = dies + dice.log_between(ms(200), ms(2_000));
+            steps.at(forgotten, Step::Remove(node.to_owned()));
+            let back = forgotten + dice.log_between(ms(2_000), ms(20_000));
+            steps.at(back, Step::Restart(node.to_owned()));
         }
         _ => {}
     }

@@ -49,17 +49,41 @@ pub enum Kind {
     Coarse,
     /// Slow disks.
     SlowDisk,
+    /// Messages get lost several in a row.
+    Burst,
+    /// Links that hold everything up, and then let it through at once.
+    Clog,
+    /// Links that carry little.
+    Bandwidth,
+    /// Machines on which everything takes long.
+    Slow,
+    /// Disks that take long now and then.
+    Spikes,
+    /// Syncs that fail, and disks that are full.
+    BadDisk,
+    /// Records that rot on their disk.
+    Rot,
+    /// A clock that jumps to and fro.
+    Strobe,
+    /// Nodes that come back with other timers.
+    Configure,
+    /// Power losses and partitions at the moment in which a node says something.
+    Points,
     /// Values that expire.
     Ttl,
     /// Writes that wait for other nodes.
     Ack,
     /// Long and odd keys, large values.
     Odd,
+    /// Clients that repeat a write at another node.
+    Retry,
+    /// Very many writes at one moment.
+    Storm,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Kind; 24] = [
+    pub const ALL: [Kind; 36] = [
         Kind::Partition,
         Kind::OneWay,
         Kind::Flapping,
@@ -81,13 +105,25 @@ impl Kind {
         Kind::FarFuture,
         Kind::Coarse,
         Kind::SlowDisk,
+        Kind::Burst,
+        Kind::Clog,
+        Kind::Bandwidth,
+        Kind::Slow,
+        Kind::Spikes,
+        Kind::BadDisk,
+        Kind::Rot,
+        Kind::Strobe,
+        Kind::Configure,
+        Kind::Points,
         Kind::Ttl,
         Kind::Ack,
         Kind::Odd,
+        Kind::Retry,
+        Kind::Storm,
     ];
 
     /// Those that are not troubles but traffic: a life without faults still has them.
-    const TRAFFIC: [Kind; 3] = [Kind::Ttl, Kind::Ack, Kind::Odd];
+    const TRAFFIC: [Kind; 5] = [Kind::Ttl, Kind::Ack, Kind::Odd, Kind::Retry, Kind::Storm];
 }
 
 const NONE: &str = "no faults";
@@ -116,6 +152,9 @@ impl Kinds {
             (Kind::Flapping, Kind::Partition),
             (Kind::Boundary, Kind::Crash),
             (Kind::Tear, Kind::Crash),
+            (Kind::Points, Kind::Crash),
+            (Kind::BadDisk, Kind::Crash),
+            (Kind::Burst, Kind::Loss),
         ] {
             if on.contains(&kind) {
                 on.insert(base);

@@ -3,6 +3,7 @@
 //! Promises plans that are explicit to the last operation and equal for equal seeds on every machine. Every entity
 //! (a node's power, a clock, an operation, a client) has dice of its own.
 
+pub mod catalogue;
 mod clients;
 pub mod dice;
 mod faults;
@@ -15,7 +16,7 @@ use std::time::Duration;
 use dice::Dice;
 use kinds::Kinds;
 
-pub use clients::OPERATIONS;
+pub use clients::{OPERATIONS, STORM};
 pub use materialise::materialise;
 
 use crate::scenario::Scenario;
@@ -34,7 +35,8 @@ pub struct Faults {
 
 /// The life of a cluster that this seed stands for.
 pub fn life(seed: u64) -> Scenario {
-    life_with(seed, Faults::default())
+    let mut dice = Dice::of(seed, "faults");
+    life_with(seed, Faults { disk_loss: dice.chance(40), membership: dice.chance(30) })
 }
 
 /// The life that this seed stands for, with further kinds of faults.

@@ -42,12 +42,13 @@ fn a_seed_always_stands_for_the_same_life() {
 }
 
 #[test]
-fn every_value_is_put_only_once() {
+fn every_value_is_put_under_one_key_only() {
     for seed in 0..SEEDS {
-        let mut values = BTreeSet::new();
+        let mut values = BTreeMap::new();
         for timed in life(seed).timeline {
-            if let Step::Put { value, .. } = timed.step {
-                assert!(values.insert(value), "seed {seed}");
+            if let Step::Put { key, value, .. } = timed.step {
+                let other = values.insert(value, key.clone());
+                assert!(other.is_none_or(|other| other == key), "seed {seed}");
             }
         }
     }
@@ -56,7 +57,7 @@ fn every_value_is_put_only_once() {
 #[test]
 fn disks_and_members_stay_unless_their_loss_was_asked_for() {
     for seed in 0..SEEDS {
-        let life = life(seed);
+        let life = life_with(seed, Faults::default());
         let lost =
             life.timeline.iter().find(|timed| kind(&timed.step).is_some_and(|kind| EXTRA.contains(&kind)));
         assert_eq!(lost, None, "seed {seed}");
@@ -72,6 +73,17 @@ fn kind(step: &Step) -> Option<&'static str> {
         Step::Crash { boundary: Boundary::BeforePersist, .. } => "crash before-persist",
         Step::Crash { boundary: Boundary::AfterPersist, .. } => "crash after-persist",
         Step::Crash { boundary: Boundary::MidSend, .. } => "crash mid-send",
+        Step::Crash { boundary: Boundary::On(_), .. } => "crash on point",
+        Step::Crash { boundary: Boundary::IoError, .. } => "io error",
+        Step::Crash { boundary: Boundary::DiskFull, .. } => "disk full",
+        Step::IsolateOn(..) => "isolate on point",
+        Step::Clog(_) => "clog",
+        Step::Unclog(_) => "unclog",
+        Step::Slow(_, 1) => "quick",
+        Step::Slow(..) => "slow",
+        Step::Rot(..) => "rot",
+        Step::Configure(..) => "configure",
+        Step::SetBandwidth(_) => "set bandwidth",
         Step::Restart(_) => "restart",
         Step::Pause(_) => "pause",
         Step::Resume(_) => "resume",
@@ -110,6 +122,10 @@ fn features(life: &Scenario) -> BTreeSet<&'static str> {
     add("duplicate", network.duplicate > 0.0);
     add("corrupt", network.corrupt > 0.0);
     add("tail", network.tail > 0.0);
+    add("burst", network.burst > 1);
+    add("bandwidth", network.bandwidth.is_some());
+    add("spikes", life.disks.spikes > 0.0);
+    add("storm", life.timeline.len() as u64 > OPERATIONS.1 + STORM);
     add("delay", network.delay != Scenario::quiet("", Vec::new()).network.delay);
     add("coarse clocks", life.clocks.all.granularity == Duration::from_millis(100));
     add("skew", life.clocks.nodes.iter().any(|(_, model)| model.skew != Draw::Each(0..=0)));
@@ -172,6 +188,20 @@ fn every_kind_of_fault_occurs_often_enough() {
         ("three nodes", 45),
         ("four nodes", 8),
         ("five nodes", 8),
+        ("crash on point", 25),
+        ("isolate on point", 10),
+        ("io error", 25),
+        ("disk full", 15),
+        ("clog", 8),
+        ("unclog", 8),
+        ("slow", 20),
+        ("quick", 20),
+        ("rot", 5),
+        ("configure", 12),
+        ("burst", 15),
+        ("bandwidth", 6),
+        ("spikes", 10),
+        ("storm", 3),
         ("ttl", 25),
         ("ack", 40),
         ("large value", 1),
@@ -213,7 +243,7 @@ fn clients_are_busy_and_race_each_other() {
             })
             .collect();
         let operations = life.timeline.iter().filter(|timed| kind(&timed.step).is_none()).count() as u64;
-        assert!((OPERATIONS.0..=OPERATIONS.1 + 1).contains(&operations), "seed {seed}: {operations}");
+        assert!((OPERATIONS.0..=OPERATIONS.1 + STORM + 2).contains(&operations), "seed {seed}: {operations}");
         races += writes
             .windows(2)
             .filter(|pair| pair[0].0 == pair[1].0 && pair[0].2 == pair[1].2 && pair[0].1 != pair[1].1)

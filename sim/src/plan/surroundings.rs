@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use reknit::model::{Policies, Policy, Strategy};
+use reknit::node::quirks::Quirk;
 use reknit::node::settings::CollisionRule;
 
+use super::catalogue::{KNOB_PERCENT, percent};
 use super::dice::Dice;
 use super::kinds::{Kind, Kinds};
 use crate::scenario::{ClockModel, Clocks, Disks, Draw, Network, NodeConfig, OnCrash};
@@ -20,14 +22,24 @@ pub fn config(seed: u64) -> NodeConfig {
         suspect_timeout: ms(1_000),
         gossip_interval_min: ms(1_000),
         gossip_interval_max: ms(2_000),
-        sync_interval: ms(2_000),
-        catchup_interval: ms(1_000),
+        // Knobs: a session after nearly every write, and a look at peers that are ahead as often.
+        sync_interval: ms(if dice.chance(KNOB_PERCENT) { 300 } else { 2_000 }),
+        catchup_interval: ms(if dice.chance(KNOB_PERCENT) { 150 } else { 1_000 }),
         max_clock_drift: None,
+        quirks: quirks(seed),
         forget_after: None,
         policies: policies(seed),
         collision: if dice.chance(10) { Some(CollisionRule::Oldest) } else { None },
-        tombstone_grace: None,
+        // Shorter than many delays and partitions: what is safe must not hang on it.
+        tombstone_grace: Some(*Dice::of(seed, "grace").pick(&GRACES)),
     }
+}
+
+/// Each quirk in a quarter of the lives.
+fn quirks(seed: u64) -> Vec<Quirk> {
+    let mut dice = Dice::of(seed, "quirks");
+    let all = Quirk::NAMES.into_iter().map(|(_, quirk)| quirk);
+    all.filter(|_| dice.chance(KNOB_PERCENT)).collect()
 }
 
 /// In half of the lives some of the hot keys keep histories, each with a strategy of its own; and in half of them some
@@ -59,6 +71,13 @@ pub const TIMERS: [Duration; 5] = [
     Duration::from_millis(6_000),
 ];
 
+const GRACES: [Duration; 4] = [
+    Duration::from_millis(200),
+    Duration::from_millis(1_000),
+    Duration::from_millis(3_000),
+    Duration::from_millis(8_000),
+];
+
 /// The links at the start.
 pub fn network(seed: u64, kinds: &Kinds) -> Network {
     let mut dice = Dice::of(seed, "network");
@@ -69,15 +88,31 @@ pub fn network(seed: u64, kinds: &Kinds) -> Network {
     } else {
         ms(1)..=ms(5)
     };
-    let mut share =
-        |kind, percent, high| if kinds.has(kind) && dice.chance(percent) { dice.share(1, high) } else { 0.0 };
+    let mut share = |kind, high| {
+        if kinds.has(kind) && dice.chance(percent(kind)) { dice.share(1, high) } else { 0.0 }
+    };
     Network {
         delay: Draw::Each(delay),
-        loss: share(Kind::Loss, 60, 300),
-        duplicate: share(Kind::Duplicate, 50, 300),
-        corrupt: share(Kind::Corrupt, 30, 10),
-        tail: share(Kind::Tail, 50, 20),
+        loss: share(Kind::Loss, 300),
+        duplicate: share(Kind::Duplicate, 300),
+        corrupt: share(Kind::Corrupt, 10),
+        tail: share(Kind::Tail, 20),
+        burst: burst(seed, kinds),
+        bandwidth: bandwidth(seed, kinds),
     }
+}
+
+fn burst(seed: u64, kinds: &Kinds) -> u32 {
+    let mut dice = Dice::of(seed, "burst");
+    let comes = kinds.has(Kind::Burst) && dice.chance(percent(Kind::Burst));
+    if comes { dice.number(3, 20) as u32 } else { 1 }
+}
+
+fn bandwidth(seed: u64, kinds: &Kinds) -> Option<u64> {
+    let mut dice = Dice::of(seed, "bandwidth");
+    let comes = kinds.has(Kind::Bandwidth) && dice.chance(percent(Kind::Bandwidth));
+    // 8 kB/s to 8 MB/s: as likely to be ten times as much wherever one stands.
+    comes.then(|| *dice.pick(&[8_000, 25_000, 80_000, 250_000, 800_000, 2_500_000, 8_000_000]))
 }
 
 /// The clocks: one granularity for all, an offset and a drift for each.
@@ -136,7 +171,10 @@ pub fn disks(seed: u64, kinds: &Kinds) -> Disks {
         true => ms(1)..=ms(2) + dice.log_between(ms(1), ms(300)),
         false => ms(1)..=ms(5),
     };
-    let tear = kinds.has(Kind::Tear) && dice.chance(50);
+    let tear = kinds.has(Kind::Tear) && dice.chance(percent(Kind::Tear));
     let on_crash = if tear { OnCrash::TearUnpersisted } else { OnCrash::LoseUnpersisted };
-    Disks { persist: Draw::Each(persist), on_crash }
+    let mut dice = Dice::of(seed, "spikes");
+    let spikes = kinds.has(Kind::Spikes) && dice.chance(percent(Kind::Spikes));
+    let spikes = if spikes { dice.share(1, 20) } else { 0.0 };
+    Disks { persist: Draw::Each(persist), on_crash, spikes }
 }

@@ -24,6 +24,10 @@ pub fn keys(message: &Message) -> Vec<&Key> {
         | Message::Answer { .. }
         | Message::SyncOpen { .. }
         | Message::SyncSame { .. }
+        | Message::AskHorizons { .. }
+        | Message::Horizons { .. }
+        | Message::AskHeld { .. }
+        | Message::Judged { .. }
         | Message::Meet { .. }
         | Message::AskDots { .. }
         | Message::Dots { .. }

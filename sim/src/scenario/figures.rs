@@ -8,8 +8,10 @@ use std::time::Duration;
 use jiff::SignedDuration;
 
 use reknit::model::{Policies, Policy, key};
+use reknit::node::quirks::Quirk;
 
 use super::Draw;
+use crate::suggest::instead;
 
 /// Longest time that a scenario can name: two centuries, for clocks that are decades ahead.
 pub const LONGEST: Duration = Duration::from_secs(200 * 366 * 24 * 3600);
@@ -56,7 +58,40 @@ pub fn bytes(text: &str) -> Result<u32, String> {
         .ok_or_else(|| format!("'{text}' is no number of bytes from 1, such as 2048"))
 }
 
-/// Reads `+5s`, `-1500ms` or `20ms` as signed milliseconds.
+/// Reads bytes per second, or `unlimited`.
+///
+/// # Errors
+/// What was found and what was expected.
+pub fn bandwidth(text: &str) -> Result<Option<u64>, String> {
+    if text == "unlimited" {
+        return Ok(None);
+    }
+    let wrong =
+        |_| format!("'{text}' is no bandwidth; expected bytes per second such as 64000, or unlimited");
+    bytes(text).map_err(wrong).map(|bytes| Some(bytes.into()))
+}
+
+/// Writes what [`bandwidth`] reads.
+pub fn show_bandwidth(bandwidth: Option<u64>) -> String {
+    bandwidth.map_or_else(|| "unlimited".to_owned(), |bytes| bytes.to_string())
+}
+
+/// Reads the names of quirks, with spaces between.
+///
+/// # Errors
+/// What was found and what was expected.
+pub fn quirks(text: &str) -> Result<Vec<Quirk>, String> {
+    let quirk = |word: &str| {
+        let known = Quirk::NAMES.iter().find(|(name, _)| *name == word);
+        let names = Quirk::NAMES.iter().map(|(name, _)| *name);
+        known
+            .map(|(_, quirk)| *quirk)
+            .ok_or_else(|| format!("unknown quirk '{word}', {}", instead(word, names)))
+    };
+    text.split_whitespace().map(quirk).collect()
+}
+
+/// Reads policies by prefix: `log/=history:fail h/=history:prefer-local`.
 ///
 /// # Errors
 /// What was found and what was expected.
@@ -84,6 +119,9 @@ pub fn show_policies(policies: &Policies) -> String {
     policies.rules().map(rule).collect::<Vec<_>>().join(" ")
 }
 
+/// Reads `+5s`, `-1500ms` or `20ms` as signed milliseconds.
+///
+/// # Errors
 /// What was found and what was expected.
 pub fn signed_millis(text: &str) -> Result<i64, String> {
     let (sign, rest) = match text.as_bytes().first() {

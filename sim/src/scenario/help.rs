@@ -1,6 +1,7 @@
 //! The manual of the scenario language, made from the same tables that the parser reads by.
 
 use super::fields::FIELDS;
+use super::points::POINTS;
 use super::verbs::{CHECKS, OPTIONS, VERBS};
 
 /// A story that shows most of the language; it runs as `just sim scenario=rejoin_stale`.
@@ -19,6 +20,10 @@ pub fn manual() -> String {
     page += "\nOptions behind `put` and `delete`:\n\n| option | means |\n|---|---|\n";
     for (option, meaning) in OPTIONS {
         page += &format!("| {} | {} |\n", code(option), cell(meaning));
+    }
+    page += "\nPoints, at which `crash N on POINT` and `isolate N on POINT` strike:\n\n| point | N is there when |\n|---|---|\n";
+    for (point, meaning) in POINTS {
+        page += &format!("| {} | {} |\n", code(point), cell(meaning));
     }
     page += "\n## Checks\n\n| check | means | for example |\n|---|---|---|\n";
     for check in CHECKS {

@@ -8,6 +8,7 @@ pub mod figures;
 pub mod help;
 pub mod line;
 pub mod parse;
+pub mod points;
 pub mod schema;
 pub mod stage;
 pub mod tree;
@@ -18,7 +19,10 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use reknit::model::Policies;
+use reknit::node::quirks::Quirk;
 use reknit::node::settings::CollisionRule;
+
+pub use points::Point;
 
 /// A story, as parsed or as drawn.
 #[derive(Clone, Debug, PartialEq)]
@@ -74,7 +78,9 @@ pub struct NodeConfig {
     pub collision: Option<CollisionRule>,
     /// `stream_credit`: bytes of entries that may be under way on one stream, so that small ones need many steps.
     pub stream_credit: Option<u32>,
-    /// `tombstone_grace`: read and kept for the collection of tombstones, which is not built yet.
+    /// `quirks`: `hold-push drop-pull`: what the nodes do in a quarter of the cases, as long as there are faults.
+    pub quirks: Vec<Quirk>,
+    /// `tombstone_grace`: how long a tombstone is kept once every member has covered it.
     pub tombstone_grace: Option<Duration>,
 }
 
@@ -100,6 +106,10 @@ pub struct Network {
     pub corrupt: f64,
     /// Share of messages that are delayed by 1 s to 20 s.
     pub tail: f64,
+    /// How many messages of one link are lost in a row, on average, once one is.
+    pub burst: u32,
+    /// Bytes per second of each direction of each link; `None` is no limit.
+    pub bandwidth: Option<u64>,
 }
 
 /// Wall clocks: one figure for all, then per node.
@@ -129,6 +139,8 @@ pub struct Disks {
     pub persist: Draw<Duration>,
     /// What a crash does to writes that were not persisted.
     pub on_crash: OnCrash,
+    /// Share of persists that take 0.1 s to 2 s longer.
+    pub spikes: f64,
 }
 
 /// What a crash does to writes that were not persisted.
@@ -264,6 +276,20 @@ pub enum Step {
     SetDuplicate(f64),
     /// `set delay 5ms..1s`
     SetDelay(Draw<Duration>),
+    /// `set bandwidth 64000` (bytes per second of each link), `set bandwidth unlimited`
+    SetBandwidth(Option<u64>),
+    /// `clog N`: what N sends or is sent from now on is held up, and all of it arrives at the `unclog`.
+    Clog(String),
+    /// `unclog N`
+    Unclog(String),
+    /// `slow N x20`: every turn and every persist of N takes so many times as long; `x1` ends it.
+    Slow(String, u32),
+    /// `rot N [KEY]`: some bits of a record on N's disk flip; without a key the record is drawn.
+    Rot(String, Option<Vec<u8>>),
+    /// `isolate N on POINT`: cuts N from everyone at the moment in which it next says such a thing.
+    IsolateOn(String, Point),
+    /// `configure N sync_interval 10s`: from its next start on.
+    Configure(String, Setting),
     /// `stop workload`: the background load ends here.
     StopWorkload,
 }
@@ -280,6 +306,33 @@ pub enum Boundary {
     AfterPersist,
     /// In the next turn that sends: after about half of its outputs.
     MidSend,
+    /// In the next turn that says such a thing: right after it.
+    On(Point),
+    /// The next sync reports an error and does nothing; the process ends.
+    IoError,
+    /// The next write finds the disk full; the process ends.
+    DiskFull,
+}
+
+/// One of a node's timers, by the name of its key in the configuration, and what it is set to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Setting {
+    /// One of [`Setting::NAMES`].
+    pub name: &'static str,
+    /// What it is set to.
+    pub value: Duration,
+}
+
+impl Setting {
+    /// What can be changed while a cluster lives: timers, which each node may have as it likes.
+    pub const NAMES: [&'static str; 6] = [
+        "probe_interval",
+        "suspect_timeout",
+        "gossip_interval_min",
+        "gossip_interval_max",
+        "sync_interval",
+        "catchup_interval",
+    ];
 }
 
 /// What a writing client asks for.
@@ -364,6 +417,8 @@ impl Scenario {
                 duplicate: 0.0,
                 corrupt: 0.0,
                 tail: 0.0,
+                burst: 1,
+                bandwidth: None,
             },
             clocks: Clocks {
                 all: ClockModel {
@@ -376,6 +431,7 @@ impl Scenario {
             disks: Disks {
                 persist: Draw::Each(Duration::from_millis(1)..=Duration::from_millis(5)),
                 on_crash: OnCrash::LoseUnpersisted,
+                spikes: 0.0,
             },
             workload: None,
             timeline: Vec::new(),

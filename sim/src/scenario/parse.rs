@@ -11,7 +11,9 @@ use reknit::node::settings::CollisionRule;
 use serde_saphyr::{Location, Spanned};
 
 use super::fields::names_of;
-use super::figures::{bytes, draw, duration, policies, rate, share, show_duration, signed_millis};
+use super::figures::{
+    bandwidth, bytes, draw, duration, policies, quirks, rate, share, show_duration, signed_millis,
+};
 use super::line::{Complaint, Line, words};
 use super::stage::Stage;
 use super::tree::{self, Tree};
@@ -314,6 +316,10 @@ impl Text<'_> {
                     config.stream_credit = Some(self.figure(value, bytes)?);
                     continue;
                 }
+                "quirks" => {
+                    config.quirks = self.figure(value, quirks)?;
+                    continue;
+                }
                 "gossip_interval" => {
                     let both = Some(self.figure(value, duration)?);
                     (config.gossip_interval_min, config.gossip_interval_max) = (both, both);
@@ -341,6 +347,8 @@ impl Text<'_> {
                 "duplicate" => network.duplicate = self.figure(value, share)?,
                 "corrupt" => network.corrupt = self.figure(value, share)?,
                 "tail" => network.tail = self.figure(value, share)?,
+                "burst" => network.burst = self.figure(value, bytes)?,
+                "bandwidth" => network.bandwidth = self.figure(value, bandwidth)?,
                 _ => return self.unknown("network", key, &[]),
             }
         }
@@ -385,6 +393,7 @@ impl Text<'_> {
             match key.value.as_str() {
                 "persist" => disks.persist = self.figure(value, |text| draw(text, duration))?,
                 "on_crash" => disks.on_crash = self.figure(value, on_crash)?,
+                "spikes" => disks.spikes = self.figure(value, share)?,
                 _ => return self.unknown("disks", key, &[]),
             }
         }

@@ -117,10 +117,10 @@ fn unknown_words_are_named_with_their_place_and_a_suggestion() {
     refused_step(
         "5s  krash c",
         expect![[r#"
-        scenarios/x.yaml:3:9: unknown verb 'krash', did you mean 'crash'? Expected one of put, delete, get, expect, crash, restart, pause, resume, wipe, backup, restore, clone, join, leave, remove, partition, isolate, cut, heal, skew, jump, freeze, thaw, set, stop
-          3 |   - 5s  krash c
-            |         ^
-    "#]],
+            scenarios/x.yaml:3:9: unknown verb 'krash', did you mean 'crash'? Expected one of put, delete, get, expect, crash, restart, pause, resume, wipe, backup, restore, clone, join, leave, remove, partition, isolate, cut, heal, clog, unclog, slow, rot, configure, skew, jump, freeze, thaw, set, stop
+              3 |   - 5s  krash c
+                |         ^
+        "#]],
     );
     refused_step(
         "5s crash e",
@@ -141,18 +141,18 @@ fn unknown_words_are_named_with_their_place_and_a_suggestion() {
     refused_step(
         "5s crash c before-persit",
         expect![[r#"
-        scenarios/x.yaml:3:16: unknown boundary 'before-persit', did you mean 'before-persist'? Expected one of before-persist, after-persist, mid-send
-          3 |   - 5s crash c before-persit
-            |                ^
-    "#]],
+            scenarios/x.yaml:3:16: unknown boundary 'before-persit', did you mean 'before-persist'? Expected one of before-persist, after-persist, mid-send, io-error, disk-full
+              3 |   - 5s crash c before-persit
+                |                ^
+        "#]],
     );
     refused_step(
         "5s set los 5%",
         expect![[r#"
-        scenarios/x.yaml:3:12: unknown figure 'los', did you mean 'loss'? Expected one of loss, duplicate, delay
-          3 |   - 5s set los 5%
-            |            ^
-    "#]],
+            scenarios/x.yaml:3:12: unknown figure 'los', did you mean 'loss'? Expected one of loss, duplicate, delay, bandwidth
+              3 |   - 5s set los 5%
+                |            ^
+        "#]],
     );
     refused_step(
         "5s put a k v tll=5s",
@@ -165,15 +165,15 @@ fn unknown_words_are_named_with_their_place_and_a_suggestion() {
     refused(
         "cluster: { nodes: a b c }\nnetwork:\n  los: 5%\n",
         expect![[r#"
-        scenarios/x.yaml:3:3: unknown field 'los' of network, did you mean 'loss'? Expected one of delay, loss, duplicate, corrupt, tail
-          3 |   los: 5%
-            |   ^
-    "#]],
+            scenarios/x.yaml:3:3: unknown field 'los' of network, did you mean 'loss'? Expected one of delay, loss, duplicate, corrupt, tail, burst, bandwidth
+              3 |   los: 5%
+                |   ^
+        "#]],
     );
     refused(
         "cluster: { nodes: a b c, config: { port: 8080 } }\n",
         expect![[r#"
-            scenarios/x.yaml:1:36: unknown field 'port' of config, expected one of probe_interval, suspect_timeout, forget_after, gossip_interval, gossip_interval_min, gossip_interval_max, sync_interval, catchup_interval, max_clock_drift, policies, collision, stream_credit, tombstone_grace
+            scenarios/x.yaml:1:36: unknown field 'port' of config, expected one of probe_interval, suspect_timeout, forget_after, gossip_interval, gossip_interval_min, gossip_interval_max, sync_interval, catchup_interval, max_clock_drift, policies, collision, stream_credit, quirks, tombstone_grace
               1 | cluster: { nodes: a b c, config: { port: 8080 } }
                 |                                    ^
         "#]],

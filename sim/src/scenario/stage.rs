@@ -100,6 +100,13 @@ impl Stage {
             | Step::SetLoss(_)
             | Step::SetDuplicate(_)
             | Step::SetDelay(_)
+            | Step::SetBandwidth(_)
+            | Step::Clog(_)
+            | Step::Unclog(_)
+            | Step::Slow(..)
+            | Step::Rot(..)
+            | Step::IsolateOn(..)
+            | Step::Configure(..)
             | Step::StopWorkload => Ok(()),
         }
     }

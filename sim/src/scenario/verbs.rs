@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use reknit::model::Ack;
 
-use super::figures::{draw, duration, share, show_duration, signed_millis};
+use super::figures::{bandwidth, draw, duration, share, show_duration, signed_millis};
 use super::line::{Complaint, Keys, Line, numbered};
-use super::{Boundary, Expectation, Found, Place, Step, WriteOptions};
+use super::points::POINTS;
+use super::{Boundary, Expectation, Found, Place, Point, Setting, Step, WriteOptions};
 
 /// One verb of the timeline.
 pub struct Verb {
@@ -54,10 +55,15 @@ pub const VERBS: &[Verb] = &[
     },
     Verb {
         word: "crash",
-        forms: &["crash N [before-persist | after-persist | mid-send]"],
-        meaning: "power loss: between two turns, or within N's next turn that writes (or sends) at the named point; \
-                  if no such turn comes, right before N's next step of power or disk",
-        examples: &["crash c", "crash c before-persist"],
+        forms: &[
+            "crash N [before-persist | after-persist | mid-send | io-error | disk-full]",
+            "crash N on POINT",
+        ],
+        meaning: "power loss: between two turns, or within N's next turn that writes (or sends) at the named place; \
+                  `on POINT` right after N has next said such a thing; if no such turn comes, right before N's next \
+                  step of power or disk. With `io-error` a sync fails and does nothing, with `disk-full` a write, \
+                  and the process ends of it",
+        examples: &["crash c", "crash c before-persist", "crash c on step", "crash c io-error"],
         read: |_, line| Ok(vec![Step::Crash { node: line.node()?, boundary: read_boundary(line)? }]),
     },
     Verb {
@@ -141,10 +147,17 @@ pub const VERBS: &[Verb] = &[
     },
     Verb {
         word: "isolate",
-        forms: &["isolate N"],
-        meaning: "cuts N from everyone, both ways, on top of what is cut already",
-        examples: &["isolate a"],
-        read: |_, line| one_node(line, Step::Isolate),
+        forms: &["isolate N", "isolate N on POINT"],
+        meaning: "cuts N from everyone, both ways, on top of what is cut already; `on POINT` at the moment in which \
+                  N next says such a thing, which is then lost",
+        examples: &["isolate a", "isolate a on durable"],
+        read: |_, line| {
+            let node = line.node()?;
+            let point = read_point(line)?;
+            Ok(vec![
+                point.map_or_else(|| Step::Isolate(node.clone()), |at| Step::IsolateOn(node.clone(), at)),
+            ])
+        },
     },
     Verb {
         word: "cut",
@@ -163,6 +176,56 @@ pub const VERBS: &[Verb] = &[
         meaning: "undoes partitions, isolations and cuts",
         examples: &["heal"],
         read: |_, _| Ok(vec![Step::Heal]),
+    },
+    Verb {
+        word: "clog",
+        forms: &["clog N"],
+        meaning: "what N sends or is sent from now on is held up; all of it arrives, in any order, at the `unclog`",
+        examples: &["clog b"],
+        read: |_, line| one_node(line, Step::Clog),
+    },
+    Verb {
+        word: "unclog",
+        forms: &["unclog N"],
+        meaning: "lets N's messages through; what was held up arrives within ten milliseconds",
+        examples: &["unclog b"],
+        read: |_, line| one_node(line, Step::Unclog),
+    },
+    Verb {
+        word: "slow",
+        forms: &["slow N x20"],
+        meaning: "every turn of N takes so many milliseconds, and every persist so many times as long; `x1` ends it",
+        examples: &["slow b x20", "slow b x1"],
+        read: |_, line| {
+            let node = line.node()?;
+            Ok(vec![Step::Slow(node, line.figure("a factor such as x20", factor)?)])
+        },
+    },
+    Verb {
+        word: "rot",
+        forms: &["rot N [KEY]"],
+        meaning: "a bit of that record on N's disk flips, without a key of one that is drawn (fast world only: redb \
+                  does not open a file with a damaged page)",
+        examples: &["rot b color", "rot b"],
+        read: |_, line| {
+            let node = line.node()?;
+            let key = line.peek().is_some().then(|| line.key()).transpose()?;
+            Ok(vec![Step::Rot(node, key)])
+        },
+    },
+    Verb {
+        word: "configure",
+        forms: &["configure N TIMER TIME"],
+        meaning: "one of N's timers has another length from its next start on",
+        examples: &["configure b sync_interval 10s"],
+        read: |_, line| {
+            let node = line.node()?;
+            let word = line.take("the name of a timer")?;
+            let name = Setting::NAMES.into_iter().find(|name| word.is(name));
+            let name = name.ok_or_else(|| word.unknown("timer", Setting::NAMES))?;
+            let value = line.figure("a time such as 10s", duration)?;
+            Ok(vec![Step::Configure(node, Setting { name, value })])
+        },
     },
     Verb {
         word: "skew",
@@ -198,9 +261,9 @@ pub const VERBS: &[Verb] = &[
     },
     Verb {
         word: "set",
-        forms: &["set loss 20%", "set duplicate 5%", "set delay 5ms..1s"],
-        meaning: "a figure of the network from then on",
-        examples: &["set loss 20%", "set duplicate 0.5%", "set delay 5ms..1s"],
+        forms: &["set loss 20%", "set duplicate 5%", "set delay 5ms..1s", "set bandwidth 64000"],
+        meaning: "a figure of the network from then on; bandwidth in bytes per second of each link, or `unlimited`",
+        examples: &["set loss 20%", "set duplicate 0.5%", "set delay 5ms..1s", "set bandwidth unlimited"],
         read: |_, line| read_set(line),
     },
     Verb {
@@ -458,16 +521,40 @@ pub const BOUNDARIES: &[(&str, Boundary)] = &[
     ("before-persist", Boundary::BeforePersist),
     ("after-persist", Boundary::AfterPersist),
     ("mid-send", Boundary::MidSend),
+    ("io-error", Boundary::IoError),
+    ("disk-full", Boundary::DiskFull),
 ];
 
 fn read_boundary(line: &mut Line<'_>) -> Result<Boundary, Complaint> {
     if line.peek().is_none() {
         return Ok(Boundary::BetweenTurns);
     }
+    if line.peek().is_some_and(|word| word.is("on")) {
+        let point = read_point(line)?;
+        return Ok(point.map_or(Boundary::BetweenTurns, Boundary::On));
+    }
     let word = line.take("a boundary")?;
     let known = BOUNDARIES.iter().find(|(name, _)| word.is(name));
     let known = known.ok_or_else(|| word.unknown("boundary", BOUNDARIES.iter().map(|(name, _)| *name)))?;
     Ok(known.1)
+}
+
+/// Reads `on POINT`, if there is more on the line.
+fn read_point(line: &mut Line<'_>) -> Result<Option<Point>, Complaint> {
+    if line.peek().is_none() {
+        return Ok(None);
+    }
+    line.take_word("on")?;
+    let word = line.take("a point")?;
+    let unknown = || word.unknown("point", POINTS.iter().map(|(name, _)| *name));
+    Point::named(&word.text).filter(|_| !word.quoted).map(Some).ok_or_else(unknown)
+}
+
+fn factor(text: &str) -> Result<u32, String> {
+    const FACTOR_MAX: u32 = 1_000;
+    let factor = text.strip_prefix('x').and_then(|digits| digits.parse().ok());
+    let factor = factor.filter(|factor| (1..=FACTOR_MAX).contains(factor));
+    factor.ok_or_else(|| format!("'{text}' is no factor; expected one from x1 to x{FACTOR_MAX}"))
 }
 
 fn read_partition(line: &mut Line<'_>) -> Result<Vec<Step>, Complaint> {
@@ -487,7 +574,7 @@ fn read_partition(line: &mut Line<'_>) -> Result<Vec<Step>, Complaint> {
 }
 
 fn read_set(line: &mut Line<'_>) -> Result<Vec<Step>, Complaint> {
-    let word = line.take("'loss', 'duplicate' or 'delay'")?;
+    let word = line.take("'loss', 'duplicate', 'delay' or 'bandwidth'")?;
     let step = match word.text.as_str() {
         "loss" => Step::SetLoss(line.figure("a share such as 20%", share)?),
         "duplicate" => Step::SetDuplicate(line.figure("a share such as 5%", share)?),
@@ -500,7 +587,8 @@ fn read_set(line: &mut Line<'_>) -> Result<Vec<Step>, Complaint> {
             };
             Step::SetDelay(delay.map_err(complain)?)
         }
-        _ => return Err(word.unknown("figure", ["loss", "duplicate", "delay"])),
+        "bandwidth" => Step::SetBandwidth(line.figure("bytes per second, or unlimited", bandwidth)?),
+        _ => return Err(word.unknown("figure", ["loss", "duplicate", "delay", "bandwidth"])),
     };
     Ok(vec![step])
 }

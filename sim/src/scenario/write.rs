@@ -7,12 +7,12 @@ use std::fmt;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use reknit::model::Ack;
 
-use super::figures::{show_draw, show_duration, show_offset, show_policies, show_share};
+use super::figures::{show_bandwidth, show_draw, show_duration, show_offset, show_policies, show_share};
 use super::line::{range_of, show_word};
 use super::verbs::BOUNDARIES;
 use super::{
-    Boundary, ClockModel, Expectation, Found, NodeConfig, OnCrash, Place, Scenario, Step, Timed, Workload,
-    WriteOptions,
+    Boundary, ClockModel, Expectation, Found, NodeConfig, OnCrash, Place, Scenario, Setting, Step, Timed,
+    Workload, WriteOptions,
 };
 
 /// The YAML of this scenario.
@@ -61,18 +61,24 @@ fn config(config: &NodeConfig) -> String {
     if let Some(credit) = config.stream_credit {
         set += &format!("    stream_credit: {credit}\n");
     }
+    if !config.quirks.is_empty() {
+        let names: Vec<&str> = config.quirks.iter().map(|quirk| quirk.name()).collect();
+        set += &format!("    quirks: {}\n", names.join(" "));
+    }
     if set.is_empty() { set } else { format!("  config:\n{set}") }
 }
 
 fn surroundings(scenario: &Scenario) -> String {
     let network = &scenario.network;
     let mut yaml = format!(
-        "\nnetwork: {{ delay: {}, loss: {}, duplicate: {}, corrupt: {}, tail: {} }}\n",
+        "\nnetwork: {{ delay: {}, loss: {}, duplicate: {}, corrupt: {}, tail: {}, burst: {}, bandwidth: {} }}\n",
         show_draw(&network.delay, |delay| show_duration(*delay)),
         show_share(network.loss),
         show_share(network.duplicate),
         show_share(network.corrupt),
         show_share(network.tail),
+        network.burst,
+        show_bandwidth(network.bandwidth),
     );
     yaml += &format!("clocks:\n{}", clock("  ", &scenario.clocks.all, "\n"));
     for (node, model) in &scenario.clocks.nodes {
@@ -83,7 +89,8 @@ fn surroundings(scenario: &Scenario) -> String {
         OnCrash::LoseUnpersisted => "lose unpersisted",
         OnCrash::TearUnpersisted => "tear unpersisted",
     };
-    yaml + &format!("disks: {{ persist: {persist}, on_crash: {on_crash} }}\n")
+    let spikes = show_share(scenario.disks.spikes);
+    yaml + &format!("disks: {{ persist: {persist}, on_crash: {on_crash}, spikes: {spikes} }}\n")
 }
 
 fn clock(before: &str, model: &ClockModel, after: &str) -> String {
@@ -195,6 +202,7 @@ impl fmt::Display for Step {
             Step::Get { node, key } => write!(f, "get {node} {}", show_key(key)),
             Step::Expect(expectation) => write!(f, "expect {expectation}"),
             Step::Crash { node, boundary: Boundary::BetweenTurns } => write!(f, "crash {node}"),
+            Step::Crash { node, boundary: Boundary::On(point) } => write!(f, "crash {node} on {point}"),
             Step::Crash { node, boundary } => {
                 let name = BOUNDARIES.iter().find(|(_, known)| known == boundary);
                 write!(f, "crash {node} {}", name.expect("every boundary within a turn has a name").0)
@@ -224,6 +232,16 @@ impl fmt::Display for Step {
             Step::SetDuplicate(duplicate) => write!(f, "set duplicate {}", show_share(*duplicate)),
             Step::SetDelay(delay) => {
                 write!(f, "set delay {}", show_draw(delay, |delay| show_duration(*delay)))
+            }
+            Step::SetBandwidth(bandwidth) => write!(f, "set bandwidth {}", show_bandwidth(*bandwidth)),
+            Step::Clog(node) => write!(f, "clog {node}"),
+            Step::Unclog(node) => write!(f, "unclog {node}"),
+            Step::Slow(node, factor) => write!(f, "slow {node} x{factor}"),
+            Step::Rot(node, None) => write!(f, "rot {node}"),
+            Step::Rot(node, Some(key)) => write!(f, "rot {node} {}", show_key(key)),
+            Step::IsolateOn(node, point) => write!(f, "isolate {node} on {point}"),
+            Step::Configure(node, Setting { name, value }) => {
+                write!(f, "configure {node} {name} {}", show_duration(*value))
             }
             Step::StopWorkload => write!(f, "stop workload"),
         }

@@ -74,7 +74,13 @@ fn momentary() -> impl Strategy<Value = Expectation> {
 
 fn step() -> impl Strategy<Value = Step> {
     let boundaries =
-        vec![Boundary::BetweenTurns, Boundary::BeforePersist, Boundary::AfterPersist, Boundary::MidSend];
+        [Boundary::BetweenTurns, Boundary::BeforePersist, Boundary::AfterPersist, Boundary::MidSend];
+    let boundaries: Vec<Boundary> = boundaries
+        .into_iter()
+        .chain([Boundary::IoError, Boundary::DiskFull])
+        .chain(Point::all().map(Boundary::On))
+        .collect();
+    let points: Vec<Point> = Point::all().collect();
     let offset = || -4_000_000_000_000i64..4_000_000_000_000;
     let names = |names: &str| names.split(' ').map(str::to_owned).collect::<Vec<_>>();
     let sides = vec![vec![names("a"), names("b c d")], vec![names("a b"), names("c"), names("d")]];
@@ -91,6 +97,8 @@ fn step() -> impl Strategy<Value = Step> {
         Step::Isolate,
         Step::Freeze,
         Step::Thaw,
+        Step::Clog,
+        Step::Unclog,
     ];
     prop_oneof![
         4 => (node(), key(), value(), options(true))
@@ -108,6 +116,12 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0.0f64..=1.0).prop_map(Step::SetLoss),
         1 => (0.0f64..=1.0).prop_map(Step::SetDuplicate),
         1 => delay().prop_map(Step::SetDelay),
+        1 => option::of(1u64..1_000_000).prop_map(Step::SetBandwidth),
+        1 => (node(), 1u32..100).prop_map(|(node, factor)| Step::Slow(node, factor)),
+        1 => (node(), option::of(key())).prop_map(|(node, key)| Step::Rot(node, key)),
+        1 => (node(), select(points)).prop_map(|(node, point)| Step::IsolateOn(node, point)),
+        1 => (node(), select(Setting::NAMES.to_vec()), time())
+            .prop_map(|(node, name, value)| Step::Configure(node, Setting { name, value })),
         1 => select(vec![Step::Heal, Step::StopWorkload]),
     ]
 }
@@ -128,13 +142,14 @@ fn clock() -> impl Strategy<Value = ClockModel> {
 fn surroundings() -> impl Strategy<Value = (Network, Clocks, Disks, Option<Workload>)> {
     let share = || 0.0f64..=1.0;
     let network =
-        (delay(), share(), share(), share(), share()).prop_map(|(delay, loss, duplicate, corrupt, tail)| {
-            Network { delay, loss, duplicate, corrupt, tail }
+        (delay(), share(), share(), share(), share(), 1u32..9, option::of(1u64..9_999)).prop_map(|figures| {
+            let (delay, loss, duplicate, corrupt, tail, burst, bandwidth) = figures;
+            Network { delay, loss, duplicate, corrupt, tail, burst, bandwidth }
         });
     let clocks = (clock(), option::of(clock()))
         .prop_map(|(all, b)| Clocks { all, nodes: b.into_iter().map(|b| ("b".to_owned(), b)).collect() });
     let disks = (delay(), select(vec![OnCrash::LoseUnpersisted, OnCrash::TearUnpersisted]))
-        .prop_map(|(persist, on_crash)| Disks { persist, on_crash });
+        .prop_map(|(persist, on_crash)| Disks { persist, on_crash, spikes: 0.25 });
     let load =
         (1u32..9, 1u32..99, 0.0f64..50.0, 1u32..9, 0u32..9).prop_map(|(clients, keys, rate, put, delete)| {
             Workload { clients, keys, rate, mix: Mix { put, get: 1, delete } }
@@ -148,6 +163,7 @@ fn config() -> impl Strategy<Value = NodeConfig> {
     (figures, rule).prop_map(|((probe, gossip, drift, stream_credit), collision)| NodeConfig {
         collision,
         stream_credit,
+        quirks: vec![Quirk::HoldPush, Quirk::CompareAlways],
         probe_interval: probe,
         gossip_interval_max: gossip,
         max_clock_drift: drift,

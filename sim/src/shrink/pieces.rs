@@ -44,6 +44,7 @@ fn troubles(story: &Scenario) -> usize {
         story.network.duplicate > 0.0,
         story.network.corrupt > 0.0,
         story.network.tail > 0.0,
+        story.network.bandwidth.is_some(),
         story.network.delay != quiet.network.delay,
         story.disks != quiet.disks,
         story.clocks.all != quiet.clocks.all,
@@ -84,7 +85,15 @@ impl Kind {
             | Step::Expect(_)
             | Step::StopWorkload => None,
             Step::Partition(_) | Step::Isolate(_) | Step::Cut { .. } | Step::Heal => Some(Kind::Links),
-            Step::SetLoss(_) | Step::SetDuplicate(_) | Step::SetDelay(_) => Some(Kind::Weather),
+            Step::SetLoss(_)
+            | Step::SetDuplicate(_)
+            | Step::SetDelay(_)
+            | Step::SetBandwidth(_)
+            | Step::Clog(_)
+            | Step::Unclog(_) => Some(Kind::Weather),
+            Step::Slow(..) | Step::Configure(..) => Some(Kind::Pauses),
+            Step::Rot(..) => Some(Kind::Disks),
+            Step::IsolateOn(..) => Some(Kind::Links),
             Step::Crash { .. } | Step::Restart(_) => Some(Kind::Power),
             Step::Pause(_) | Step::Resume(_) => Some(Kind::Pauses),
             Step::Skew(..) | Step::Jump(..) | Step::Freeze(_) | Step::Thaw(_) => Some(Kind::Clocks),
@@ -117,11 +126,17 @@ pub fn faults(story: &Scenario) -> Vec<Vec<usize>> {
             | Step::StopWorkload => {
                 continue;
             }
-            Step::Partition(_) | Step::Isolate(_) | Step::Cut { .. } => ("links".to_owned(), false),
+            Step::Partition(_) | Step::Isolate(_) | Step::IsolateOn(..) | Step::Cut { .. } => {
+                ("links".to_owned(), false)
+            }
             Step::Heal => ("links".to_owned(), true),
             Step::SetLoss(share) => ("loss".to_owned(), *share == story.network.loss),
             Step::SetDuplicate(share) => ("duplicate".to_owned(), *share == story.network.duplicate),
             Step::SetDelay(delay) => ("delay".to_owned(), *delay == story.network.delay),
+            Step::SetBandwidth(bandwidth) => ("bandwidth".to_owned(), *bandwidth == story.network.bandwidth),
+            Step::Clog(node) => (format!("clog {node}"), false),
+            Step::Unclog(node) => (format!("clog {node}"), true),
+            Step::Slow(node, factor) => (format!("slow {node}"), *factor == 1),
             Step::Crash { node, .. }
             | Step::Wipe(node)
             | Step::Restore(node)
@@ -134,6 +149,8 @@ pub fn faults(story: &Scenario) -> Vec<Vec<usize>> {
             Step::Skew(..)
             | Step::Jump(..)
             | Step::Backup(_)
+            | Step::Rot(..)
+            | Step::Configure(..)
             | Step::Join(_)
             | Step::Leave(_)
             | Step::Remove(_) => {
@@ -231,7 +248,7 @@ pub fn sensible(mut story: Scenario) -> Scenario {
     story.timeline.retain(|timed| {
         let is_idle = match &timed.step {
             Step::Heal => !std::mem::take(&mut cuts),
-            Step::Partition(_) | Step::Isolate(_) | Step::Cut { .. } => {
+            Step::Partition(_) | Step::Isolate(_) | Step::IsolateOn(..) | Step::Cut { .. } => {
                 cuts = true;
                 false
             }
@@ -262,6 +279,12 @@ pub fn nodes_of(step: &mut Step) -> Vec<&mut String> {
         | Step::Skew(node, _)
         | Step::Jump(node, _)
         | Step::Freeze(node)
+        | Step::Clog(node)
+        | Step::Unclog(node)
+        | Step::Slow(node, _)
+        | Step::Rot(node, _)
+        | Step::IsolateOn(node, _)
+        | Step::Configure(node, _)
         | Step::Thaw(node) => vec![node],
         Step::Clone { from, to } | Step::Cut { from, to } => vec![from, to],
         Step::Partition(sides) => sides.iter_mut().flatten().collect(),
@@ -270,6 +293,7 @@ pub fn nodes_of(step: &mut Step) -> Vec<&mut String> {
         | Step::SetLoss(_)
         | Step::SetDuplicate(_)
         | Step::SetDelay(_)
+        | Step::SetBandwidth(_)
         | Step::StopWorkload => Vec::new(),
     }
 }

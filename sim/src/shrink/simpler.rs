@@ -52,6 +52,9 @@ pub fn calmer(story: &Scenario) -> Vec<Calmer> {
         one(|story, _| story.network.duplicate = 0.0),
         one(|story, _| story.network.corrupt = 0.0),
         one(|story, _| story.network.tail = 0.0),
+        one(|story, _| story.network.burst = 1),
+        one(|story, _| story.network.bandwidth = None),
+        one(|story, _| story.disks.spikes = 0.0),
         one(|story, quiet| story.disks = quiet.disks),
         one(|story, quiet| story.disks.on_crash = quiet.disks.on_crash),
         one(|story, quiet| story.clocks = quiet.clocks),
@@ -63,6 +66,7 @@ pub fn calmer(story: &Scenario) -> Vec<Calmer> {
         }),
         one(|story, _| story.config = NodeConfig::default()),
         one(|story, _| story.config.stream_credit = None),
+        one(|story, _| story.config.quirks.clear()),
     ];
     for node in story.clocks.nodes.iter().map(|(node, _)| node.clone()) {
         out.push(one(move |story, _| story.clocks.nodes.retain(|(name, _)| *name != node)));
@@ -94,6 +98,7 @@ pub fn steps(story: &Scenario, place: usize) -> Vec<Scenario> {
         }
         Step::Jump(node, by) => forms.extend(offsets(*by).map(|by| Step::Jump(node.clone(), by))),
         Step::Skew(node, by) => forms.extend(offsets(*by).map(|by| Step::Skew(node.clone(), by))),
+        Step::IsolateOn(node, _) => forms.push(Step::Isolate(node.clone())),
         Step::SetLoss(_) => forms.push(Step::SetLoss(1.0)),
         _ => {}
     }
@@ -146,7 +151,10 @@ pub fn plain_keys(story: &Scenario) -> Scenario {
     };
     for timed in &mut out.timeline {
         match &mut timed.step {
-            Step::Put { key, .. } | Step::Delete { key, .. } | Step::Get { key, .. } => rename(key),
+            Step::Put { key, .. }
+            | Step::Delete { key, .. }
+            | Step::Get { key, .. }
+            | Step::Rot(_, Some(key)) => rename(key),
             Step::Expect(Expectation::Get { key, .. }) => rename(key),
             _ => {}
         }

@@ -56,7 +56,10 @@ pub fn status(reply: &Reply) -> u16 {
             _ => 409,
         },
         Reply::Refused(refusal) => match refusal {
-            Refusal::Mode(_) | Refusal::TooManyPending { .. } => 503,
+            Refusal::Mode(_)
+            | Refusal::DiskFull
+            | Refusal::TooManyPending { .. }
+            | Refusal::TooManyOrigins { .. } => 503,
             Refusal::Condition { .. } => 412,
             Refusal::AckAboveMembers { .. } => 400,
             Refusal::AckTimeout { .. } | Refusal::ReadTimeout { .. } => 504,
@@ -79,6 +82,8 @@ pub enum Expected {
     Status(u16),
     /// A read that shows this.
     Shows(Found),
+    /// An answer to a read, whatever it shows: the node lives and serves.
+    Alive,
 }
 
 impl Expected {
@@ -88,14 +93,24 @@ impl Expected {
             Expected::Anything => return None,
             Expected::Status(status) => format!("status {status}"),
             Expected::Shows(found) => describe(found),
+            Expected::Alive => "an answer to a read".to_owned(),
         };
         let Some(reply) = reply else { return Some(format!("{wanted} was expected, but nobody answered")) };
         (!self.is_met_by(reply)).then(|| format!("{wanted} was expected, but it was {}", shown(reply)))
     }
 
+    /// The promise that is broken if it is not met.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Expected::Alive => "ALIVE",
+            Expected::Anything | Expected::Status(_) | Expected::Shows(_) => "STORY",
+        }
+    }
+
     fn is_met_by(&self, reply: &Reply) -> bool {
         match (self, reply) {
-            (Expected::Anything, _) => true,
+            (Expected::Anything, _) | (Expected::Alive, Reply::Value(_)) => true,
+            (Expected::Alive, _) => false,
             // A delete is answered with 204, everything else that went well with 200.
             (Expected::Status(wanted), reply) => {
                 let status = status(reply);

@@ -9,15 +9,17 @@ use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
-use reknit::model::{NodeId, Reply, Request, RequestId};
+use reknit::model::{DotSet, Key, NodeId, Reply, Request, RequestId};
 use reknit::node::{Input, Node, Output};
 use reknit::protocol::wire::{self, Assembler};
-use reknit::storage::memory::{Memory, Tables};
+use reknit::storage::memory::{Fails, Memory, Tables};
 use reknit::storage::{StorageError, Table};
 
-use super::{Order, Played, Stage, State};
+use super::{Order, Played, Stage, State, dies_after};
 use crate::check::{self, Dump};
+use crate::links::Arrival;
 use crate::panics::caught;
+use crate::random::{self, Moment};
 use crate::scenario::Boundary;
 
 /// Most frames taken in one turn, as in the driver.
@@ -57,7 +59,8 @@ struct Machine {
     disk: Tables,
     backup: Option<Tables>,
     assemblers: BTreeMap<usize, Assembler>,
-    frames: VecDeque<(usize, Bytes)>,
+    /// From whom, whether it was damaged on its way, and what.
+    frames: VecDeque<(usize, bool, Bytes)>,
     requests: VecDeque<(RequestId, Request)>,
     /// The turn whose outputs wait for the disk.
     busy: Option<Busy>,
@@ -65,6 +68,8 @@ struct Machine {
     wakeup: Option<Duration>,
     is_paused: bool,
     armed: Boundary,
+    /// Records that rot as soon as no turn is under way: what that says was true when it was said.
+    rots: Vec<Option<Vec<u8>>>,
     message_number: u64,
     /// It has written since somebody looked at its records.
     has_news: bool,
@@ -83,6 +88,7 @@ struct Flying {
     number: u64,
     from: usize,
     to: usize,
+    is_damaged: bool,
     frame: Bytes,
 }
 
@@ -130,10 +136,19 @@ impl FastWorld {
             Order::Start(node) => self.start(stage, node),
             Order::Crash(node, boundary) => match boundary {
                 Boundary::BetweenTurns => self.crash(stage, node, boundary),
-                Boundary::BeforePersist | Boundary::AfterPersist | Boundary::MidSend => {
-                    self.machines[node].armed = boundary;
-                }
+                Boundary::BeforePersist
+                | Boundary::AfterPersist
+                | Boundary::MidSend
+                | Boundary::On(_)
+                | Boundary::IoError
+                | Boundary::DiskFull => self.machines[node].armed = boundary,
             },
+            Order::Rot(node, key) => {
+                self.machines[node].rots.push(key);
+                if self.machines[node].busy.is_none() {
+                    self.rot(stage, node);
+                }
+            }
             Order::Disarm(node) => self.machines[node].armed = Boundary::BetweenTurns,
             Order::Pause(node) => self.machines[node].is_paused = true,
             Order::Resume(node) => {
@@ -168,7 +183,10 @@ impl FastWorld {
             }
             Order::Look => {
                 for node in stage.core() {
-                    stage.summed(self.at, node, check::merk::judge(self.machines[node].durable()));
+                    let durable = self.machines[node].durable();
+                    stage.inspected(self.at, node, check::inspect(durable));
+                    let table = check::memb::table(durable);
+                    stage.believes(node, table.expect("a disk in memory does not break"));
                 }
                 let dumps = stage.core().into_iter().map(|node| (node, self.machines[node].dump()));
                 stage.looked(self.at, &dumps.collect());
@@ -208,11 +226,11 @@ impl FastWorld {
     }
 
     fn arrive(&mut self, stage: &mut Stage, flying: Flying) {
-        let Flying { from, to, frame, .. } = flying;
+        let Flying { from, to, is_damaged, frame, .. } = flying;
         let machine = &mut self.machines[to];
         let is_heard = machine.node.is_some() && machine.frames.len() < FRAMES_WAITING_MAX;
         if stage.links.arrives(from, to) && is_heard {
-            machine.frames.push_back((from, frame));
+            machine.frames.push_back((from, is_damaged, frame));
             self.take_turns(stage, to);
         }
     }
@@ -238,6 +256,11 @@ impl FastWorld {
                 }
             }
             Ok(Ok(Reaction::Dies)) => self.crash(stage, node, Boundary::BeforePersist),
+            // The disk failed as was ordered, and the process ends of it.
+            Ok(Err(_)) if matches!(machine.armed, Boundary::IoError | Boundary::DiskFull) => {
+                let boundary = machine.armed;
+                self.crash(stage, node, boundary);
+            }
             Ok(Err(error)) => stage.broke(at, node, error.to_string()),
             Err(panic) => stage.broke(at, node, panic),
         }
@@ -248,8 +271,12 @@ impl FastWorld {
         let mut inputs = Vec::with_capacity(1 + machine.frames.len() + machine.requests.len());
         inputs.push(Input::Tick);
         for _ in 0..machine.frames.len().min(TURN_FRAMES_MAX) {
-            let (from, frame) = machine.frames.pop_front().expect("counted");
-            match machine.assemblers.entry(from).or_default().push(frame) {
+            let (from, is_damaged, frame) = machine.frames.pop_front().expect("counted");
+            let pushed = machine.assemblers.entry(from).or_default().push(frame);
+            if is_damaged && pushed.is_ok() {
+                stage.took_damaged(self.at, from, node);
+            }
+            match pushed {
                 Ok(Some(message)) => inputs.push(Input::Message { from: self.ids[from].clone(), message }),
                 Ok(None) => {}
                 Err(_) => stage.rejected(self.at, from, node),
@@ -277,10 +304,17 @@ impl FastWorld {
                 return;
             }
         }
+        if let Some((node, news)) = stage.take_collecting() {
+            let covered = self.machines.iter().map(Machine::covered).enumerate();
+            let known =
+                check::members(self.machines[node].durable()).expect("a disk in memory does not break");
+            stage.judge_collection(self.at, (node, &news), &known, covered);
+        }
         if let Some((boundary, _)) = dies {
             self.crash(stage, node, boundary);
             return;
         }
+        self.rot(stage, node);
         let machine = &self.machines[node];
         let has_input = !machine.frames.is_empty() || !machine.requests.is_empty();
         if has_input && !machine.is_paused {
@@ -300,8 +334,9 @@ impl FastWorld {
                     let Some((to, arrivals)) = stage.frame(self.at, node, &to, frame) else { continue };
                     for arrival in arrivals.into_iter().flatten() {
                         self.sent += 1;
-                        let (at, frame, number) = (arrival.at, arrival.frame, self.sent);
-                        self.flying.push(Reverse(Flying { at, number, from: node, to, frame }));
+                        let Arrival { at, frame, is_damaged } = arrival;
+                        let flying = Flying { at, number: self.sent, from: node, to, is_damaged, frame };
+                        self.flying.push(Reverse(flying));
                     }
                 }
             }
@@ -339,6 +374,29 @@ impl FastWorld {
         stage.crashed(self.at, node, boundary, &left);
     }
 
+    /// Flips a bit of each record that is to rot.
+    fn rot(&mut self, stage: &mut Stage, node: usize) {
+        for wanted in std::mem::take(&mut self.machines[node].rots) {
+            let mut dice = Moment::new(random::key(stage.seed(), "rot"), self.at, node as u64);
+            let machine = &mut self.machines[node];
+            let tables = match &mut machine.node {
+                Some(node) => node.store_mut().tables_mut(),
+                None => &mut machine.disk,
+            };
+            let rows = tables.rows_mut(Table::Records);
+            let place = dice.below(rows.len().max(1) as u64) as usize;
+            let drawn = || rows.keys().nth(place).cloned();
+            let Some(key) = wanted.or_else(drawn) else { continue };
+            let Some(value) = rows.get_mut(&key).filter(|value| !value.is_empty()) else { continue };
+            let at = dice.below(value.len() as u64) as usize;
+            value[at] ^= 1 << dice.below(8);
+            let key = Key::new(key).expect("only keys have records");
+            let others = (0..self.machines.len()).filter(|&other| other != node);
+            let others = others.map(|other| (other, self.machines[other].dump())).collect();
+            stage.disk_rotted(self.at, node, key, &self.machines[node].dump(), others);
+        }
+    }
+
     fn replaced(&self, stage: &mut Stage, node: usize) {
         let others = (0..self.machines.len()).filter(|&other| other != node);
         let others = others.map(|other| (other, self.machines[other].dump())).collect();
@@ -347,7 +405,9 @@ impl FastWorld {
 
     fn agree(&self, nodes: &[usize]) -> bool {
         let records = |node: &usize| self.machines[*node].durable().rows(Table::Records);
-        nodes.windows(2).all(|pair| records(&pair[0]) == records(&pair[1]))
+        let is_same = nodes.windows(2).all(|pair| records(&pair[0]) == records(&pair[1]));
+        let dumps = || nodes.iter().map(|&node| (self.ids[node].to_string(), self.machines[node].dump()));
+        is_same || check::conv::agree(&dumps().collect())
     }
 
     fn states(&self, stage: &Stage) -> Vec<State> {
@@ -388,6 +448,12 @@ impl Machine {
     ) -> Result<Reaction, StorageError> {
         let node = self.node.as_mut().expect("only nodes that run have turns");
         let now = stage.now(place, at);
+        let fails = match self.armed {
+            Boundary::IoError => Some(Fails::AtPersist),
+            Boundary::DiskFull => Some(Fails::AtApply),
+            _ => None,
+        };
+        node.store_mut().set_fails(fails);
         for input in inputs {
             node.handle(now, input)?;
         }
@@ -399,18 +465,18 @@ impl Machine {
         if writes && self.armed == Boundary::BeforePersist {
             return Ok(Reaction::Dies);
         }
-        node.store_mut().set_persist_takes(stage.persist_takes(place, at));
+        node.store_mut().set_persist_takes(stage.turn_takes(place, at, true));
         let flushed = node.flush(now)?;
+        let takes = flushed.persist_takes.max(stage.turn_takes(place, at, false));
         let wakeup = node.next_wakeup();
         assert!(wakeup.is_none_or(|wakeup| wakeup > now.mono), "every timer that was due has fired");
         self.wakeup = wakeup.map(|wakeup| stage.when(place, wakeup));
         let outputs = flushed.outputs;
         let dies = match self.armed {
             Boundary::AfterPersist if writes => Some((Boundary::AfterPersist, 0)),
-            Boundary::MidSend if sends(&outputs) => Some((Boundary::MidSend, outputs.len() / 2)),
-            _ => None,
+            armed => dies_after(armed, &outputs).map(|count| (armed, count)),
         };
-        self.busy = Some(Busy { until: at + flushed.persist_takes, outputs, dies });
+        self.busy = Some(Busy { until: at + takes, outputs, dies });
         Ok(Reaction::Waits)
     }
 
@@ -434,13 +500,14 @@ impl Machine {
         self.node.as_ref().map_or(&self.disk, |node| node.store().tables())
     }
 
+    /// The dots that its disk covers, or was held against.
+    fn covered(&self) -> DotSet {
+        check::covered(self.durable()).expect("a disk in memory does not break")
+    }
+
     fn dump(&self) -> Dump {
         check::dump(self.durable()).expect("a disk in memory does not break")
     }
-}
-
-fn sends(outputs: &[Output]) -> bool {
-    outputs.iter().any(|output| matches!(output, Output::Send { .. }))
 }
 
 fn hash(tables: &Tables, table: Table) -> u64 {

@@ -18,7 +18,7 @@ use reknit::model::Request;
 use self::network::Ether;
 use self::world::{Client, World};
 use super::{Order, Played, Stage, State};
-use crate::disks::{AtSync, Image};
+use crate::disks::{AtSync, Fails, Image};
 use crate::scenario::Boundary;
 
 /// Lives the stage's story to its end.
@@ -83,6 +83,8 @@ impl Conductor {
                 machine.armed = Boundary::BetweenTurns;
                 machine.disk.disarm();
             }
+            // A damaged page is one that redb does not open: it has no part in this world.
+            Order::Rot(..) => {}
             Order::Pause(node) => self.madsim.pause(self.hosts[node]),
             Order::Resume(node) => self.madsim.resume(self.hosts[node]),
             Order::Wipe(node) => world.replace_disk(node, Image::default()),
@@ -109,8 +111,10 @@ impl Conductor {
             Order::Look => {
                 let state = &mut *world.state();
                 for node in state.stage.core() {
-                    let wrong = state.machines[node].judge_summaries();
-                    state.stage.summed(at, node, wrong);
+                    let wrong = state.machines[node].inspect();
+                    state.stage.inspected(at, node, wrong);
+                    let table = state.machines[node].member_table();
+                    state.stage.believes(node, table);
                 }
                 let dumps = state.stage.core().into_iter().map(|node| (node, state.machines[node].dump()));
                 let dumps = dumps.collect();
@@ -149,7 +153,9 @@ impl Conductor {
             Boundary::BeforePersist => machine.disk.die_at_sync(1, AtSync::Before),
             Boundary::AfterPersist => machine.disk.die_at_sync(1, AtSync::After),
             // The watcher of its turns sees to it.
-            Boundary::MidSend | Boundary::BetweenTurns => {}
+            Boundary::MidSend | Boundary::On(_) | Boundary::BetweenTurns => {}
+            Boundary::IoError => machine.disk.fail(Fails::AtSync),
+            Boundary::DiskFull => machine.disk.fail(Fails::AtWrite),
         }
     }
 

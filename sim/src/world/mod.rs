@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use reknit::model::Request;
+use reknit::node::Output;
 
 use crate::check::Violation;
 use crate::scenario::Boundary;
@@ -29,6 +30,8 @@ pub enum Order {
     Start(usize),
     /// Let a node's power fail there; then [`Stage::crashed`].
     Crash(usize, Boundary),
+    /// Flip a bit of a record on a node's disk, of a drawn one if none is named; then [`Stage::disk_rotted`].
+    Rot(usize, Option<Vec<u8>>),
     /// Forget about a crash that was ordered and has not come about.
     Disarm(usize),
     /// Stop a node's process, memory kept.
@@ -63,6 +66,23 @@ pub enum Order {
     Look,
     /// The run is over.
     Over,
+}
+
+/// How many outputs of a turn leave a node whose power is to fail while it says something; nothing if the turn does
+/// not say it.
+pub fn dies_after(armed: Boundary, outputs: &[Output]) -> Option<usize> {
+    match armed {
+        Boundary::MidSend => {
+            let sends = outputs.iter().any(|output| matches!(output, Output::Send { .. }));
+            sends.then_some(outputs.len() / 2)
+        }
+        Boundary::On(point) => Some(1 + outputs.iter().position(|output| point.is_met_by(output))?),
+        Boundary::BetweenTurns
+        | Boundary::BeforePersist
+        | Boundary::AfterPersist
+        | Boundary::IoError
+        | Boundary::DiskFull => None,
+    }
 }
 
 /// What a world hands back: the stage after the last order, and the machines as they were then.

@@ -8,6 +8,8 @@ use reknit::node::settings::Timing;
 
 use crate::scenario::{NodeConfig, Scenario};
 
+/// How often a node counts a chunk again. It is most of what an idle node does, so no oftener than it must be.
+pub const SCRUB_INTERVAL: Duration = Duration::from_secs(2);
 /// Everybody listens here; the host is the node's name.
 const PORT: u16 = 7000;
 
@@ -24,6 +26,7 @@ pub fn settings(scenario: &Scenario) -> Vec<Settings> {
         if let Some(credit) = scenario.config.stream_credit {
             settings.stream_credit = credit;
         }
+        settings.quirks.on.clone_from(&scenario.config.quirks);
         settings.policies = scenario.config.policies.clone();
         settings.collision = scenario.config.collision.unwrap_or(settings.collision);
         if let Some(drift) = scenario.config.max_clock_drift {
@@ -57,7 +60,8 @@ fn timing(config: &NodeConfig) -> Timing {
         forget_after: config.forget_after.unwrap_or(Duration::from_secs(30 * 24 * 3600)),
         throttle_delay: Duration::from_millis(5),
         fetch_delay: Duration::from_millis(2),
-        scrub_interval: Some(Duration::from_millis(500)),
+        scrub_interval: Some(SCRUB_INTERVAL),
+        tombstone_grace: or(config.tombstone_grace, 4_000),
     }
 }
 
@@ -71,5 +75,6 @@ pub fn quiet_bound(timing: &Timing, nodes: usize) -> Duration {
         + timing.suspect_timeout
         + timing.gossip_interval_max
         + timing.silence_max * 2
+        + timing.scrub_interval.unwrap_or_default() * 2
         + look * looks
 }

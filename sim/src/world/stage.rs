@@ -5,27 +5,39 @@
 mod phases;
 mod steps;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use bytes::Bytes;
-use reknit::model::{Address, Dot, Instant, Key, Now, Refusal, Reply, Stamp, Token, WallTime};
+use reknit::model::{
+    Address, Dot, DotSet, Instant, Key, NodeId, Now, Refusal, Reply, Stamp, Token, WallTime,
+};
 use reknit::node::{Output, Settings};
-use reknit::protocol::wire;
+use reknit::protocol::{Message, wire};
 
 use super::asks::{self, Expected};
 use super::observe::Observer;
 use super::{Ending, Order, settings};
 use crate::check::clock::ClockBounds;
-use crate::check::{Dump, Site, Violation};
+use crate::check::memb::{self, Sayings, Truth};
+use crate::check::{Dump, Phase, Site, Violation, wire as wire_check};
 use crate::clocks::{MachineClock, START_MILLIS};
 use crate::ghost::{Ghost, OpId};
 use crate::links::{Arrival, Links};
 use crate::random::{self, Moment, nanos};
-use crate::scenario::{Boundary, Draw, OnCrash, Scenario, Step};
+use crate::scenario::{Boundary, Draw, OnCrash, Point, Scenario, Step};
 use crate::trace::{Event, Fact, Trace, level_word};
 use phases::{Look, Part};
 
+/// Of how many messages one is taken through the wire once more.
+const WIRE_EVERY: u64 = 32;
+/// How much longer a persist takes now and then.
+const SPIKE: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(2);
+/// What a turn of a machine takes for every time that it is as slow again.
+const SLOW_TURN: Duration = Duration::from_millis(1);
 /// How long after the one before each node starts.
 const START_APART: Duration = Duration::from_millis(100);
 
@@ -64,8 +76,27 @@ pub struct Stage {
     asked: u64,
     unreachable: u64,
     frame_bytes: u64,
+    frames: u64,
     data_frames: u64,
+    /// What nodes have said of each other.
+    sayings: Sayings,
+    /// The member tables of the last look.
+    tables: BTreeMap<NodeId, memb::Table>,
+    /// Since when nothing has kept nodes from reaching each other, once the faults are over.
+    calm_since: Option<Duration>,
     is_broken: bool,
+    /// Messages that left nodes.
+    messages: u64,
+    /// Somebody may want the run to end.
+    stop: Option<Arc<AtomicBool>>,
+    /// By when nothing is left to collect.
+    drained_by: Duration,
+    /// When a node last said that it collected something.
+    collected_at: Duration,
+    /// What anybody is known to have collected.
+    collected: DotSet,
+    /// Who just said that it collected what nobody had before.
+    collecting: Option<(usize, DotSet)>,
     /// Somebody wants to know more than what happens.
     pub(super) observer: Option<Observer>,
 }
@@ -79,6 +110,10 @@ struct Machine {
     is_armed: bool,
     /// An operator had it forgotten.
     is_removed: bool,
+    /// It is cut off when it says this.
+    isolated_on: Option<Point>,
+    /// Its disk was replaced, so what others know of it need not be true of it any more.
+    is_replaced: bool,
     starts: u64,
     started: Duration,
 }
@@ -95,7 +130,10 @@ enum Power {
 #[derive(Clone, Debug)]
 struct Disk {
     key: u64,
-    persist: std::ops::RangeInclusive<Duration>,
+    persist: RangeInclusive<Duration>,
+    spikes: f64,
+    /// How many times as slow as usual the whole machine is.
+    slow: u32,
 }
 
 #[derive(Clone, Debug)]
@@ -161,13 +199,28 @@ impl Stage {
             asked: 0,
             unreachable: 0,
             frame_bytes: 0,
+            frames: 0,
             data_frames: 0,
+            sayings: Sayings::default(),
+            tables: BTreeMap::new(),
+            calm_since: None,
             is_broken: false,
+            messages: 0,
+            stop: None,
+            drained_by: Duration::ZERO,
+            collected_at: Duration::ZERO,
+            collected: DotSet::default(),
+            collecting: None,
             observer,
             scenario: scenario.clone(),
             names,
             settings,
         }
+    }
+
+    /// Ends the run, without a verdict, as soon as `stop` is raised.
+    pub fn stop_at(&mut self, stop: Arc<AtomicBool>) {
+        self.stop = Some(stop);
     }
 
     /// What every draw of the run comes from.
@@ -223,10 +276,15 @@ impl Stage {
         self.clocks[node].when(mono, self.machines[node].started)
     }
 
-    /// How long a persist of a node takes at this moment.
-    pub fn persist_takes(&self, node: usize, at: Duration) -> Duration {
+    /// How long a turn of a node takes at this moment, which writes or does not.
+    pub fn turn_takes(&self, node: usize, at: Duration, writes: bool) -> Duration {
         let disk = &self.disks[node];
-        Moment::new(disk.key, at, 0).within(&disk.persist)
+        let mut dice = Moment::new(disk.key, at, 0);
+        let (persist, spikes, spike) =
+            (dice.within(&disk.persist), dice.happens(disk.spikes), dice.within(&SPIKE));
+        let persist = if writes { persist * disk.slow } else { Duration::ZERO };
+        let spike = if writes && spikes { spike } else { Duration::ZERO };
+        persist + spike + SLOW_TURN * (disk.slow - 1)
     }
 
     /// What becomes of a frame: where it goes, and its copies on their way.
@@ -239,6 +297,7 @@ impl Stage {
     ) -> Option<(usize, [Option<Arrival>; 2])> {
         let to = self.node_at(to)?;
         self.frame_bytes += frame.len() as u64;
+        self.frames += 1;
         self.data_frames += u64::from(wire::is_data(&frame));
         let (bytes, kind, sum) = (frame.len(), frame_kind(&frame), frame_sum(&frame));
         let looked_at = self.observer.as_ref().map(|_| frame.clone());
@@ -259,15 +318,82 @@ impl Stage {
 
     /// A node's output leaves it. Answers are not meant: they go to [`Stage::answered`].
     pub fn said(&mut self, at: Duration, node: usize, output: &Output) {
+        if self.machines[node].isolated_on.is_some_and(|point| point.is_met_by(output)) {
+            let point = self.machines[node].isolated_on.take().expect("just looked");
+            self.links.isolate(node);
+            let deed = format!("isolate {} on {point}", self.names[node]);
+            self.trace.record(at, None, &Event::Links { deed: &deed });
+            self.tell_cuts(at);
+        }
         match output {
-            Output::Send { to: _, message } => self.ghost.sent(at, &self.names[node], message),
+            Output::Send { to: _, message } => {
+                self.judge_wire(at, node, message);
+                if let Message::Meet { collected, .. } = message {
+                    let news = collected.told().minus(&self.collected);
+                    if !news.is_empty() {
+                        self.collected.union(&news);
+                        self.collecting = Some((node, news));
+                    }
+                }
+                if let Some((code, text)) = self.sayings.said(node, &self.names[node], message) {
+                    self.broken(code, Site::Message, at, Some(node), None, text);
+                }
+                self.ghost.sent(at, &self.names[node], message);
+            }
             Output::Event(event) => {
+                if event.name == "collected" {
+                    self.collected_at = at;
+                }
                 let level = level_word(event.level);
                 let line = Event::Log { level, name: event.name, text: &event.text };
                 self.trace.record(at, Some(node), &line);
                 self.ghost.event(at, &self.names[node], event);
+                if event.name == "member-down" {
+                    self.judge_death(at, node, &event.text);
+                }
             }
             Output::Reply { .. } | Output::Stop => {}
+        }
+    }
+
+    /// Judges some of the messages: a codec that is wrong is wrong often.
+    fn judge_wire(&mut self, at: Duration, node: usize, message: &Message) {
+        self.messages += 1;
+        if self.messages % WIRE_EVERY == 1
+            && let Some(text) = wire_check::judge(message)
+        {
+            self.broken("WIRE", Site::Message, at, Some(node), None, text);
+        }
+    }
+
+    /// A node took a frame that was damaged on its way.
+    pub fn took_damaged(&mut self, at: Duration, from: usize, to: usize) {
+        let text = format!("took a damaged frame of {}", self.names[from]);
+        self.broken("WIRE", Site::Message, at, Some(to), None, text);
+    }
+
+    /// Who has just collected what nobody had before, if somebody has: the world shows the sets of all disks then.
+    pub fn take_collecting(&mut self) -> Option<(usize, DotSet)> {
+        self.collecting.take()
+    }
+
+    /// What each disk covers, at the moment of a collection, and whom the collector knows. Members whose disks were
+    /// replaced, or that came later, are what the check at each meeting is for, and of whom all disks that knew
+    /// were destroyed nobody can know; all others must have covered every delete.
+    pub fn judge_collection(
+        &mut self,
+        at: Duration,
+        (node, news): (usize, &DotSet),
+        known: &BTreeSet<String>,
+        covered: impl Iterator<Item = (usize, DotSet)>,
+    ) {
+        for (member, covered) in covered {
+            let Machine { power, is_removed, is_replaced, .. } = self.machines[member];
+            let counts = matches!(power, Power::On | Power::Off) && !is_removed && !is_replaced;
+            let is_known = known.contains(&self.names[member]);
+            if counts && is_known && member < self.scenario.nodes.len() {
+                self.ghost.collected(at, &self.names[node], news, (&self.names[member], &covered));
+            }
         }
     }
 
@@ -290,7 +416,7 @@ impl Stage {
             self.machines[removed].is_removed = true;
         }
         if let Some(text) = asked.expected.judge(Some(reply)) {
-            self.broken("STORY", Site::Reply, at, Some(asked.node), asked.key, text);
+            self.broken(asked.expected.code(), Site::Reply, at, Some(asked.node), asked.key, text);
         }
     }
 
@@ -304,10 +430,15 @@ impl Stage {
         let (start, name) = (machine.starts, &self.names[node]);
         if start > 1 {
             self.ghost.restarted(at, name);
+            self.sayings.restarted(node, name);
         }
+        self.calm_since = self.calm_since.map(|_| at);
         self.trace.record(at, Some(node), &Event::Start { start });
         let dice = random::bytes(self.seed, &format!("node/{name}/start/{start}"));
-        Birth { settings: self.settings[node].clone(), dice }
+        let mut settings = self.settings[node].clone();
+        // Quirks are troubles, and end with them.
+        settings.quirks.until = Instant(self.scenario.end().saturating_sub(at));
+        Birth { settings, dice }
     }
 
     /// A node's power failed; `left` is what its disk holds.
@@ -328,13 +459,65 @@ impl Stage {
         self.lose_asks(at, node);
     }
 
+    /// A node called a member down: `text` begins with its name. Once nothing keeps nodes from reaching each other, and
+    /// suspicions from before have ended, that must be true.
+    fn judge_death(&mut self, at: Duration, node: usize, text: &str) {
+        let bound = memb::calm_after(&self.settings[node].timing);
+        let is_calm = self.calm_since.is_some_and(|since| at >= since + bound);
+        let named = self.names.iter().position(|name| text.split(' ').next() == Some(name));
+        if let Some(named) = named.filter(|&named| is_calm && self.is_on(named)) {
+            let text = format!("{} was called down, and it lives", self.names[named]);
+            self.broken("MEM-ACC", Site::Log, at, Some(node), None, text);
+        }
+    }
+
+    /// The member table on the disk of a node of [`Stage::core`]; all of them come before a look is judged.
+    pub fn believes(&mut self, node: usize, table: memb::Table) {
+        self.tables.insert(self.settings[node].id.clone(), table);
+    }
+
+    /// Judges the member tables that the last look has shown.
+    fn judge_tables(&mut self, at: Duration, phase: Phase) {
+        let tables = std::mem::take(&mut self.tables);
+        let truth = |(node, machine): (usize, &Machine)| {
+            let truth = match machine.power {
+                Power::On if machine.is_removed => Truth::Unjudged,
+                Power::On => Truth::Lives,
+                Power::Off if !machine.is_removed => Truth::Off,
+                Power::Off | Power::Left | Power::Never => Truth::Gone,
+            };
+            (self.settings[node].id.clone(), truth)
+        };
+        let truth = self.machines.iter().enumerate().map(truth).collect();
+        for (holder, (code, text)) in memb::judge(&tables, &truth) {
+            let node = self.names.iter().position(|name| name == holder.as_str());
+            self.broken(code, Site::Phase(phase), at, node, None, text);
+        }
+    }
+
     /// A disk now holds `records`; `others` are all other disks by node.
     pub fn disk_replaced(&mut self, at: Duration, node: usize, records: &Dump, others: Vec<(usize, Dump)>) {
+        self.machines[node].is_replaced = true;
         self.holds(at, node, records);
+        self.sayings.forget(node);
         let names = &self.names;
         let others: Vec<(&str, Dump)> =
             others.into_iter().map(|(other, dump)| (names[other].as_str(), dump)).collect();
         self.ghost.disk_replaced(at, &names[node], records, &others);
+    }
+
+    /// A record on a node's disk no longer is what it was; `records` are those that are sound, `others` those of all
+    /// other disks by node.
+    pub fn disk_rotted(
+        &mut self,
+        at: Duration,
+        node: usize,
+        key: Key,
+        records: &Dump,
+        others: Vec<(usize, Dump)>,
+    ) {
+        self.ghost.rotted(&self.names[node], key);
+        self.disk_replaced(at, node, records, others);
     }
 
     /// A node ended in a way that no node may: a panic, a disk that failed. The run ends here.
@@ -369,6 +552,8 @@ impl Stage {
             ("frames_duplicated", links.duplicated),
             ("frames_corrupted", links.corrupted),
             ("frames_late", links.tail),
+            ("frames_clogged", links.clogged),
+            ("frames_overflowed", links.overflowed),
             ("frame_bytes", self.frame_bytes),
             ("data_frames", self.data_frames),
             ("requests", self.asked),
@@ -413,7 +598,7 @@ impl Stage {
             self.ghost.lost(at, OpId(id));
             self.trace.record(at, Some(node), &Event::NoAnswer { id });
             if let Some(text) = asked.expected.judge(None) {
-                self.broken("STORY", Site::Reply, at, Some(node), asked.key, text);
+                self.broken(asked.expected.code(), Site::Reply, at, Some(node), asked.key, text);
             }
         }
     }
@@ -422,26 +607,7 @@ impl Stage {
 /// What kind of message a frame belongs to, by its kind byte.
 fn frame_kind(frame: &[u8]) -> &'static str {
     const KIND_AT: usize = 8;
-    const KINDS: [&str; 16] = [
-        "unknown",
-        "table",
-        "ping",
-        "pong",
-        "push",
-        "durable",
-        "pull",
-        "step",
-        "step-end",
-        "step-done",
-        "refuse",
-        "ask",
-        "answer",
-        "news",
-        "reach",
-        "reached",
-    ];
-    let kind = frame.get(KIND_AT).map_or(0, |kind| usize::from(*kind));
-    KINDS.get(kind).unwrap_or(&KINDS[0])
+    frame.get(KIND_AT).map_or("unknown", |kind| wire::name_of(*kind))
 }
 
 /// The checksum that a frame carries of all its other bytes.
@@ -468,7 +634,7 @@ fn disk(scenario: &Scenario, seed: u64, name: &str) -> Disk {
             drawn..=drawn
         }
     };
-    Disk { key: random::key(seed, &name), persist }
+    Disk { key: random::key(seed, &name), persist, spikes: scenario.disks.spikes, slow: 1 }
 }
 
 /// How wrong any wall clock of the run can be at any time.
@@ -527,5 +693,8 @@ fn boundary_word(boundary: Boundary) -> &'static str {
         Boundary::BeforePersist => "before-persist",
         Boundary::AfterPersist => "after-persist",
         Boundary::MidSend => "mid-send",
+        Boundary::On(point) => point.name(),
+        Boundary::IoError => "io-error",
+        Boundary::DiskFull => "disk-full",
     }
 }

@@ -1,7 +1,7 @@
 //! `kv bench`: how much the nodes answer and how fast, as a client sees it.
 //!
-//! A closed loop: each connection asks again as soon as it is answered. Refusals (503) are counted apart and are no
-//! goodput; with many connections the figures show what a node does beyond what it can.
+//! Each connection asks again as soon as it is answered, or, with `--rate`, when its next turn has come. Refusals (503)
+//! are counted apart and are no goodput: the figures show what nodes do with more than they can.
 
 #![allow(clippy::disallowed_methods, reason = "durations of real requests are what it measures")]
 
@@ -31,6 +31,9 @@ pub struct Bench {
     /// How many ask at once
     #[arg(short, long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=i64::from(CONNECTIONS_MAX)))]
     connections: u16,
+    /// How many requests a second all connections ask together; without it, as many as are answered
+    #[arg(short, long, value_parser = clap::value_parser!(u32).range(1..))]
+    rate: Option<u32>,
     /// For how long
     #[arg(short, long, default_value = "10s", value_parser = duration, value_name = "TIME")]
     duration: Duration,
@@ -95,7 +98,20 @@ impl Bench {
         let value = vec![b'x'; self.size as usize];
         let mut seen = Seen::default();
         let mut turn = u64::from(number).wrapping_mul(0x9e37_79b9);
-        while Instant::now() < until {
+        let pause =
+            self.rate.map(|rate| Duration::from_secs_f64(f64::from(self.connections) / f64::from(rate)));
+        // The connections' turns are spread evenly over the pause.
+        let share = f64::from(number) / f64::from(self.connections);
+        let mut next = Instant::now() + pause.unwrap_or_default().mul_f64(share);
+        loop {
+            if let Some(pause) = pause {
+                std::thread::sleep(next.saturating_duration_since(Instant::now()));
+                // What an answer was late is not made up for: that would be another load than the one asked for.
+                next = (next + pause).max(Instant::now());
+            }
+            if Instant::now() >= until {
+                break;
+            }
             turn = turn.wrapping_add(1);
             let key =
                 Key::from_path(&format!("bench/{:08}", turn % u64::from(self.keys))).expect("a plain key");

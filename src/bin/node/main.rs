@@ -17,7 +17,7 @@ use reknit::driver::tokio_world::{
     LoopFailure, LoopThread, Peers, PeersSettings, SystemClock, TcpNetwork, Tls, spawn_loop,
 };
 use reknit::driver::{Clock, Mailbox, Pulse, mailbox};
-use reknit::model::Request;
+use reknit::model::{Reply, Request};
 use reknit::node::Node;
 use reknit::storage::StorageError;
 use reknit::storage::engine::Engine;
@@ -174,7 +174,7 @@ fn run(arguments: &ArgMatches) -> Result<(), Failure> {
         say("the configuration is fine");
         return Ok(());
     }
-    start_log(&config);
+    let log = start_log(&config);
     config.warnings().iter().for_each(|warning| tracing::warn!(event = "configuration", "{warning}"));
     if let Some(backup) = arguments.get_one::<PathBuf>("restore") {
         let what = || format!("restore {} into {}", backup.display(), config.data_dir.display());
@@ -184,7 +184,8 @@ fn run(arguments: &ArgMatches) -> Result<(), Failure> {
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::start("start the I/O runtime", error))?;
-    let result = runtime.block_on(live(config));
+    let reread = || configuration(arguments);
+    let result = runtime.block_on(live(config, &log, &reread));
     // What still runs there is reads of clients who are gone.
     runtime.shutdown_background();
     result
@@ -201,10 +202,10 @@ fn configuration(arguments: &ArgMatches) -> Result<Config, Failure> {
 }
 
 /// The whole life of the process, between the configuration and the exit code.
-async fn live(config: Config) -> Result<(), Failure> {
+async fn live(config: Config, log: &LogHandle, reread: Reread<'_>) -> Result<(), Failure> {
     let deaf = |error| Failure::start("listen for signals", error);
     let mut signals = Signals::listen().map_err(deaf)?;
-    // Asks to read tokens and certificates again.
+    // Asks to read the configuration, tokens and certificates again.
     let mut hangup = signal(SignalKind::hangup()).map_err(deaf)?;
     // The port first: whoever starts a node twice should read that, and nothing be touched.
     let listener = TcpListener::bind(config.listen()).await;
@@ -221,7 +222,10 @@ async fn live(config: Config) -> Result<(), Failure> {
             biased;
             result = parts.running.ended() => break Some(result.map(drop)),
             () = signals.next() => break None,
-            _ = hangup.recv() => parts.reload(&config),
+            _ = hangup.recv() => {
+                parts.reload(&config);
+                reconfigure(&parts.mailbox, &config, log, reread).await;
+            }
         }
     };
     service::stopping();
@@ -231,6 +235,32 @@ async fn live(config: Config) -> Result<(), Failure> {
         result = parts.say_goodbye(ended) => result.map_err(Failure::Loop),
         () = signals.next() => Err(Failure::start("stop in peace", "a second signal came")),
     }
+}
+
+/// Takes over what of the configuration can change while the node runs: the level of the log, the intervals, and
+/// `read_only` where it is another than at the start. A configuration that is wrong changes nothing.
+async fn reconfigure(mailbox: &Mailbox, before: &Config, log: &LogHandle, reread: Reread<'_>) {
+    let config = match reread() {
+        Ok(config) => config,
+        Err(failure) => {
+            tracing::error!(event = "configuration-not-reloaded", "{failure}; everything is as before");
+            return;
+        }
+    };
+    if let Err(error) = log.reload(targets(&config)) {
+        tracing::error!(event = "log-not-reloaded", "{error}");
+    }
+    let settings = config.settings();
+    let mut wishes = vec![Request::Retime { timing: Box::new(settings.timing) }];
+    if config.read_only != before.read_only {
+        wishes.push(Request::SetMode { mode: settings.mode });
+    }
+    for wish in wishes {
+        if !matches!(timeout(GOODBYE_PATIENCE, mailbox.ask(wish)).await, Ok(Ok(Reply::Done))) {
+            tracing::warn!(event = "not-reconfigured", "the node did not take the new configuration");
+        }
+    }
+    tracing::info!(event = "configuration-reloaded", "the log's level and the intervals are the file's");
 }
 
 /// What a process is made of, once it runs.
@@ -439,7 +469,13 @@ fn say(line: &str) {
     let _ = writeln!(io::stdout(), "{line}");
 }
 
-fn start_log(config: &Config) {
+/// Changes what the log shows, while it runs.
+type LogHandle = tracing_subscriber::reload::Handle<Targets, tracing_subscriber::Registry>;
+
+/// Reads the configuration once more, from where it came from.
+type Reread<'a> = &'a dyn Fn() -> Result<Config, Failure>;
+
+fn targets(config: &Config) -> Targets {
     let level = match config.log_level {
         LogLevel::Trace => LevelFilter::TRACE,
         LogLevel::Debug => LevelFilter::DEBUG,
@@ -449,14 +485,18 @@ fn start_log(config: &Config) {
     };
     // Libraries speak up only when something is wrong.
     let libraries = level.min(LevelFilter::WARN);
-    let targets =
-        Targets::new().with_default(libraries).with_target("reknit", level).with_target("node", level);
+    Targets::new().with_default(libraries).with_target("reknit", level).with_target("node", level)
+}
+
+fn start_log(config: &Config) -> LogHandle {
+    let (targets, handle) = tracing_subscriber::reload::Layer::new(targets(config));
     let registry = tracing_subscriber::registry().with(targets);
     let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr);
     match config.log_format {
         LogFormat::Text => registry.with(lines.with_ansi(io::IsTerminal::is_terminal(&io::stderr()))).init(),
         LogFormat::Json => registry.with(lines.json().flatten_event(true)).init(),
     }
+    handle
 }
 
 /// From the system's randomness, and so different at every start.

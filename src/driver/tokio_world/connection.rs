@@ -53,10 +53,14 @@ impl Default for Pace {
 /// An upgraded connection as frames.
 pub type Frames = Framed<TokioIo<Upgraded>, LengthDelimitedCodec>;
 
-/// Frames over an upgraded connection. A longer one is an error before any room is made for it.
+/// Cuts a stream of bytes into frames. A longer one is an error before any room is made for it.
+pub fn frame_codec() -> LengthDelimitedCodec {
+    LengthDelimitedCodec::builder().max_frame_length(wire::FRAME_BYTES_MAX).new_codec()
+}
+
+/// Frames over an upgraded connection.
 pub fn frames(upgraded: Upgraded) -> Frames {
-    let codec = LengthDelimitedCodec::builder().max_frame_length(wire::FRAME_BYTES_MAX).new_codec();
-    Framed::new(TokioIo::new(upgraded), codec)
+    Framed::new(TokioIo::new(upgraded), frame_codec())
 }
 
 /// How a reader or a writer ended.

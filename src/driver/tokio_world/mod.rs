@@ -16,6 +16,7 @@ mod thread;
 pub mod tls;
 
 pub use clock::SystemClock;
+pub use connection::frame_codec;
 pub use handshake::Refused;
 pub use network::TcpNetwork;
 pub use peers::{Peers, PeersSettings};

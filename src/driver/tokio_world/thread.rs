@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{Peers, SystemClock, TcpNetwork};
-use crate::driver::{Ended, Letter, Observer, Pulse, run_observed};
+use crate::driver::{Clock, Ended, Letter, Observer, Pulse, run_observed};
 use crate::model::{NodeId, Now};
 use crate::node::{Node, Output};
 use crate::protocol::wire::WireError;
@@ -14,6 +14,9 @@ use crate::storage::{Storage, StorageError};
 
 /// A node whose disk failed is opened again at most this often; failing sooner ends the loop.
 pub const REOPEN_INTERVAL: Duration = Duration::from_secs(60);
+
+/// How long a node whose disk is full waits before it tries whether there is room: at first, and at most.
+pub const ROOM_PAUSE: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(60));
 
 /// Why the loop ended badly. The process should end too.
 #[derive(Debug, thiserror::Error)]
@@ -49,7 +52,8 @@ impl LoopThread {
 /// Runs a node on a thread of its own.
 ///
 /// When its disk fails, the node is dropped and `reopen` makes the next one, at most once per
-/// [`REOPEN_INTERVAL`]; requests under way then get no answer, since their outcome is unknown.
+/// [`REOPEN_INTERVAL`]; requests under way then get no answer, since their outcome is unknown. A disk that is full is
+/// no broken disk: then the next node waits for room, as often as it takes.
 ///
 /// # Errors
 /// The system gives no thread or no runtime.
@@ -85,11 +89,26 @@ async fn run_reopening<S: Storage>(
     let mut observer = Watch { peers: network.peers().clone(), pulse };
     let mut reopened: Option<Instant> = None;
     let mut node = Some(node);
+    let mut crowded: Option<Crowded> = None;
     loop {
         let mut running = match node.take() {
             Some(node) => node,
-            None => reopen()?,
+            None => match reopen() {
+                Err(StorageError::Full(reason)) => {
+                    let pause = Crowded::note(&mut crowded);
+                    tracing::warn!(event = "disk-full", "{reason}; trying again in {} s", pause.as_secs());
+                    thread::sleep(pause);
+                    continue;
+                }
+                other => other?,
+            },
         };
+        if let Some(crowded) = &mut crowded
+            && std::mem::take(&mut crowded.is_news)
+        {
+            let now = clock.now();
+            running.wait_for_room(now, now.mono + crowded.pause);
+        }
         let result = run_observed(&mut running, &clock, &mut network, &mut mailbox, &mut observer).await;
         let error = match result {
             Ok(ended) => return Ok(ended),
@@ -98,11 +117,38 @@ async fn run_reopening<S: Storage>(
         let id = running.id().clone();
         // The disk must be closed before it can be opened again.
         drop(running);
+        if let StorageError::Full(reason) = &error {
+            Crowded::note(&mut crowded);
+            tracing::warn!(node = %id, event = "disk-full", "{reason}; the node is opened again, for reads only");
+            continue;
+        }
         if reopened.is_some_and(|at| at.elapsed() < REOPEN_INTERVAL) {
             return Err(error);
         }
         tracing::error!(node = %id, event = "disk-failed", "{error}; the node is opened again from its disk");
         reopened = Some(Instant::now());
+    }
+}
+
+/// A disk that was full.
+struct Crowded {
+    at: Instant,
+    /// How long to wait before the next trial.
+    pause: Duration,
+    /// Whether the next node has still to be told.
+    is_news: bool,
+}
+
+impl Crowded {
+    /// Notes that the disk is full. Found full again soon after a trial, it is tried less often.
+    fn note(crowded: &mut Option<Crowded>) -> Duration {
+        let (first, most) = ROOM_PAUSE;
+        let pause = match crowded {
+            Some(before) if before.at.elapsed() < before.pause * 4 => (before.pause * 2).min(most),
+            _ => first,
+        };
+        *crowded = Some(Crowded { at: Instant::now(), pause, is_news: true });
+        pause
     }
 }
 
@@ -113,8 +159,8 @@ struct Watch {
 }
 
 impl Observer for Watch {
-    fn before_outputs(&mut self, _now: Now, _outputs: &[Output]) -> Option<usize> {
-        self.pulse.beat();
+    fn before_outputs(&mut self, now: Now, outputs: &[Output]) -> Option<usize> {
+        self.pulse.beat(now, outputs);
         None
     }
 

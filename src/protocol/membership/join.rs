@@ -64,6 +64,11 @@ impl Joining {
         self.claims.values().map(|claim| claim.next_ask.min(claim.until)).chain(self.next).min()
     }
 
+    /// Whether this node is meant to join nobody.
+    pub(super) fn is_alone(&self) -> bool {
+        self.seeds.is_empty()
+    }
+
     pub(super) fn stands_back(&self) -> bool {
         self.stands_back
     }
@@ -109,7 +114,7 @@ impl Membership {
             true => self.timing.retry_max,
             false => backoff(&self.timing, self.joining.failures, dice),
         };
-        let is_alone = self.joining.seeds.is_empty() && self.peers.is_empty();
+        let is_alone = self.joining.is_alone() && self.peers.is_empty();
         self.joining.next = (!is_alone).then(|| now.mono + wait);
     }
 

@@ -181,6 +181,11 @@ impl Membership {
         self.in_states(&[MemberState::Alive, MemberState::Suspect, MemberState::Down])
     }
 
+    /// Whether this node knows who is a member: it has heard a member's table in this run, or is meant to be alone.
+    pub fn knows_members(&self) -> bool {
+        self.joining.has_table || self.joining.is_alone() && self.peers.is_empty()
+    }
+
     /// Digest of the ids of all members that count, self included: equal where two nodes know the same members.
     pub fn roster(&self) -> u64 {
         let others = self.peers.values().filter(|peer| peer.member.state <= MemberState::Down);

@@ -21,6 +21,7 @@ use super::world::{Client, World};
 use crate::disks::{Powered, SimEngine};
 use crate::panics::caught;
 use crate::scenario::Boundary;
+use crate::world::dies_after;
 use crate::world::stage::Birth;
 
 /// A machine whose power has just come on.
@@ -41,11 +42,15 @@ impl Start {
         let end = until_panic(pin!(self.drive(&world))).await;
         let armed = world.state().machines[node].armed;
         match end {
-            Ok(Ok(Ended::PowerFailed)) => world.power_failed(node, Boundary::MidSend),
+            Ok(Ok(Ended::PowerFailed)) => world.power_failed(node, armed),
             Ok(Ok(Ended::Left)) => world.left(node),
             Ok(Ok(Ended::NoClients)) => world.broke(node, "the driver stopped by itself".to_owned()),
             // The disk went away under the node, as was ordered.
             Ok(Err(_)) if !world.state().machines[node].disk.is_on() => world.power_failed(node, armed),
+            // The disk failed as was ordered, and the process ends of it.
+            Ok(Err(_)) if matches!(armed, Boundary::IoError | Boundary::DiskFull) => {
+                world.power_failed(node, armed);
+            }
             Ok(Err(error)) => world.broke(node, error.to_string()),
             Err(panic) => world.broke(node, panic),
         }
@@ -59,7 +64,7 @@ impl Start {
         let clock = MachineTime { world: world.clone(), node };
         let takes = {
             let world = world.clone();
-            move || world.state().stage.persist_takes(node, world.at())
+            move |writes| world.state().stage.turn_takes(node, world.at(), writes)
         };
         let store = SimEngine::open(&powered, takes)?;
         world.state().machines[node].reader = Some(store.engine().reader());
@@ -131,9 +136,8 @@ impl Observer for Watcher {
             machine.looked_at = machine.disk.syncs();
             state.stage.holds(at, self.node, &machine.dump());
         }
-        let sends = outputs.iter().any(|output| matches!(output, Output::Send { .. }));
-        let dies = sends && machine.armed == Boundary::MidSend;
-        let count = if dies { outputs.len() / 2 } else { outputs.len() };
+        let dies = dies_after(machine.armed, outputs);
+        let count = dies.unwrap_or(outputs.len());
         for output in &outputs[..count] {
             state.stage.said(at, self.node, output);
             if let Output::Reply { id, reply } = output {
@@ -142,10 +146,15 @@ impl Observer for Watcher {
                 state.stage.answered(at, name, reply);
             }
         }
-        if dies {
-            machine.disk.power_off();
+        if let Some((collector, news)) = state.stage.take_collecting() {
+            let covered = state.machines.iter().map(super::world::Machine::covered).enumerate();
+            let known = state.machines[collector].members();
+            state.stage.judge_collection(at, (collector, &news), &known, covered);
         }
-        dies.then_some(count)
+        if dies.is_some() {
+            state.machines[self.node].disk.power_off();
+        }
+        dies
     }
 
     fn nonsense(&mut self, from: &NodeId, _error: &WireError) {

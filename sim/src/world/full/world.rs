@@ -2,13 +2,14 @@
 //!
 //! One thread runs all of them, and nobody holds the lock while it waits, so nobody ever waits for the lock.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use madsim::time::TimeHandle;
 use reknit::driver::{Mailbox, NoAnswer};
+use reknit::model::DotSet;
 use reknit::model::{Reply, Request};
 use reknit::storage::engine::Reader;
 use reknit::storage::{Read, Row, StorageError, Table};
@@ -162,10 +163,8 @@ impl World {
 impl Everything {
     /// Whether these nodes hold equal records.
     pub(super) fn agree(&self, nodes: &[usize]) -> bool {
-        let records = |node: &usize| self.machines[*node].durable(|rows| all(rows, Table::Records));
-        let mut records = nodes.iter().map(records);
-        let Some(first) = records.next() else { return true };
-        records.all(|other| other == first)
+        let dump = |&node: &usize| (self.stage.names()[node].clone(), self.machines[node].dump());
+        check::conv::agree(&nodes.iter().map(dump).collect())
     }
 }
 
@@ -175,9 +174,24 @@ impl Machine {
         self.durable(|rows| check::dump(rows))
     }
 
-    /// What is wrong with its range summaries.
-    pub(super) fn judge_summaries(&self) -> Option<String> {
-        self.durable(|rows| Ok(check::merk::judge(rows)))
+    /// What is wrong within its disk.
+    pub(super) fn inspect(&self) -> Vec<(&'static str, String)> {
+        self.durable(|rows| Ok(check::inspect(rows)))
+    }
+
+    /// Its durable member table.
+    pub(super) fn member_table(&self) -> check::memb::Table {
+        self.durable(|rows| check::memb::table(rows))
+    }
+
+    /// The dots that its disk covers, or was held against.
+    pub(super) fn covered(&self) -> DotSet {
+        self.durable(|rows| check::covered(rows))
+    }
+
+    /// The names of those that its disk knows as members.
+    pub(super) fn members(&self) -> BTreeSet<String> {
+        self.durable(|rows| check::members(rows))
     }
 
     /// Shows `look` what a loss of power would leave.

@@ -1,17 +1,22 @@
 //! The parts of a run, one after the other, and what is judged at the end of each.
 //!
 //! Faults and clients; then everything heals and is quiet until the replicas agree; they go on agreeing; all
-//! power fails at once, and they agree again; nobody has anything left to say; at last the story's own checks.
+//! power fails at once, and they agree again; nobody has anything left to say; one node dies, which everybody must
+//! notice, and comes back, which everybody must notice as well; at last the story's own checks.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use reknit::model::{Key, Version};
+use reknit::node::Settings;
+use reknit::node::settings::Timing;
 use reknit::storage::rows;
 use xxhash_rust::xxh3::Xxh3Default;
 
 use super::{Cue, Power, Stage};
-use crate::check::{Dump, Phase, Site};
+use crate::check::{Dump, Phase, Site, memb};
+use crate::random::{self, Moment};
 use crate::scenario::{Boundary, Expectation, Place};
 use crate::trace::Event;
 use crate::world::Order;
@@ -21,6 +26,9 @@ use crate::world::settings::quiet_bound;
 const COMPARE_EVERY: Duration = Duration::from_millis(50);
 /// However long the intervals of a story are, nobody watches a cluster that agrees for longer than this.
 const WATCH_MAX: Duration = Duration::from_secs(60);
+/// How long after the power came back the last delete and the last expired version may be collected: the grace, the
+/// longest deadline, and the distance between two clocks.
+const DRAIN_MAX: Duration = Duration::from_secs(180);
 /// How long the last questions may take.
 const CHECK_MAX: Duration = Duration::from_secs(1);
 
@@ -34,7 +42,9 @@ pub(super) enum Part {
     /// They agree, and go on doing so.
     Hold { phase: Phase, until: Duration },
     /// Nobody should have anything to say.
-    Idle { until: Duration, data_frames: u64 },
+    Idle { until: Duration, data_frames: u64, frames: u64, was_equal: bool },
+    /// A node has died, or has come back, and everybody else has until then to notice.
+    Noticing { node: usize, phase: Phase, until: Duration },
     /// The story's own questions are on their way.
     Check { until: Duration },
     /// All is done.
@@ -46,6 +56,10 @@ pub(super) enum Part {
 pub(super) enum Look {
     /// The end of a phase.
     Judge(Phase),
+    /// What the others believe of a node that died or came back.
+    Noticed { node: usize, phase: Phase },
+    /// Whether all hold just the same, versions past their deadlines included.
+    Drain,
     /// `count WHERE PREFIX is N`.
     Count { place: Place, prefix: Vec<u8>, is: usize },
 }
@@ -54,7 +68,7 @@ impl Stage {
     /// What comes next, at virtual time `at`.
     pub fn next(&mut self, at: Duration) -> Order {
         loop {
-            if self.is_broken {
+            if self.is_broken || self.stop.as_ref().is_some_and(|stop| stop.load(Ordering::Relaxed)) {
                 return Order::Over;
             }
             if let Some(order) = self.todo.pop_front() {
@@ -94,12 +108,24 @@ impl Stage {
             }
             Part::Hold { until, .. } | Part::Idle { until, .. } if at < until => Some(Order::Until(until)),
             Part::Hold { phase, .. } => Some(self.judge(phase)),
-            Part::Idle { data_frames, .. } => {
-                let moved = self.data_frames - data_frames;
-                if moved > 0 {
-                    let text = format!("{moved} data frames were sent although all replicas agree");
-                    self.broken("QUIET", Site::Phase(Phase::Idle), at, None, None, text);
-                }
+            Part::Noticing { until, .. } if at < until => Some(Order::Until(until)),
+            Part::Noticing { node, phase, .. } => {
+                self.looks.push_back(Look::Noticed { node, phase });
+                Some(Order::Look)
+            }
+            Part::Idle { until, .. } if self.is_draining(at, until) => {
+                // Each node collects in its own time, and until all have they do not compare equal.
+                self.begin(at, "idle");
+                self.idle_again(at);
+                None
+            }
+            Part::Idle { data_frames, .. } if self.data_frames > data_frames && at < self.drained_by => {
+                self.looks.push_back(Look::Drain);
+                Some(Order::Look)
+            }
+            Part::Idle { data_frames, frames, .. } => {
+                self.judge_chatter(at, frames);
+                self.judge_silence(at, data_frames);
                 Some(self.judge(Phase::Idle))
             }
             Part::Check { until } => {
@@ -129,6 +155,8 @@ impl Stage {
     fn heal(&mut self, at: Duration) {
         self.begin(at, "heal");
         self.links.become_benign();
+        self.disks.iter_mut().for_each(|disk| (disk.slow, disk.spikes) = (1, 0.0));
+        self.machines.iter_mut().for_each(|machine| machine.isolated_on = None);
         self.tell_cuts(at);
         self.clocks.iter_mut().for_each(crate::clocks::MachineClock::thaw);
         for (node, machine) in self.machines.iter_mut().enumerate() {
@@ -142,6 +170,7 @@ impl Stage {
                 self.todo.push_back(Order::Start(node));
             }
         }
+        self.calm_since = Some(at);
         self.become_quiet(at, Phase::Quiet);
     }
 
@@ -152,7 +181,7 @@ impl Stage {
             Expectation::Agree { within } => *within,
             Expectation::Get { .. } | Expectation::Count { .. } => Duration::ZERO,
         });
-        let bound = quiet_bound(&self.settings[0].timing, self.names.len());
+        let bound = quiet_bound(&self.slowest_timing(), self.names.len());
         let limit = at + bound.max(promised.max().unwrap_or_default());
         self.part = Part::Quiet { phase, since: at, compare_at: at, limit };
     }
@@ -178,7 +207,7 @@ impl Stage {
 
     /// Long enough that whoever still has something to say would say it.
     fn while_watched(&self) -> Duration {
-        let timing = &self.settings[0].timing;
+        let timing = &self.slowest_timing();
         // A vote on what met last may still be asked for by the loser's writer, and then confirm something.
         let intervals = timing.sync_interval
             + timing.gossip_interval_max
@@ -187,15 +216,81 @@ impl Stage {
         intervals.min(WATCH_MAX)
     }
 
+    /// Of each timer the longest that any node has.
+    fn slowest_timing(&self) -> Timing {
+        let mut slowest = self.settings[0].timing.clone();
+        for Settings { timing, .. } in &self.settings {
+            slowest.probe_interval = slowest.probe_interval.max(timing.probe_interval);
+            slowest.suspect_timeout = slowest.suspect_timeout.max(timing.suspect_timeout);
+            slowest.gossip_interval_max = slowest.gossip_interval_max.max(timing.gossip_interval_max);
+            slowest.sync_interval = slowest.sync_interval.max(timing.sync_interval);
+            slowest.catchup_interval = slowest.catchup_interval.max(timing.catchup_interval);
+        }
+        slowest
+    }
+
+    /// Of each timer the shortest that any node has.
+    fn hastiest_timing(&self) -> Timing {
+        let mut hastiest = self.settings[0].timing.clone();
+        for Settings { timing, .. } in &self.settings {
+            hastiest.probe_interval = hastiest.probe_interval.min(timing.probe_interval);
+            hastiest.gossip_interval_min = hastiest.gossip_interval_min.min(timing.gossip_interval_min);
+            hastiest.gossip_interval_max = hastiest.gossip_interval_max.min(timing.gossip_interval_max);
+            hastiest.sync_interval = hastiest.sync_interval.min(timing.sync_interval);
+            hastiest.catchup_interval = hastiest.catchup_interval.min(timing.catchup_interval);
+        }
+        hastiest
+    }
+
+    /// Whether something was collected in the idle time that ends at `until`, and there may be more of it.
+    fn is_draining(&self, at: Duration, until: Duration) -> bool {
+        let began = until.saturating_sub(self.while_watched() * 2);
+        self.collected_at >= began && at < self.drained_by
+    }
+
+    /// Something moved in the idle time. As long as one node's clock calls a version expired, so that it has collected
+    /// it, and another one's does not, the two do not compare equal: then the idle time begins again, until one has
+    /// passed from whose beginning on they were.
+    fn drained(&mut self, at: Duration, records: &BTreeMap<usize, Dump>) {
+        let Part::Idle { data_frames, was_equal, .. } = self.part else { return };
+        let mut rows = records.values().map(|dump| &**dump);
+        let is_drained = rows.next().is_none_or(|first| rows.all(|other| other == first));
+        if is_drained && was_equal {
+            self.judge_silence(at, data_frames);
+            let order = self.judge(Phase::Idle);
+            self.todo.push_back(order);
+        } else {
+            self.begin(at, "idle");
+            self.idle_again(at);
+            if let Part::Idle { was_equal, .. } = &mut self.part {
+                *was_equal = is_drained;
+            }
+        }
+    }
+
+    fn judge_silence(&mut self, at: Duration, data_frames: u64) {
+        let moved = self.data_frames - data_frames;
+        if moved > 0 {
+            let text = format!("{moved} data frames were sent although all replicas agree");
+            self.broken("QUIET", Site::Phase(Phase::Idle), at, None, None, text);
+        }
+    }
+
+    fn idle_again(&mut self, at: Duration) {
+        let until = at + self.while_watched() * 2;
+        self.part =
+            Part::Idle { until, data_frames: self.data_frames, frames: self.frames, was_equal: false };
+    }
+
     fn judge(&mut self, phase: Phase) -> Order {
         self.looks.push_back(Look::Judge(phase));
         Order::Look
     }
 
-    /// What is wrong with a node's range summaries, if something is.
-    pub fn summed(&mut self, at: Duration, node: usize, wrong: Option<String>) {
-        if let Some(text) = wrong {
-            self.broken("MERK", Site::Dump, at, Some(node), None, text);
+    /// What an inspection found wrong within a node's disk.
+    pub fn inspected(&mut self, at: Duration, node: usize, wrong: Vec<(&'static str, String)>) {
+        for (code, text) in wrong {
+            self.broken(code, Site::Dump, at, Some(node), None, text);
         }
     }
 
@@ -203,7 +298,10 @@ impl Stage {
     pub fn looked(&mut self, at: Duration, records: &BTreeMap<usize, Dump>) {
         match self.looks.pop_front().expect("a look was ordered") {
             Look::Judge(phase) => self.judged(at, phase, records),
+            Look::Noticed { node, phase } => self.noticed(at, node, phase),
+            Look::Drain => self.drained(at, records),
             Look::Count { place, prefix, is } => {
+                self.tables.clear();
                 for (&node, records) in records {
                     if place == Place::Everywhere || place == Place::Node(self.names[node].clone()) {
                         self.count(at, node, records, (&prefix, is));
@@ -223,6 +321,7 @@ impl Stage {
         if matches!(self.part, Part::Over) {
             return;
         }
+        self.judge_tables(at, phase);
         match phase {
             Phase::Quiet | Phase::Drained => {
                 self.converged_after = self.ghost.converged_after();
@@ -231,11 +330,48 @@ impl Stage {
             }
             Phase::Cold => {
                 self.begin(at, "idle");
-                let until = at + self.while_watched() * 2;
-                self.part = Part::Idle { until, data_frames: self.data_frames };
+                self.drained_by = at + DRAIN_MAX;
+                self.idle_again(at);
             }
-            Phase::Idle => self.check_story(at),
+            Phase::Idle => self.let_one_die(at),
+            Phase::Death | Phase::Return => unreachable!("they are judged by what is noticed"),
         }
+    }
+
+    /// Idle nodes say little: probes, and now and then their tables.
+    fn judge_chatter(&mut self, at: Duration, frames: u64) {
+        let (said, nodes) = (self.frames - frames, self.core().len());
+        let most = memb::idle_frames_max(&self.hastiest_timing(), nodes, self.while_watched() * 2);
+        if said > most {
+            let text = format!("{nodes} idle nodes sent {said} frames, more than {most}");
+            self.broken("QUIET", Site::Phase(Phase::Idle), at, None, None, text);
+        }
+    }
+
+    fn let_one_die(&mut self, at: Duration) {
+        let core = self.core();
+        if core.len() < 2 {
+            self.check_story(at);
+            return;
+        }
+        let node =
+            core[Moment::new(random::key(self.seed, "death"), at, 0).below(core.len() as u64) as usize];
+        self.begin(at, Phase::Death.name());
+        self.todo.push_back(Order::Crash(node, Boundary::BetweenTurns));
+        let within = memb::death_noticed_within(&self.slowest_timing(), core.len());
+        self.part = Part::Noticing { node, phase: Phase::Death, until: at + within };
+    }
+
+    fn noticed(&mut self, at: Duration, node: usize, phase: Phase) {
+        self.judge_tables(at, phase);
+        if phase == Phase::Return {
+            self.check_story(at);
+            return;
+        }
+        self.begin(at, Phase::Return.name());
+        self.todo.push_back(Order::Start(node));
+        let within = memb::return_noticed_within(&self.slowest_timing(), self.names.len());
+        self.part = Part::Noticing { node, phase: Phase::Return, until: at + within };
     }
 
     /// `replicas agree within 30s`
@@ -262,6 +398,7 @@ impl Stage {
     fn check_story(&mut self, at: Duration) {
         self.begin(at, "check");
         self.part = Part::Check { until: at + CHECK_MAX };
+        self.ask_who_lives(at);
         for expectation in self.scenario.check.clone() {
             self.expect(at, &expectation);
         }

@@ -3,15 +3,19 @@
 use std::time::Duration;
 
 use reknit::model::{Key, NodeId, Request, Token};
+use reknit::node::settings::Timing;
 
 use super::phases::Look;
-use super::{Asked, Power, Stage};
+use super::{Asked, Cue, Power, Stage};
 use crate::check::Site;
 use crate::ghost::OpId;
-use crate::scenario::{Boundary, Expectation, Place, Step, WriteOptions};
+use crate::scenario::{Boundary, Expectation, Place, Setting, Step, WriteOptions};
 use crate::trace::{Event, Fact};
 use crate::world::Order;
 use crate::world::asks::{self, Expected};
+
+/// A node that does something at every instant would never let time pass.
+const TIMER_MIN: Duration = Duration::from_millis(10);
 
 /// A request on its way to a client's hand.
 struct Question<'a> {
@@ -60,7 +64,33 @@ impl Stage {
             }
             Step::Remove(node) => self.ask_remove(at, node),
             Step::Partition(_) | Step::Isolate(_) | Step::Cut { .. } | Step::Heal => self.cut(at, step),
-            Step::SetLoss(_) | Step::SetDuplicate(_) | Step::SetDelay(_) => self.set(at, step),
+            Step::IsolateOn(node, point) => {
+                let node = self.number(node);
+                self.machines[node].isolated_on = Some(*point);
+            }
+            Step::SetLoss(_) | Step::SetDuplicate(_) | Step::SetDelay(_) | Step::SetBandwidth(_) => {
+                self.set(at, step);
+            }
+            Step::Clog(_) | Step::Unclog(_) => self.clog(at, step),
+            Step::Slow(node, factor) => {
+                let node = self.number(node);
+                self.disks[node].slow = *factor;
+                self.trace.record(
+                    at,
+                    Some(node),
+                    &Event::Disk { deed: if *factor == 1 { "quick" } else { "slow" } },
+                );
+            }
+            Step::Rot(node, key) => {
+                let node = self.number(node);
+                self.trace.record(at, Some(node), &Event::Disk { deed: "rot" });
+                self.todo.push_back(Order::Rot(node, key.clone()));
+            }
+            Step::Configure(node, setting) => {
+                let node = self.number(node);
+                configure(&mut self.settings[node].timing, *setting);
+                self.trace.record(at, Some(node), &Event::Disk { deed: "configure" });
+            }
             Step::Skew(node, millis) => self.turn_clock(at, node, ("skew", *millis)),
             Step::Jump(node, millis) => self.turn_clock(at, node, ("jump", *millis)),
             Step::Freeze(node) => self.turn_clock(at, node, ("freeze", 0)),
@@ -94,6 +124,14 @@ impl Stage {
                 self.looks.push_back(Look::Count { place, prefix, is });
                 self.todo.push_back(Order::Look);
             }
+        }
+    }
+
+    /// Every node that should serve is asked once more.
+    pub(super) fn ask_who_lives(&mut self, at: Duration) {
+        for node in self.core() {
+            let name = self.names[node].clone();
+            self.ask_key(at, &name, "get", b"nobody/wrote/this", Expected::Alive, |key| Request::Get { key });
         }
     }
 
@@ -255,11 +293,27 @@ impl Stage {
             }
             _ => {
                 self.links.heal();
+                self.machines.iter_mut().for_each(|machine| machine.isolated_on = None);
                 "heal".to_owned()
             }
         };
         self.trace.record(at, None, &Event::Links { deed: &deed });
         self.tell_cuts(at);
+    }
+
+    /// What is held up comes when the story lets it through, or when all faults end.
+    fn clog(&mut self, at: Duration, step: &Step) {
+        if let Step::Clog(name) = step {
+            let ends = |cue: &Cue| matches!(cue, Cue::Step(Step::Unclog(node)) if node == name);
+            let later = &self.script[self.cursor..];
+            let end = later.iter().find(|(_, cue)| ends(cue)).or(later.last());
+            let until = end.map_or(at, |(until, _)| *until);
+            self.links.clog(self.number(name), until);
+        }
+        if let Step::Unclog(name) = step {
+            self.links.unclog(self.number(name));
+        }
+        self.trace.record(at, None, &Event::Links { deed: &step.to_string() });
     }
 
     fn set(&mut self, at: Duration, step: &Step) {
@@ -277,10 +331,28 @@ impl Stage {
                 let (crate::scenario::Draw::Each(range) | crate::scenario::Draw::Once(range)) = delay;
                 format!("set delay {:?}..{:?}", range.start(), range.end())
             }
+            Step::SetBandwidth(bandwidth) => {
+                self.links.set_bandwidth(*bandwidth);
+                step.to_string()
+            }
             other => unreachable!("{other:?} sets no figure of the network"),
         };
         self.trace.record(at, None, &Event::Links { deed: &deed });
     }
+}
+
+fn configure(timing: &mut Timing, Setting { name, value }: Setting) {
+    let timer = match name {
+        "probe_interval" => &mut timing.probe_interval,
+        "suspect_timeout" => &mut timing.suspect_timeout,
+        "gossip_interval_min" => &mut timing.gossip_interval_min,
+        "gossip_interval_max" => &mut timing.gossip_interval_max,
+        "sync_interval" => &mut timing.sync_interval,
+        "catchup_interval" => &mut timing.catchup_interval,
+        other => unreachable!("{other} is no timer of Setting::NAMES"),
+    };
+    *timer = value.max(TIMER_MIN);
+    timing.gossip_interval_max = timing.gossip_interval_max.max(timing.gossip_interval_min);
 }
 
 impl Question<'_> {

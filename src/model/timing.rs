@@ -27,6 +27,8 @@ pub struct Timing {
     pub vote_max: Duration,
     /// How long a member may be down before a majority of the others forgets it.
     pub forget_after: Duration,
+    /// How long a tombstone is kept once every member has covered it.
+    pub tombstone_grace: Duration,
     /// Between the flights of a sync session that bring entries.
     pub throttle_delay: Duration,
     /// Before a sync session answers a wish for rows.
@@ -56,6 +58,7 @@ impl Default for Timing {
             silence_max: Duration::from_secs(2),
             vote_max: Duration::from_secs(5),
             forget_after: Duration::from_secs(30 * 24 * 3600),
+            tombstone_grace: Duration::from_secs(3600),
             throttle_delay: Duration::from_millis(100),
             fetch_delay: Duration::from_millis(50),
             scrub_interval: Some(Duration::from_secs(1)),

@@ -1,0 +1,197 @@
+#!/usr/bin/env python3
+"""Uses the page at /ui as a person would, in headless Chromium, against three real nodes.
+
+A write is seen live, a key is browsed with the keyboard, a killed node turns down, a narrow screen needs no scrolling
+sideways, dark is dark, and the console stays silent. Usage: .ci/page.py NODE [SCREENSHOT.png]. Needs Chromium (Debian:
+apt-get install chromium) and nothing of Python but its library.
+"""
+import base64, json, os, shutil, socket, subprocess, sys, tempfile, time, urllib.request
+
+PATIENCE = 60
+PORTS = [28181, 28182, 28183]
+
+
+def http(method, url, body=None, kind="application/json"):
+    request = urllib.request.Request(url, method=method, data=body, headers={"Content-Type": kind})
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        return answer.read()
+
+
+def eventually(what, ask):
+    deadline = time.time() + PATIENCE
+    while True:
+        try:
+            found = ask()
+        except (OSError, KeyError):
+            found = None
+        if found:
+            return found
+        if time.time() > deadline:
+            raise SystemExit(f"/ui: not within {PATIENCE} s: {what}")
+        time.sleep(0.1)
+
+
+class Browser:
+    """One tab, spoken to in the browser's own protocol over a WebSocket."""
+
+    def __init__(self, binary, folder, url):
+        self.process = subprocess.Popen(
+            [binary, "--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--remote-debugging-port=0",
+             "--disable-background-networking", "--disable-component-update", "--disable-sync",
+             f"--user-data-dir={folder}/browser", "--window-size=1400,1000", "about:blank"],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        port = eventually("the browser", lambda: open(f"{folder}/browser/DevToolsActivePort").read().split()[0])
+        tabs = json.loads(http("GET", f"http://127.0.0.1:{port}/json/list"))
+        tab = next(tab for tab in tabs if tab["type"] == "page")
+        self.socket = socket.create_connection(("127.0.0.1", int(port)), timeout=PATIENCE)
+        path = tab["webSocketDebuggerUrl"].split(str(port), 1)[1]
+        key = base64.b64encode(os.urandom(16)).decode()
+        self.socket.sendall(
+            f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n".encode())
+        self.bytes = b""
+        while b"\r\n\r\n" not in self.bytes:
+            self.bytes += self.socket.recv(4096)
+        self.bytes = self.bytes.split(b"\r\n\r\n", 1)[1]
+        self.number, self.console = 0, []
+        for domain in ["Runtime", "Log", "Page"]:
+            self.call(f"{domain}.enable")
+        self.call("Page.navigate", url=url)
+
+    def take(self, count):
+        while len(self.bytes) < count:
+            more = self.socket.recv(1 << 16)
+            if not more:
+                raise SystemExit("/ui: the browser went away")
+            self.bytes += more
+        taken, self.bytes = self.bytes[:count], self.bytes[count:]
+        return taken
+
+    def message(self):
+        text = b""
+        while True:
+            first, length = self.take(2)
+            length &= 127
+            if length >= 126:
+                length = int.from_bytes(self.take(2 if length == 126 else 8), "big")
+            text += self.take(length)
+            if first & 0x80:
+                return json.loads(text)
+
+    def call(self, method, **params):
+        self.number += 1
+        text = json.dumps({"id": self.number, "method": method, "params": params}).encode()
+        mask, size = os.urandom(4), len(text)
+        head = bytes([0x81, 0x80 | size]) if size < 126 else bytes([0x81, 0x80 | 126]) + size.to_bytes(2, "big")
+        self.socket.sendall(head + mask + bytes(byte ^ mask[at % 4] for at, byte in enumerate(text)))
+        while True:
+            told = self.message()
+            if told.get("id") == self.number:
+                if "error" in told:
+                    raise SystemExit(f"/ui: {method}: {told['error']}")
+                return told["result"]
+            if told.get("method") in ["Runtime.consoleAPICalled", "Runtime.exceptionThrown", "Log.entryAdded"]:
+                self.console.append(json.dumps(told["params"])[:500])
+
+    def see(self, script):
+        result = self.call("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)
+        if "exceptionDetails" in result:
+            raise SystemExit(f"/ui: {script}: {result['exceptionDetails']}")
+        return result["result"].get("value")
+
+    def key(self, name, code):
+        text = "\r" if name == "Enter" else ""
+        self.call("Input.dispatchKeyEvent", type="keyDown", key=name, code=name, windowsVirtualKeyCode=code, text=text)
+        self.call("Input.dispatchKeyEvent", type="keyUp", key=name, code=name, windowsVirtualKeyCode=code)
+
+    def screenshot(self, path):
+        shot = self.call("Page.captureScreenshot", format="png")
+        with open(path, "wb") as file:
+            file.write(base64.b64decode(shot["data"]))
+
+
+def check(is_so, what):
+    if not is_so:
+        raise SystemExit(f"/ui: {what}")
+
+
+def start(node, folder, number):
+    port = PORTS[number]
+    seeds = ",".join(f"127.0.0.1:{port}" for port in PORTS)
+    return subprocess.Popen(
+        [node, "--port", str(port), "--node-id", f"node{number + 1}", "--seed-nodes", seeds, "--log-level", "error",
+         "--gossip-interval", "500ms", "--probe-interval", "200ms", "--suspect-timeout", "1s"],
+        cwd=folder, stdout=subprocess.DEVNULL)
+
+
+def use(browser, nodes, screenshot):
+    at = [f"http://127.0.0.1:{port}" for port in PORTS]
+    row = "[...document.querySelectorAll('#members tr')].map(row => row.textContent)"
+    eventually("three members alive", lambda: sum("alive" in text for text in browser.see(row) or []) == 3)
+
+    http("PUT", f"{at[1]}/kv/live/now", b'{"seen": true}')
+    eventually("a write at another node, live", lambda: "live/now" in browser.see("document.getElementById('feed').textContent"))
+
+    # With the keyboard alone: to the first entry of the listing, and into it, down to a value.
+    def press(label):
+        eventually(f"{label} in the listing", lambda: label in browser.see("document.getElementById('list').textContent"))
+        browser.see("document.activeElement.blur()")
+        for _ in range(60):
+            browser.key("Tab", 9)
+            if browser.see("document.activeElement.closest('#list') ? document.activeElement.textContent : ''").strip() == label:
+                return browser.key("Enter", 13)
+        raise SystemExit(f"/ui: the Tab key does not lead to {label}")
+
+    browser.see("document.getElementById('theme').scrollIntoView()")
+    press("users/")
+    press("john")
+    eventually("the value of the key", lambda: "Socks" in browser.see("document.getElementById('detail').textContent"))
+    if screenshot:
+        time.sleep(1)
+        browser.screenshot(screenshot)
+
+    browser.call("Emulation.setDeviceMetricsOverride", width=360, height=740, deviceScaleFactor=1, mobile=True)
+    width = browser.see("document.documentElement.scrollWidth")
+    check(width <= 360, f"a screen of 360 pixels has to be scrolled sideways: {width}")
+    browser.call("Emulation.clearDeviceMetricsOverride")
+    colour = "getComputedStyle(document.body).backgroundColor"
+    shown = []
+    for scheme in ["light", "dark"]:
+        browser.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+        shown.append(browser.see(colour))
+    check(shown[0] != shown[1], f"light and dark look the same: {shown}")
+
+    nodes[2].kill()
+    nodes[2].wait()
+    eventually("the killed node down", lambda: any("node3" in text and "down" in text for text in browser.see(row)))
+    check(not browser.console, f"the console is not silent: {browser.console}")
+
+    # The check can fail: an error in the page is noticed.
+    browser.see("setTimeout(() => { throw new Error('planted'); }); 1")
+    eventually("a planted error in the console", lambda: browser.see("1") and browser.console)
+
+
+def main():
+    node, screenshot = os.path.realpath(sys.argv[1]), os.path.realpath(sys.argv[2]) if len(sys.argv) > 2 else None
+    binary = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if not binary:
+        raise SystemExit("the page test needs Chromium (Debian: apt-get install chromium)")
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        nodes = [start(node, folder, number) for number in range(3)]
+        browser = None
+        try:
+            first = f"http://127.0.0.1:{PORTS[0]}"
+            eventually("a node", lambda: http("GET", f"{first}/readyz"))
+            for name in ["john", "mary", "old/anna"]:
+                http("PUT", f"{first}/kv/users/{name}", json.dumps({"name": name, "likes": ["Socks"]}).encode())
+            http("PUT", f"{first}/kv/home/room/closet/socks", b'"red"')
+            browser = Browser(binary, folder, f"{first}/ui")
+            use(browser, nodes, screenshot)
+        finally:
+            for process in nodes + ([browser.process] if browser else []):
+                process.kill()
+                process.wait()
+    print("/ui: a write seen live, a key browsed by keyboard, a killed node down, narrow and dark, the console silent")
+
+
+main()

@@ -1,0 +1,50 @@
+//! How much is measured: all of it takes a quarter of an hour, a quick look two minutes.
+
+use std::time::Duration;
+
+/// The figures that a run is made of.
+#[derive(Clone, Debug)]
+pub struct Size {
+    /// Rounds of the throughput table; odd, so that there is a median.
+    pub rounds: usize,
+    /// How long one load lasts.
+    pub time: Duration,
+    /// Samples of the way of a write to another node.
+    pub samples: usize,
+    /// Numbers of writes that a node misses.
+    pub missed: Vec<usize>,
+    /// Numbers of keys in the store.
+    pub keys: Vec<u64>,
+    /// Numbers of nodes.
+    pub nodes: Vec<usize>,
+    /// Lives that the simulator is timed with, fast and full.
+    pub lives: (usize, usize),
+}
+
+impl Size {
+    /// What the published tables are made of.
+    pub fn full() -> Size {
+        Size {
+            rounds: 5,
+            time: Duration::from_secs(2),
+            samples: 2_000,
+            missed: vec![10_000, 100_000],
+            keys: vec![10_000, 100_000, 1_000_000],
+            nodes: vec![1, 2, 3, 5, 7],
+            lives: (500, 50),
+        }
+    }
+
+    /// Enough to see that something broke.
+    pub fn quick() -> Size {
+        Size {
+            rounds: 1,
+            time: Duration::from_millis(500),
+            samples: 200,
+            missed: vec![10_000],
+            keys: vec![10_000],
+            nodes: vec![1, 3],
+            lives: (50, 5),
+        }
+    }
+}

@@ -1,0 +1,324 @@
+//! Drops tombstones, and versions past their deadline, once nothing can need them any more.
+//!
+//! Promises that a version is dropped only if every member, unreachable ones included, had covered its dot (the
+//! *stable cut*) for as long as the grace, and that the cut is in `collected`, and every meeting over, in the
+//! turn of the first drop. The grace is an economy: what makes a drop safe is the check when two nodes meet.
+//! Leaves to others: what the cut is (`meeting`), and what becomes of those who missed a delete (`rebase`).
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use rand::Rng;
+
+use super::meeting::{Meetings, Own};
+use super::membership::Membership;
+use super::outbox::{Level, Outbox};
+use super::replica::Replica;
+use crate::model::{Dot, DotSet, Instant, Key, NodeId, Now, Row};
+use crate::mutants;
+use crate::storage::rows::{self, Record};
+use crate::storage::{Batch, Storage, StorageError, Table};
+
+/// Most rows of the index of tombstones that one turn looks at.
+pub const STEP_ROWS_MAX: usize = 256;
+/// Most cuts that are kept while they ripen.
+pub const CUTS_MAX: usize = 8;
+/// Shortest time between two looks for something to collect.
+pub const LOOK_MIN: Duration = Duration::from_millis(50);
+/// Longest time between two looks.
+pub const LOOK_MAX: Duration = Duration::from_secs(900);
+/// How long a collection waits for others that are being held against this node just now.
+pub const HELD_PATIENCE: Duration = Duration::from_secs(300);
+
+/// The collection of one node.
+#[derive(Debug)]
+pub struct Collector {
+    grace: Duration,
+    next_look: Instant,
+    /// Cuts as they became stable, oldest first. The first may be older than the grace, all others are younger.
+    cuts: VecDeque<(Instant, DotSet)>,
+    round: Option<Round>,
+    /// Since when collections wait for somebody who is held against this node.
+    held_since: Option<Instant>,
+    /// Members of whom too little is known for anything to be collected, as of the last look.
+    waits_for: Vec<NodeId>,
+}
+
+/// Two walks over the index of tombstones. The first one sorts out what has to stay for now, so that what is said to
+/// be collected is what is dropped, and others can follow; the second one drops.
+#[derive(Debug)]
+struct Round {
+    /// What every member has covered for long enough; after the first walk, without what stays.
+    cut: DotSet,
+    /// What somebody has dropped already.
+    elsewhere: DotSet,
+    stays: DotSet,
+    walk: Walk,
+    after: Option<Dot>,
+    dropped: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Walk {
+    Sort,
+    Drop,
+}
+
+/// The machines that a collection acts on.
+pub struct Around<'a> {
+    /// What this node holds.
+    pub replica: &'a mut Replica,
+    /// Who has covered what.
+    pub meetings: &'a mut Meetings,
+    /// Who counts.
+    pub members: &'a Membership,
+    /// Whether somebody is held against this node just now.
+    pub is_reference: bool,
+}
+
+impl Collector {
+    /// Nothing ripens yet: the grace starts anew with each start.
+    pub fn new(grace: Duration, now: Now) -> Collector {
+        Collector {
+            grace,
+            next_look: now.mono + interval(grace),
+            cuts: VecDeque::new(),
+            round: None,
+            held_since: None,
+            waits_for: Vec::new(),
+        }
+    }
+
+    /// When the next thing is due.
+    pub fn next_wakeup(&self) -> Option<Instant> {
+        Some(self.next_look)
+    }
+
+    /// Members for whom tombstones wait.
+    pub fn waits_for(&self) -> &[NodeId] {
+        &self.waits_for
+    }
+
+    /// Looks again later.
+    pub fn put_off(&mut self, now: Now) {
+        self.next_look = now.mono + interval(self.grace);
+    }
+
+    /// Looks what has ripened, or goes on with a round, for one bounded step.
+    ///
+    /// # Errors
+    /// The disk is broken.
+    pub fn on_tick(
+        &mut self,
+        now: Now,
+        store: &mut impl Storage,
+        mut around: Around<'_>,
+        dice: &mut impl Rng,
+        out: &mut Outbox,
+    ) -> Result<(), StorageError> {
+        self.put_off(now);
+        if self.is_held(now.mono, around.is_reference) {
+            return Ok(());
+        }
+        if self.round.is_none() {
+            self.look(now, store, &mut around, out)?;
+        }
+        if let Some(mut round) = self.round.take()
+            && !round.step(now, store, &mut around, dice, out)?
+        {
+            self.round = Some(round);
+            self.next_look = now.mono + Duration::from_millis(1);
+        }
+        Ok(())
+    }
+
+    fn is_held(&mut self, now: Instant, is_reference: bool) -> bool {
+        if !is_reference {
+            self.held_since = None;
+            return false;
+        }
+        now.since(*self.held_since.get_or_insert(now)) < HELD_PATIENCE
+    }
+
+    /// Notes the present cut, and begins a round if an earlier one has ripened.
+    fn look(
+        &mut self,
+        now: Now,
+        store: &impl Storage,
+        around: &mut Around<'_>,
+        out: &mut Outbox,
+    ) -> Result<(), StorageError> {
+        if rows::tombs(store, None, 1)?.is_empty() {
+            self.cuts.clear();
+            self.waits_for.clear();
+            return Ok(());
+        }
+        if !around.members.knows_members() {
+            // A node whose disk was wiped thinks that it is alone, until it is told otherwise.
+            return Ok(());
+        }
+        let own = Own { replica: around.replica, members: around.members };
+        let (mut cut, mut unknown) = around.meetings.stable_cut(own);
+        if mutants::is_on("grace-only") {
+            (cut, unknown) = (own.replica.seen().clone(), Vec::new());
+        }
+        for peer in own.members.reachable() {
+            if !around.meetings.is_whole(&peer, own) {
+                around.meetings.refresh(now, &peer, own, out);
+            }
+        }
+        self.waits_for = unknown;
+        if !self.waits_for.is_empty() {
+            // What was stable before still is, but nobody can say so just now.
+            return Ok(());
+        }
+        if self.cuts.back().is_none_or(|(_, last)| *last != cut) && self.cuts.len() < CUTS_MAX {
+            self.cuts.push_back((now.mono, cut.clone()));
+        }
+        let grace = if mutants::is_on("collect-now") { Duration::ZERO } else { self.grace };
+        let is_ripe = |(since, _): &(Instant, DotSet)| now.mono.since(*since) >= grace;
+        while self.cuts.get(1).is_some_and(is_ripe) {
+            self.cuts.pop_front();
+        }
+        // What others have collected has waited long enough, and while this node keeps it they do not compare equal.
+        let elsewhere = around.meetings.collected_elsewhere();
+        let mut ripe = elsewhere.clone();
+        if let Some((_, own)) = self.cuts.front().filter(|cut| is_ripe(cut)) {
+            ripe.union(own);
+        }
+        // A member that came, or came back with less, since then counts as well.
+        let cut = ripe.intersection(&cut);
+        if !cut.is_empty() {
+            let (stays, walk) = (DotSet::default(), Walk::Sort);
+            self.round = Some(Round { cut, elsewhere, stays, walk, after: None, dropped: 0 });
+        }
+        Ok(())
+    }
+}
+
+impl Round {
+    /// Looks at one page of the index; says whether that was the last one.
+    fn step(
+        &mut self,
+        now: Now,
+        store: &mut impl Storage,
+        around: &mut Around<'_>,
+        dice: &mut impl Rng,
+        out: &mut Outbox,
+    ) -> Result<bool, StorageError> {
+        let page = rows::tombs(store, self.after, STEP_ROWS_MAX)?;
+        let is_last = page.len() < STEP_ROWS_MAX;
+        self.after = page.last().map(|(dot, _)| *dot);
+        match self.walk {
+            Walk::Sort => {
+                for (dot, key) in page {
+                    if self.cut.contains(dot) && !self.may_go(now, store, around.replica, (dot, &key))? {
+                        self.stays.insert(dot);
+                    }
+                }
+                if is_last {
+                    self.cut = self.cut.minus(&self.stays);
+                    (self.walk, self.after) = (Walk::Drop, None);
+                }
+                Ok(false)
+            }
+            Walk::Drop => {
+                self.drop_page(now, store, around, page, dice, out)?;
+                if is_last && self.dropped > 0 {
+                    let text = format!("{} tombstones and expired versions", self.dropped);
+                    out.event(Level::Info, "collected", text);
+                }
+                Ok(is_last)
+            }
+        }
+    }
+
+    fn drop_page(
+        &mut self,
+        now: Now,
+        store: &mut impl Storage,
+        around: &mut Around<'_>,
+        page: Vec<(Dot, Key)>,
+        dice: &mut impl Rng,
+        out: &mut Outbox,
+    ) -> Result<(), StorageError> {
+        let mut dropped = 0;
+        for (dot, key) in page {
+            if self.cut.contains(dot) && drop_one(store, around.replica, (dot, &key))? {
+                dropped += 1;
+            }
+        }
+        if dropped > 0 && self.dropped == 0 {
+            around.replica.collect_at(&self.cut);
+            if !mutants::is_on("no-epoch") {
+                let own = Own { replica: around.replica, members: around.members };
+                around.meetings.renew(now, own, dice, out);
+            }
+        }
+        self.dropped += dropped;
+        out.count("tombstones_collected", dropped);
+        Ok(())
+    }
+
+    /// Whether the time of a version has come, here or, as far as clocks may stray, where it was dropped. What is
+    /// stamped further ahead than that waits until it no longer is, so that the horizon does not run ahead of the
+    /// clocks; unless a clock that was wrong has let it go already.
+    fn may_go(
+        &self,
+        now: Now,
+        store: &impl Storage,
+        replica: &Replica,
+        (dot, key): (Dot, &Key),
+    ) -> Result<bool, StorageError> {
+        let record = match rows::record(store, key)? {
+            // Whatever is in there waits for its repair.
+            Record::Rotten => return Ok(false),
+            record => record,
+        };
+        let Some(version) = record.versions().iter().find(|version| version.dot == dot) else {
+            // Left over from a record that could not be read when it was replaced.
+            return Ok(true);
+        };
+        if self.elsewhere.contains(dot) && replica.is_over_somewhere(now, version) {
+            return Ok(true);
+        }
+        let is_far = replica.clock().is_far(version.stamp, now) && !mutants::is_on("collect-far");
+        Ok(replica.is_over(now, version) && !is_far)
+    }
+}
+
+/// Takes a version out of its row and remembers how late it was; says whether it was there.
+fn drop_one(
+    store: &mut impl Storage,
+    replica: &mut Replica,
+    (dot, key): (Dot, &Key),
+) -> Result<bool, StorageError> {
+    let row = match rows::record(store, key)? {
+        Record::Rotten => return Ok(false),
+        Record::Row(row) => row,
+        Record::Absent => Row::default(),
+    };
+    let mut batch = Batch::default();
+    let Some(version) = row.version(dot) else {
+        batch.remove(Table::Tombs, rows::encode_dot(dot));
+        store.apply(batch)?;
+        return Ok(false);
+    };
+    let chunk = rows::chunk(key);
+    if rows::horizon(store, chunk)? < version.stamp && !mutants::is_on("no-horizon") {
+        rows::put_horizon(&mut batch, chunk, version.stamp);
+    }
+    let left = row.versions.iter().filter(|held| held.dot != dot).cloned().collect();
+    let after = Row { versions: left, context: row.context.minus(replica.seen()) };
+    store.apply(batch)?;
+    replica.set_row(store, key, &after, &row.versions)?;
+    Ok(true)
+}
+
+fn interval(grace: Duration) -> Duration {
+    (grace / 4).clamp(LOOK_MIN, LOOK_MAX)
+}
+
+#[cfg(test)]
+#[path = "collect_tests.rs"]
+mod tests;
