@@ -412,6 +412,8 @@ impl Ghost {
             }
             self.report_cluster(code, at, site, key, text);
         }
+        let mut collected = DotSet::default();
+        running.values().for_each(|dump| collected.union(&dump.collected));
         for key in self.facts.key_numbers() {
             // A ruling that is lost with a rotten record may be made anew.
             if let Some(text) =
@@ -422,7 +424,10 @@ impl Ghost {
             let floor = self.facts.floor_of_all(&nodes, key);
             for ((&node, found), dump) in nodes.iter().zip(&found).zip(running.values()) {
                 let found = found.get(&key).and_then(|versions| self.facts.greatest(versions));
-                let found = found.or_else(|| self.facts.over(key, &dump.collected));
+                // Where a record has rotted, its delete may have been collected by others before that was noticed.
+                let by_anybody = self.facts.ever_rotten.contains(&key).then_some(&collected);
+                let collected = by_anybody.unwrap_or(&dump.collected);
+                let found = found.or_else(|| self.facts.over(key, collected));
                 if let Some(fall) = ord::fall(&self.facts, key, found, floor, None) {
                     self.report(fall.code, Sight { at, node, site }, Some(key), |facts| {
                         let (found, missing) = (facts.show_found(found), facts.show(fall.missing));

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use axum::extract::{Request as HttpRequest, State};
 use axum::response::Response;
+use schemars::JsonSchema;
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -23,7 +24,7 @@ use crate::storage::{Read, StorageError};
 /// Conflicts on a page, unless the client says otherwise.
 const LIMIT: usize = 100;
 /// Most conflicts on a page.
-const LIMIT_MAX: usize = 1000;
+pub const LIMIT_MAX: usize = 1000;
 /// A page ends after reading this many rows.
 const ROWS_MAX: usize = 10_000;
 /// A page ends after this time.
@@ -33,8 +34,9 @@ const BATCH: usize = 16;
 /// Most versions set aside that a page lists.
 const ASIDE_MAX: usize = 1000;
 
-#[derive(Serialize)]
-struct Page {
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Conflicts")]
+pub(super) struct Page {
     items: Vec<Conflict>,
     /// Versions that came back too old to be told from deleted data, in the order of their names; only on the first page.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -43,7 +45,8 @@ struct Page {
     next: Option<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "KeyInConflict")]
 struct Conflict {
     key: String,
     policy: &'static str,
@@ -60,7 +63,8 @@ struct Conflict {
     discarded: Option<usize>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ConflictingVersion")]
 struct Named {
     uuid: Uuid,
     timestamp: u64,
@@ -79,7 +83,8 @@ impl Named {
     }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "SetAside")]
 struct Aside {
     key: String,
     deleted: bool,

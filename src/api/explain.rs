@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use axum::response::Response;
+use schemars::JsonSchema;
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -13,8 +14,8 @@ use crate::model::{Decision, Key, Policy, Reply, Request, Strategy, Version};
 use crate::protocol::{history, resolve, siblings};
 use crate::storage::rows::{self, Record};
 
-#[derive(Serialize)]
-struct Explained {
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Explained {
     key: String,
     node: String,
     policy: &'static str,
@@ -25,7 +26,8 @@ struct Explained {
     decisions: Vec<Decided>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ExplainedVersion")]
 struct Held {
     #[serde(flatten)]
     version: Named,
@@ -36,7 +38,8 @@ struct Held {
     replaces: Option<u64>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Decision")]
 struct Decided {
     /// `stamp`, `tombstone`, `ruling`, `older author`, `dot` or `content`.
     rule: &'static str,
@@ -44,7 +47,8 @@ struct Decided {
     loser: Named,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "StoredVersion")]
 struct Named {
     uuid: Uuid,
     timestamp: u64,

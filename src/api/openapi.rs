@@ -17,8 +17,8 @@ use super::auth::{self, Scope};
 use super::problem::{Code, Document};
 use super::shown::{EVENT_STREAM, NDJSON};
 use super::{
-    batch, changes, cluster, events, health, history, kv, list, media, merkle, metrics, siblings, sync,
-    transfer,
+    batch, changes, cluster, conflicts, events, explain, health, history, kv, list, media, merkle, metrics,
+    siblings, sync, transfer,
 };
 use crate::model::Key;
 
@@ -136,6 +136,9 @@ static HEADS: Parameter =
     parameter("heads", "Under policy history: what nothing was written on top of", switch);
 static VERSIONS: Parameter =
     parameter("versions", "Under policy history: its transactions, the latest first", switch);
+static EXPLAIN: Parameter =
+    parameter("explain", "What lies under the key, and which rule decided between what met there", switch);
+static IN_CONFLICT: Parameter = parameter("limit", "Most keys of a page", up_to::<{ conflicts::LIMIT_MAX }>);
 static AT: Parameter = parameter(
     "at",
     "Under policy history: the value right after this transaction",
@@ -287,7 +290,7 @@ static OPERATIONS: &[Operation] = &[
         path: "/kv/{*key}",
         id: "get",
         about: "The value under a key, byte for byte; or an answer about its history",
-        parameters: &[&READ, &TIMEOUT, &HEADS, &VERSIONS, &SHOWN, &AT, &IF_MATCH, &IF_NONE_MATCH],
+        parameters: &[&READ, &TIMEOUT, &HEADS, &VERSIONS, &SHOWN, &AT, &EXPLAIN, &IF_MATCH, &IF_NONE_MATCH],
         sent: None,
         answers: &[
             Answer {
@@ -348,6 +351,16 @@ static OPERATIONS: &[Operation] = &[
         sent: None,
         answers: &[good(200, "A page", &[(media::JSON, Shape::One(of::<list::Listing>))])],
         problems: &[PARAMETERS, DISK, &[Code::KeyTooLong, Code::BadCursor]],
+    },
+    Operation {
+        method: "get",
+        path: "/conflicts",
+        id: "conflicts",
+        about: "Keys that somebody may want to look at: siblings, heads, what was left out or set aside",
+        parameters: &[&PREFIX, &START, &IN_CONFLICT],
+        sent: None,
+        answers: &[good(200, "A page", &[(media::JSON, Shape::One(of::<conflicts::Page>))])],
+        problems: &[PARAMETERS, DISK, &[Code::KeyTooLong]],
     },
     Operation {
         method: "post",
@@ -636,7 +649,8 @@ static OPERATIONS: &[Operation] = &[
 /// Under `heads` and `versions` the answer is about the history; else the value is JSON of any kind.
 fn history_or_value(generator: &mut SchemaGenerator) -> Schema {
     let (heads, versions) = (of::<history::Heads>(generator), of::<history::Versions>(generator));
-    json!({ "anyOf": [heads, versions, true] }).try_into().expect("an object is a schema")
+    let explained = of::<explain::Explained>(generator);
+    json!({ "anyOf": [heads, versions, explained, true] }).try_into().expect("an object is a schema")
 }
 
 fn document() -> Json {

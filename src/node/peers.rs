@@ -175,14 +175,14 @@ impl<S: Storage> Node<S> {
                 }
             }
             Message::Horizons { nonce, chunks, is_last } => {
-                let (answer, store) = ((chunks.as_slice(), is_last), &mut self.store);
+                let (answer, store) = ((from, nonce, chunks.as_slice(), is_last), &mut self.store);
                 let machines = Machines {
                     replica: &mut self.replica,
                     meetings: &mut self.meetings,
                     members: &self.membership,
                 };
                 let (dice, out) = (&mut self.dice, &mut self.out);
-                self.rebase.on_horizons(now, store, (from, nonce), answer, machines, dice, out)?;
+                self.rebase.on_horizons(now, store, answer, machines, dice, out)?;
             }
             Message::Judged { nonce, fates } => {
                 let store = &mut self.store;
@@ -192,7 +192,7 @@ impl<S: Storage> Node<S> {
                     members: &self.membership,
                 };
                 let (dice, out) = (&mut self.dice, &mut self.out);
-                self.rebase.on_judged(now, store, (from, nonce), &fates, machines, dice, out)?;
+                self.rebase.on_judged(now, store, (from, nonce, &fates), machines, dice, out)?;
             }
         }
         for key in self.serves.take_rotten() {

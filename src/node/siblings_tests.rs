@@ -30,6 +30,7 @@ fn a_token_replaces_what_it_names_and_nothing_else() {
               send b: news a/1.1
             put s/k blue
               reply #1: ok @1000.2.a2 on 1
+              event siblings-concurrent: s/k: 2 concurrent values
             put s/k purple saw=a1
               reply #2: ok @1000.3.a3 on 1
             get s/k
@@ -125,6 +126,7 @@ fn a_stream_takes_each_version_by_itself() {
               send c: news a/1.1
             put s/k blue
               reply #1: ok @1000.2.a2 on 1
+              event siblings-concurrent: s/k: 2 concurrent values
             put plain 1
               reply #2: ok @1000.3.a3 on 1
             b: table
@@ -160,6 +162,7 @@ fn a_delete_replaces_what_its_node_shows_and_a_condition_means_all_of_it() {
               send b: news a/1.1
             put s/k blue
               reply #1: ok @1000.2.a2 on 1
+              event siblings-concurrent: s/k: 2 concurrent values
             delete s/k
               reply #2: ok @1000.3.a3 on 1
             get s/k

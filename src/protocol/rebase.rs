@@ -200,8 +200,7 @@ impl Rebase {
         &mut self,
         now: Now,
         store: &mut impl Storage,
-        (from, nonce): (&NodeId, u64),
-        (chunks, is_last): (&[(u16, Stamp)], bool),
+        (from, nonce, chunks, is_last): (&NodeId, u64, &[(u16, Stamp)], bool),
         machines: Machines<'_>,
         dice: &mut impl Rng,
         out: &mut Outbox,
@@ -234,8 +233,7 @@ impl Rebase {
         &mut self,
         now: Now,
         store: &mut impl Storage,
-        (from, nonce): (&NodeId, u64),
-        fates: &[Fate],
+        (from, nonce, fates): (&NodeId, u64, &[Fate]),
         machines: Machines<'_>,
         dice: &mut impl Rng,
         out: &mut Outbox,
@@ -257,7 +255,10 @@ impl Rebase {
         let next = held.last().and_then(|held| after(held.dot));
         match next {
             Some(next) => self.ask_from(now, store, next, machines, dice, out),
-            None => Ok(self.finish(now, machines, dice, out)),
+            None => {
+                self.finish(now, machines, dice, out);
+                Ok(())
+            }
         }
     }
 
@@ -404,7 +405,7 @@ fn after(dot: Dot) -> Option<Dot> {
 
 /// What becomes of a version that a peer holds which is behind, as far as this node can say.
 ///
-/// Where this node holds a later version of the key, that one will replace it in the usual way, and until it does
+/// Where this node holds a later version of the key, or one just as late, the two meet in the usual way, and until they do
 /// the peer holds what it says it has covered. A delete that was not covered stays, however old: it brings nothing
 /// back. So does a transaction of a history, because none is ever collected.
 ///
@@ -415,7 +416,7 @@ pub fn judge(store: &impl Read, seen: &DotSet, policy: Policy, held: &Held) -> R
         // It may be in there.
         (Record::Rotten, _) => !mutants::is_on("rot-is-absent"),
         (record, Policy::Lww) => {
-            record.versions().iter().any(|version| version.dot == held.dot || version.stamp > held.stamp)
+            record.versions().iter().any(|version| version.dot == held.dot || version.stamp >= held.stamp)
         }
         (record, Policy::Siblings) => record.versions().iter().any(|version| version.dot == held.dot),
         (_, Policy::History(_)) => true,
@@ -427,9 +428,10 @@ pub fn judge(store: &impl Read, seen: &DotSet, policy: Policy, held: &Held) -> R
         Fate::Stays
     } else if seen.contains(held.dot) {
         Fate::Goes
-    } else if held.tombstone || held.stamp > rows::horizon(store, rows::chunk(&held.key))? {
-        Fate::Stays
-    } else if mutants::is_on("no-aside") {
+    } else if held.tombstone
+        || held.stamp > rows::horizon(store, rows::chunk(&held.key))?
+        || mutants::is_on("no-aside")
+    {
         Fate::Stays
     } else {
         Fate::Aside

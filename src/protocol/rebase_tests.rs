@@ -55,7 +55,7 @@ fn fate_under(policy: Policy, store: &Memory, seen: &[Dot], held: &Version) -> F
 fn what_the_judge_holds_too_stays() {
     let held = version(dot(1, 1), at(5));
 
-    assert_eq!(fate(&store(&[held.clone()], at(9)), &[held.dot], &held), Fate::Stays);
+    assert_eq!(fate(&store(std::slice::from_ref(&held), at(9)), &[held.dot], &held), Fate::Stays);
 }
 
 #[test]
@@ -69,7 +69,7 @@ fn what_the_judge_has_covered_and_holds_no_longer_goes() {
 fn what_a_later_version_will_replace_waits_for_it() {
     let (held, later) = (version(dot(1, 1), at(5)), version(dot(2, 1), at(6)));
 
-    assert_eq!(fate(&store(&[later.clone()], at(0)), &[held.dot, later.dot], &held), Fate::Stays);
+    assert_eq!(fate(&store(std::slice::from_ref(&later), at(0)), &[held.dot, later.dot], &held), Fate::Stays);
 }
 
 #[test]
@@ -90,7 +90,7 @@ fn a_delete_stays_however_old_it_is() {
 #[test]
 fn a_record_that_cannot_be_read_is_no_absence() {
     let held = version(dot(1, 1), at(5));
-    let mut store = store(&[held.clone()], at(9));
+    let mut store = store(std::slice::from_ref(&held), at(9));
     let mut batch = Batch::default();
     batch.put(Table::Records, key().as_bytes(), b"rot".as_slice());
     store.apply(batch).expect("a memory disk does not break");

@@ -16,10 +16,16 @@ pub fn agree(dumps: &BTreeMap<String, Dump>) -> bool {
     differences(dumps).is_empty()
 }
 
-/// Whether a node that holds nothing may hold nothing where others hold `row`.
-fn is_collected(dump: &Dump, row: &[Version]) -> bool {
-    let is_over = |version: &Version| version.tombstone || version.expires_at.is_some();
-    row.iter().all(|version| is_over(version) && dump.collected.contains(version.dot))
+/// Whether this version may be missing where others hold it: it says no more than nothing does, and was collected.
+fn may_be_missing(dump: &Dump, version: &Version) -> bool {
+    (version.tombstone || version.expires_at.is_some()) && dump.collected.contains(version.dot)
+}
+
+/// Whether `row` has all of `whole`, in the same order, but for what was collected there.
+fn is_same(dump: &Dump, row: &[Version], whole: &[Version]) -> bool {
+    let mut rest = row.iter().peekable();
+    let is_there = |version: &Version| rest.next_if_eq(&version).is_some() || may_be_missing(dump, version);
+    whole.iter().all(is_there) && rest.next().is_none()
 }
 
 /// The first keys whose records differ, with what each node holds.
@@ -27,12 +33,10 @@ pub fn differences(dumps: &BTreeMap<String, Dump>) -> Vec<(Key, String)> {
     let keys: BTreeSet<&Key> = dumps.values().flat_map(|dump| dump.keys()).collect();
     let mut out = Vec::new();
     for key in keys {
-        let first = dumps.values().find_map(|dump| dump.get(key)).expect("the key is somebody's");
-        let is_same = |dump: &Dump| match dump.get(key) {
-            Some(row) => row == first,
-            None => is_collected(dump, first),
-        };
-        if !dumps.values().all(is_same) {
+        let rows: Vec<_> =
+            dumps.values().map(|dump| (dump, dump.get(key).map_or(&[][..], Vec::as_slice))).collect();
+        let longest = rows.iter().map(|(_, row)| *row).max_by_key(|row| row.len()).unwrap_or_default();
+        if !rows.iter().all(|(dump, row)| is_same(dump, row, longest)) {
             out.push((key.clone(), describe(key, dumps)));
         }
         if out.len() == KEYS_MAX {

@@ -8,7 +8,7 @@
 
 use std::cmp::Ordering;
 
-use super::facts::{Facts, KeyNo, NodeNo, VersionNo};
+use super::facts::{Facts, KeyNo, NodeFacts, NodeNo, VersionNo};
 
 /// The greatest acknowledged write above `found` and not above `top`, by `writer` if one is named.
 pub fn lost_write(
@@ -39,6 +39,7 @@ pub fn holders(facts: &Facts, key: KeyNo, version: VersionNo) -> usize {
 /// Whether `node` has said that it holds `version` or better.
 pub fn holds(facts: &Facts, key: KeyNo, version: VersionNo, node: NodeNo) -> bool {
     let floor = facts.floor(node, key);
-    floor.top.is_some_and(|top| !facts.rank(top).loses_to(facts.rank(version)))
-        || facts.node(node).pulled.contains(facts.version(version).dot)
+    let dot = facts.version(version).dot;
+    let has_said = |node: &NodeFacts| node.pulled.contains(dot) || node.claimed.contains(dot);
+    floor.top.is_some_and(|top| !facts.rank(top).loses_to(facts.rank(version))) || has_said(facts.node(node))
 }

@@ -108,6 +108,9 @@ pub struct NodeFacts {
     pub stamp: Stamp,
     /// What it said in its last pull that it has.
     pub pulled: DotSet,
+    /// What it said it has, version by version: a tie between two of them may be decided only later, when more is
+    /// known of either, and the floor keeps one.
+    pub claimed: DotSet,
     /// Keys whose record on its disk rotted and was not seen sound since: it may say that it has what it lost.
     pub rotten: BTreeSet<KeyNo>,
     /// Whether it is being held against a peer: it may drop anything then, so what it shows is held against the
@@ -249,6 +252,7 @@ impl Facts {
     /// nobody knows: whoever lost it goes on covering what it had replaced, and passes that on.
     pub fn claim(&mut self, node: NodeNo, version: VersionNo) {
         if !self.ever_rotten.contains(&self.versions[version.0].key) {
+            self.nodes[node.0].claimed.insert(self.versions[version.0].dot);
             self.raise(node, version);
         }
     }

@@ -193,6 +193,10 @@ impl Facts {
         let replaced = siblings::replaces(version);
         // What shows nothing any more is replaced by any write, and with it what it had replaced.
         let mut may = saw.clone();
+        // Who saw a version may replace what that one had replaced: a token leaves out what is collected.
+        for version in self.whole.values().filter(|version| saw.contains(version.dot)) {
+            may.union(&siblings::replaces(version));
+        }
         let mut hiders = 0;
         for version in self.whole.values().filter(|version| !self.is_kept(version.dot)) {
             hiders += 1;

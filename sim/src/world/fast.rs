@@ -442,7 +442,7 @@ impl Machine {
 
     fn react(
         &mut self,
-        stage: &Stage,
+        stage: &mut Stage,
         (place, at): (usize, Duration),
         inputs: Vec<Input>,
     ) -> Result<Reaction, StorageError> {
@@ -476,6 +476,7 @@ impl Machine {
             Boundary::AfterPersist if writes => Some((Boundary::AfterPersist, 0)),
             armed => dies_after(armed, &outputs).map(|count| (armed, count)),
         };
+        stage.turn_lasts(place, at + takes);
         self.busy = Some(Busy { until: at + takes, outputs, dies });
         Ok(Reaction::Waits)
     }

@@ -116,6 +116,8 @@ struct Machine {
     is_replaced: bool,
     starts: u64,
     started: Duration,
+    /// When the turn that it began last ends.
+    busy_until: Duration,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -287,6 +289,11 @@ impl Stage {
         persist + spike + SLOW_TURN * (disk.slow - 1)
     }
 
+    /// A turn of a node has begun, and lasts until then: a fault that slowed it down ends no sooner.
+    pub fn turn_lasts(&mut self, node: usize, until: Duration) {
+        self.machines[node].busy_until = until;
+    }
+
     /// What becomes of a frame: where it goes, and its copies on their way.
     pub fn frame(
         &mut self,
@@ -445,7 +452,7 @@ impl Stage {
     pub fn crashed(&mut self, at: Duration, node: usize, boundary: Boundary, left: &Dump) {
         let machine = &mut self.machines[node];
         machine.power = Power::Off;
-        (machine.is_paused, machine.is_armed) = (false, false);
+        (machine.is_paused, machine.is_armed, machine.busy_until) = (false, false, Duration::ZERO);
         self.trace.record(at, Some(node), &Event::Crash { boundary: boundary_word(boundary) });
         self.lose_asks(at, node);
         self.holds(at, node, left);

@@ -64,7 +64,12 @@ impl Start {
         let clock = MachineTime { world: world.clone(), node };
         let takes = {
             let world = world.clone();
-            move |writes| world.state().stage.turn_takes(node, world.at(), writes)
+            move |writes| {
+                let (at, stage) = (world.at(), &mut world.state().stage);
+                let takes = stage.turn_takes(node, at, writes);
+                stage.turn_lasts(node, at + takes);
+                takes
+            }
         };
         let store = SimEngine::open(&powered, takes)?;
         world.state().machines[node].reader = Some(store.engine().reader());

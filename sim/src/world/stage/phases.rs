@@ -37,6 +37,8 @@ const CHECK_MAX: Duration = Duration::from_secs(1);
 pub(super) enum Part {
     /// The timeline.
     Faults,
+    /// Nothing goes wrong any more, but turns that began before last until then.
+    Settling { until: Duration },
     /// Waiting for agreement, which `phase` will then judge.
     Quiet { phase: Phase, since: Duration, compare_at: Duration, limit: Duration },
     /// They agree, and go on doing so.
@@ -99,6 +101,11 @@ impl Stage {
                     None
                 }
             },
+            Part::Settling { until } if at < until => Some(Order::Until(until)),
+            Part::Settling { .. } => {
+                self.settled(at);
+                None
+            }
             Part::Quiet { ref mut compare_at, .. } => {
                 if at < *compare_at {
                     return Some(Order::Until(*compare_at));
@@ -170,6 +177,11 @@ impl Stage {
                 self.todo.push_back(Order::Start(node));
             }
         }
+        let until = self.machines.iter().map(|machine| machine.busy_until).max().unwrap_or_default();
+        self.part = Part::Settling { until };
+    }
+
+    fn settled(&mut self, at: Duration) {
         self.calm_since = Some(at);
         self.become_quiet(at, Phase::Quiet);
     }
