@@ -427,7 +427,7 @@ impl Ghost {
                 // Where a record has rotted, its delete may have been collected by others before that was noticed.
                 let by_anybody = self.facts.ever_rotten.contains(&key).then_some(&collected);
                 let collected = by_anybody.unwrap_or(&dump.collected);
-                let found = found.or_else(|| self.facts.over(key, collected));
+                let found = self.facts.with_collected(key, found, collected);
                 if let Some(fall) = ord::fall(&self.facts, key, found, floor, None) {
                     self.report(fall.code, Sight { at, node, site }, Some(key), |facts| {
                         let (found, missing) = (facts.show_found(found), facts.show(fall.missing));
@@ -588,7 +588,7 @@ impl Ghost {
         let found = self.take_in(sight, records);
         for (key, floor) in self.facts.key_numbers().zip(before) {
             let version = found.get(&key).and_then(|versions| self.facts.greatest(versions));
-            let version = version.or_else(|| self.facts.over(key, &records.collected));
+            let version = self.facts.with_collected(key, version, &records.collected);
             if let Some(fall) = ord::fall(&self.facts, key, version, floor, Some(sight.node)) {
                 self.report(fall.code, sight, Some(key), |facts| {
                     format!("holds {} after it had {}", facts.show_found(version), facts.show(fall.missing))

@@ -313,6 +313,13 @@ impl<S: Storage> Node<S> {
         }
     }
 
+    fn tick_meetings(&mut self, now: Now) {
+        if is_due(self.meetings.next_wakeup(), now) {
+            let own = Own { replica: &self.replica, members: &self.membership };
+            self.meetings.on_tick(now, own, &mut self.dice, &mut self.out);
+        }
+    }
+
     /// What one machine noticed and another one must act on, in the turn that noticed it.
     fn follow_up(&mut self, now: Now) -> Result<(), StorageError> {
         self.look_for_room(now)?;
@@ -322,16 +329,14 @@ impl<S: Storage> Node<S> {
             let own = Own { replica: &self.replica, members: &self.membership };
             self.meetings.on_met(now, &peer, own, &mut self.out);
         }
-        if is_due(self.meetings.next_wakeup(), now) {
-            let own = Own { replica: &self.replica, members: &self.membership };
-            self.meetings.on_tick(now, own, &mut self.dice, &mut self.out);
-        }
         let own = Own { replica: &self.replica, members: &self.membership };
         let meetings = (&mut self.meetings, own);
         self.rebase.look(now, &self.store, meetings, &mut self.dice, &mut self.out)?;
         if is_due(self.collector.next_wakeup(), now) {
             self.collect(now)?;
         }
+        // A rebase and a collection end meetings, and some of these have waited long enough to be opened anew.
+        self.tick_meetings(now);
         for (peer, is_open) in self.meetings.take_changed() {
             self.serves.end(&peer);
             self.pulls.on_parted(&peer);
@@ -349,6 +354,7 @@ impl<S: Storage> Node<S> {
             self.pulls.on_tick(now, around, &mut self.dice, &mut self.out);
         }
         self.mend(now)?;
+        self.tick_meetings(now);
         self.end_bootstrap_if_done(now)?;
         // A mode that has changed is told in this very turn.
         self.tick_membership(now);

@@ -123,13 +123,30 @@ impl Collector {
         if self.round.is_none() {
             self.look(now, store, &mut around, out)?;
         }
-        if let Some(mut round) = self.round.take()
-            && !round.step(now, store, &mut around, dice, out)?
-        {
+        let Some(mut round) = self.round.take() else { return Ok(()) };
+        if !round.step(now, store, &mut around, dice, out)? {
             self.round = Some(round);
             self.next_look = now.mono + Duration::from_millis(1);
+        } else if round.dropped > 0 {
+            // Every collection ends the meetings. What streams in them must get on between two of them.
+            self.next_look = now.mono + self.grace.clamp(LOOK_MIN, LOOK_MAX);
         }
         Ok(())
+    }
+
+    /// Notes the present cut, and adds the latest one that is older than the grace to `ripe`.
+    fn ripen(&mut self, now: Instant, cut: &DotSet, ripe: &mut DotSet) {
+        if self.cuts.back().is_none_or(|(_, last)| last != cut) && self.cuts.len() < CUTS_MAX {
+            self.cuts.push_back((now, cut.clone()));
+        }
+        let grace = if mutants::is_on("collect-now") { Duration::ZERO } else { self.grace };
+        let is_ripe = |(since, _): &(Instant, DotSet)| now.since(*since) >= grace;
+        while self.cuts.get(1).is_some_and(is_ripe) {
+            self.cuts.pop_front();
+        }
+        if let Some((_, own)) = self.cuts.front().filter(|cut| is_ripe(cut)) {
+            ripe.union(own);
+        }
     }
 
     fn is_held(&mut self, now: Instant, is_reference: bool) -> bool {
@@ -168,23 +185,12 @@ impl Collector {
             }
         }
         self.waits_for = unknown;
-        if !self.waits_for.is_empty() {
-            // What was stable before still is, but nobody can say so just now.
-            return Ok(());
-        }
-        if self.cuts.back().is_none_or(|(_, last)| *last != cut) && self.cuts.len() < CUTS_MAX {
-            self.cuts.push_back((now.mono, cut.clone()));
-        }
-        let grace = if mutants::is_on("collect-now") { Duration::ZERO } else { self.grace };
-        let is_ripe = |(since, _): &(Instant, DotSet)| now.mono.since(*since) >= grace;
-        while self.cuts.get(1).is_some_and(is_ripe) {
-            self.cuts.pop_front();
-        }
         // What others have collected has waited long enough, and while this node keeps it they do not compare equal.
         let elsewhere = around.meetings.collected_elsewhere();
         let mut ripe = elsewhere.clone();
-        if let Some((_, own)) = self.cuts.front().filter(|cut| is_ripe(cut)) {
-            ripe.union(own);
+        // What was stable before still is while somebody is unknown, but nobody can say so just now.
+        if self.waits_for.is_empty() {
+            self.ripen(now.mono, &cut, &mut ripe);
         }
         // A member that came, or came back with less, since then counts as well.
         let cut = ripe.intersection(&cut);

@@ -212,7 +212,7 @@ pub fn version(store: &(impl Read + ?Sized), key: &Key, dot: Dot) -> Result<Reco
 fn decode_index(key: &Key, bytes: &Bytes) -> Option<(DotSet, Vec<Dot>)> {
     let mut at = Cursor { bytes, at: 0 };
     let (_, sum) = (at.u8()?, at.u64()?);
-    if sum != checksum(key, &bytes[HEAD_BYTES..]) {
+    if sum != checksum(key, FORMAT_INDEX, &bytes[HEAD_BYTES..]) {
         return None;
     }
     let context = decode_context(&mut at)?;
@@ -268,7 +268,7 @@ pub fn encode_record(key: &Key, version: &Version) -> Vec<u8> {
 
 /// Fills in the head that was left open.
 fn seal(format: u8, key: &Key, mut record: Vec<u8>) -> Vec<u8> {
-    let sum = checksum(key, &record[HEAD_BYTES..]);
+    let sum = checksum(key, format, &record[HEAD_BYTES..]);
     record[0] = format;
     record[1..HEAD_BYTES].copy_from_slice(&sum.to_be_bytes());
     record
@@ -315,7 +315,7 @@ fn decode_row(key: &Key, bytes: &Bytes) -> Option<Row> {
     let mut head = Cursor { bytes, at: 0 };
     let (format, sum) = (head.u8()?, head.u64()?);
     let body = bytes.slice(HEAD_BYTES..);
-    if sum != checksum(key, &body) {
+    if sum != checksum(key, format, &body) {
         return None;
     }
     match format {
@@ -353,14 +353,16 @@ fn decode_version(bytes: &Bytes) -> Option<Version> {
     Some(Version { stamp, dot, author_joined, ruling, confirms, tombstone, expires_at, content_type, value })
 }
 
-fn checksum(key: &Key, rest: &[u8]) -> u64 {
-    checksum_of(key.as_bytes(), rest)
+fn checksum(key: &Key, format: u8, rest: &[u8]) -> u64 {
+    checksum_of(key.as_bytes(), format, rest)
 }
 
-fn checksum_of(name: &[u8], rest: &[u8]) -> u64 {
+/// The format is a part of it: one flipped bit there would have the same bytes read as something else.
+fn checksum_of(name: &[u8], format: u8, rest: &[u8]) -> u64 {
     let mut hasher = Xxh3Default::new();
     hasher.update(&(name.len() as u32).to_be_bytes());
     hasher.update(name);
+    hasher.update(&[format]);
     hasher.update(rest);
     hasher.digest()
 }
@@ -815,7 +817,7 @@ fn encode_sums(name: &[u8], sums: &Sums) -> Vec<u8> {
     }
     out.extend_from_slice(&sums.expiring.to_be_bytes());
     out.extend_from_slice(&sums.earliest.map_or(u64::MAX, |earliest| earliest.0).to_be_bytes());
-    let sum = checksum_of(name, &out[HEAD_BYTES..]);
+    let sum = checksum_of(name, FORMAT_CHUNK, &out[HEAD_BYTES..]);
     out[0] = FORMAT_CHUNK;
     out[1..HEAD_BYTES].copy_from_slice(&sum.to_be_bytes());
     out
@@ -823,7 +825,7 @@ fn encode_sums(name: &[u8], sums: &Sums) -> Vec<u8> {
 
 fn decode_sums(name: &[u8], bytes: &[u8]) -> Option<Sums> {
     let mut at = Cursor { bytes, at: 0 };
-    if at.u8()? != FORMAT_CHUNK || at.u64()? != checksum_of(name, &bytes[HEAD_BYTES..]) {
+    if at.u8()? != FORMAT_CHUNK || at.u64()? != checksum_of(name, FORMAT_CHUNK, &bytes[HEAD_BYTES..]) {
         return None;
     }
     let keys = at.u64()?;

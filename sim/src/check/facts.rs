@@ -295,8 +295,23 @@ impl Facts {
         self.keys.iter_mut().for_each(|key| key.owed.clear());
     }
 
+    /// What a node shows that holds `found` and has collected `collected`: a delete that comes late, after a later one
+    /// was collected, is as good as that one.
+    pub fn with_collected(
+        &self,
+        key: KeyNo,
+        found: Option<VersionNo>,
+        collected: &DotSet,
+    ) -> Option<VersionNo> {
+        if found.is_some_and(|found| !self.rank(found).tombstone) {
+            return found;
+        }
+        let both: Vec<VersionNo> = found.into_iter().chain(self.over(key, collected)).collect();
+        self.greatest(&both)
+    }
+
     /// The greatest version of `key` that says no more than nothing does, among these dots.
-    pub fn over(&self, key: KeyNo, dots: &DotSet) -> Option<VersionNo> {
+    fn over(&self, key: KeyNo, dots: &DotSet) -> Option<VersionNo> {
         let versions = &self.keys[key.0].versions;
         let is_over = |version: &VersionNo| {
             let known = self.version(*version);

@@ -36,6 +36,8 @@ struct Facts {
     held: BTreeMap<String, BTreeSet<Dot>>,
     /// What the clients of acknowledged writes had seen, where that is known.
     saw: BTreeMap<Dot, DotSet>,
+    /// What acknowledged writes replaced, as far as they have not been seen themselves.
+    acked: BTreeMap<Dot, DotSet>,
 }
 
 /// What the client of a write has seen of its key, as far as its request says so.
@@ -80,6 +82,9 @@ impl Siblings {
     /// A client that had seen `saw` was told that the version with this dot is durable at `node`.
     pub fn acked(&mut self, node: &str, key: &Key, dot: Dot, saw: Option<DotSet>) -> Option<Broken> {
         let facts = self.keys.entry(key.clone()).or_default();
+        let replaced =
+            saw.clone().unwrap_or_else(|| facts.held.get(node).into_iter().flatten().copied().collect());
+        facts.acked.insert(dot, replaced);
         facts.hold(node, dot);
         facts.saw.insert(dot, saw?);
         facts.judge_write(dot).map(|text| ("SIB", key.clone(), text))
@@ -122,7 +127,8 @@ impl Siblings {
             }
         }
         for (key, facts) in &self.keys {
-            let text = facts.judge_node(node, records.get(key).map_or(&[][..], Vec::as_slice), &self.aside);
+            let versions = records.get(key).map_or(&[][..], Vec::as_slice);
+            let text = facts.judge_node(node, versions, &self.aside, &records.collected);
             broken.extend(text.map(|text| ("SIB", key.clone(), text)));
         }
         broken
@@ -136,6 +142,7 @@ impl Siblings {
             let all: BTreeSet<Dot> = held.flat_map(|(_, dots)| dots.iter().copied()).collect();
             let mut everything = facts.replaced_by(facts.whole.values());
             everything.union(&self.aside);
+            running.values().for_each(|dump| everything.union(&facts.replaced_unseen(&dump.collected)));
             let must = all.iter().filter(|dot| facts.is_kept(**dot) && !everything.contains(**dot));
             let must: BTreeSet<Dot> = must.copied().collect();
             let gone = facts.replaced_by(facts.whole.values().filter(|version| all.contains(&version.dot)));
@@ -166,18 +173,34 @@ impl Facts {
         out
     }
 
+    /// What was replaced by writes that were collected before anybody else saw them.
+    fn replaced_unseen(&self, collected: &DotSet) -> DotSet {
+        let is_unseen = |dot: &Dot| collected.contains(*dot) && !self.whole.contains_key(dot);
+        let mut out = DotSet::default();
+        let unseen = self.acked.iter().filter(|(dot, _)| is_unseen(dot));
+        unseen.for_each(|(_, replaced)| out.union(replaced));
+        out
+    }
+
     /// Whether a version stays until another one replaces it: neither time nor collection takes it away.
     fn is_kept(&self, dot: Dot) -> bool {
         self.whole.get(&dot).is_some_and(|version| !version.tombstone && version.expires_at.is_none())
     }
 
     /// What is wrong with what a node holds now, given what it held.
-    fn judge_node(&self, node: &str, versions: &[Version], aside: &DotSet) -> Option<String> {
+    fn judge_node(
+        &self,
+        node: &str,
+        versions: &[Version],
+        aside: &DotSet,
+        collected: &DotSet,
+    ) -> Option<String> {
         let held = self.held.get(node)?;
         let found: BTreeSet<Dot> = versions.iter().map(|version| version.dot).collect();
         // A rebase takes away what the peer saw replaced, so anybody's version counts as a reason.
         let mut everything = self.replaced_by(self.whole.values());
         everything.union(aside);
+        everything.union(&self.replaced_unseen(collected));
         let is_lost = |dot: &&Dot| self.is_kept(**dot) && !found.contains(dot) && !everything.contains(**dot);
         if let Some(lost) = held.iter().find(is_lost) {
             return Some(format!("lost sibling {lost}, which nothing replaced"));

@@ -305,7 +305,13 @@ pub const CATALOGUE: &[Fault] = &[
         67,
         "of lives: 10 % or 40 % of writes, for two nodes or most",
     ),
-    fault("C7", "storm", Kind::Storm, 10, "of lives: 200 deletes or fresh keys at one moment, at one node"),
+    fault(
+        "C7",
+        "storm",
+        Kind::Storm,
+        10,
+        "of lives: 200 deletes or fresh keys at one moment, at one node; 50 where a stream has no credit",
+    ),
 ];
 
 /// The first fault of this kind.
