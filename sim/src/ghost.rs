@@ -266,6 +266,9 @@ impl Ghost {
         // What is sent again from memory says nothing about a record that has rotted since.
         let is_other = self.histories.has(key) || self.siblings.has(key);
         if is_other && self.is_rotten(sight.node, key) {
+            if self.siblings.has(key) {
+                self.siblings.met(key, version);
+            }
             return;
         }
         if self.histories.has(key) {

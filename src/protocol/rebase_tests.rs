@@ -73,6 +73,13 @@ fn what_a_later_version_will_replace_waits_for_it() {
 }
 
 #[test]
+fn what_meets_another_one_of_its_stamp_waits_for_it() {
+    let (held, other) = (version(dot(1, 1), at(5)), version(dot(2, 1), at(5)));
+
+    assert_eq!(fate(&store(std::slice::from_ref(&other), at(0)), &[held.dot, other.dot], &held), Fate::Stays);
+}
+
+#[test]
 fn what_the_judge_never_covered_stays_if_it_is_later_than_all_that_was_collected_there() {
     let held = version(dot(1, 1), at(5));
 

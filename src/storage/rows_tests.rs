@@ -116,6 +116,14 @@ proptest! {
     }
 
     #[test]
+    fn a_flipped_bit_in_the_format_of_a_record_is_rot(key in keys(), row in rows_(), bit in 0_u32..8) {
+        let mut bytes = encode_row(&key, &row);
+        bytes[0] ^= 1 << bit;
+
+        prop_assert_eq!(decode_record(&key, bytes.into()), Record::Rotten);
+    }
+
+    #[test]
     fn a_record_that_is_cut_short_or_grew_is_rot(
         key in keys(), row in rows_(), place in any::<usize>(), more in any::<u8>()
     ) {

@@ -90,6 +90,12 @@ impl Siblings {
         facts.judge_write(dot).map(|text| ("SIB", key.clone(), text))
     }
 
+    /// There is this version, whether or not whoever sends it still holds it.
+    pub fn met(&mut self, key: &Key, version: &Version) {
+        let facts = self.keys.entry(key.clone()).or_default();
+        facts.whole.entry(version.dot).or_insert_with(|| version.clone());
+    }
+
     /// A message or a disk shows that `node` holds this version.
     pub fn shown(&mut self, node: &str, key: &Key, version: &Version) -> Option<Broken> {
         let facts = self.keys.entry(key.clone()).or_default();
