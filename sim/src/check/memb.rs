@@ -49,6 +49,8 @@ pub fn table(store: &(impl Read + ?Sized)) -> Result<Table, StorageError> {
 pub enum Truth {
     /// It runs, and is one of those that are judged together.
     Lives,
+    /// Likewise, but one of its turns may outlast a probe of it: it may be suspected for a moment.
+    LivesSlowly,
     /// It runs, and nothing is promised of it: an operator had it removed.
     Unjudged,
     /// Its power is off, and it is a member still.
@@ -142,9 +144,13 @@ pub fn judge(tables: &BTreeMap<NodeId, Table>, truth: &BTreeMap<NodeId, Truth>) 
 
 fn judge_belief(believed: Option<&Member>, id: &NodeId, truth: Truth, life: Option<u64>) -> Option<Broken> {
     match (truth, believed) {
-        (Truth::Lives, None) => Some(("MEM-COMP", format!("{id} lives and is not in the table"))),
-        (Truth::Lives, Some(member)) => {
-            let is_known = member.state == MemberState::Alive && life.is_none_or(|life| member.life == life);
+        (Truth::Lives | Truth::LivesSlowly, None) => {
+            Some(("MEM-COMP", format!("{id} lives and is not in the table")))
+        }
+        (Truth::Lives | Truth::LivesSlowly, Some(member)) => {
+            let is_suspect = truth == Truth::LivesSlowly && member.state == MemberState::Suspect;
+            let is_alive = member.state == MemberState::Alive || is_suspect;
+            let is_known = is_alive && life.is_none_or(|life| member.life == life);
             let text =
                 || format!("{id} lives in life {}, but is {}", life.unwrap_or_default(), show(rank(member)));
             (!is_known).then(|| ("L-REJOIN", text()))

@@ -36,7 +36,7 @@ fn says(sayings: &mut Sayings, records: &[Member]) -> Option<&'static str> {
 fn judged(believed: &[Member], truth: Truth) -> Vec<&'static str> {
     let others = believed.iter().map(|member| (member.id.clone(), member.clone())).collect();
     let mut tables = BTreeMap::from([(id("a"), Table { life: 1, others })]);
-    if truth == Truth::Lives {
+    if matches!(truth, Truth::Lives | Truth::LivesSlowly) {
         let others = BTreeMap::from([(id("a"), record("a", 1, 0, MemberState::Alive))]);
         tables.insert(id("b"), Table { life: 2, others });
     }
@@ -97,6 +97,9 @@ fn who_lives_and_is_in_no_table_is_mem_comp_and_who_is_known_is_fine() {
 fn who_is_back_and_called_down_or_known_from_an_earlier_life_is_l_rejoin() {
     assert_eq!(judged(&[record("b", 2, 0, MemberState::Down)], Truth::Lives), ["L-REJOIN"]);
     assert_eq!(judged(&[record("b", 2, 0, MemberState::Suspect)], Truth::Lives), ["L-REJOIN"]);
+    assert_eq!(judged(&[record("b", 2, 0, MemberState::Suspect)], Truth::LivesSlowly), [""; 0]);
+    assert_eq!(judged(&[record("b", 1, 0, MemberState::Suspect)], Truth::LivesSlowly), ["L-REJOIN"]);
+    assert_eq!(judged(&[record("b", 2, 0, MemberState::Down)], Truth::LivesSlowly), ["L-REJOIN"]);
     assert_eq!(judged(&[record("b", 1, 7, MemberState::Alive)], Truth::Lives), ["L-REJOIN"]);
 }
 

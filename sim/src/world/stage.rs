@@ -486,9 +486,13 @@ impl Stage {
     /// Judges the member tables that the last look has shown.
     fn judge_tables(&mut self, at: Duration, phase: Phase) {
         let tables = std::mem::take(&mut self.tables);
+        // Whoever probes may be busy for as long as whoever is probed.
+        let patience = self.hastiest_timing().probe_interval / 2;
+        let is_slow = self.disks.iter().any(|disk| *disk.persist.end() >= patience);
         let truth = |(node, machine): (usize, &Machine)| {
             let truth = match machine.power {
                 Power::On if machine.is_removed => Truth::Unjudged,
+                Power::On if is_slow => Truth::LivesSlowly,
                 Power::On => Truth::Lives,
                 Power::Off if !machine.is_removed => Truth::Off,
                 Power::Off | Power::Left | Power::Never => Truth::Gone,

@@ -250,7 +250,7 @@ impl Stage {
     }
 
     /// Of each timer the shortest that any node has.
-    fn hastiest_timing(&self) -> Timing {
+    pub(super) fn hastiest_timing(&self) -> Timing {
         let mut hastiest = self.settings[0].timing.clone();
         for Settings { timing, .. } in &self.settings {
             hastiest.probe_interval = hastiest.probe_interval.min(timing.probe_interval);
