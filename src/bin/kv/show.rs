@@ -74,7 +74,8 @@ pub fn text(row: &Json, name: &str) -> String {
 pub fn time_text(millis: Option<&Json>) -> String {
     let millis = millis.and_then(Json::as_i64);
     let time = millis.and_then(|millis| jiff::Timestamp::from_millisecond(millis).ok());
-    time.map(|time| time.to_string()).unwrap_or_default()
+    // Always three digits: columns stay in line, and text sorts as time does.
+    time.map(|time| format!("{time:.3}")).unwrap_or_default()
 }
 
 /// Aligned columns without borders.
