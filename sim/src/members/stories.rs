@@ -484,7 +484,11 @@ fn a_living_clone_under_the_same_name_stands_back_and_the_name_does_not_flap(see
         let held = world.table(node).and_then(|table| table.address(&id("b"))).cloned();
         assert_eq!(held, Some(address("b")), "seed {seed}: {:?}", world.log);
     }
-    assert_eq!(world.told("member-moved") + world.told("member-down"), 0, "seed {seed}: {:?}", world.log);
+    // The clone is turned away, so it may think what it likes.
+    let flaps = world.log.iter().filter(|(_, node, event)| {
+        *node != 3 && ["member-moved", "member-suspect", "member-down"].contains(&event.name)
+    });
+    assert_eq!(flaps.count(), 0, "seed {seed}: {:?}", world.log);
     let told =
         |node, name| world.log.iter().filter(|(_, at, event)| *at == node && event.name == name).count();
     assert!(
