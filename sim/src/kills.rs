@@ -172,18 +172,18 @@ fn text(rows: &[Row], is_whole: bool, control: Option<&Kill>) -> String {
     let made_small = kills.iter().filter_map(|kill| Some((*kill, kill.small?)));
     let made_small: Vec<(&Kill, (usize, usize, usize))> = made_small.collect();
     if !made_small.is_empty() {
-        let median = |of: &dyn Fn(&Kill, (usize, usize, usize)) -> f64| {
-            let mut values: Vec<f64> = made_small.iter().map(|(kill, small)| of(kill, *small)).collect();
+        let median = |mut values: Vec<f64>| {
             values.sort_by(f64::total_cmp);
             values[values.len() / 2]
         };
+        let sizes = || made_small.iter().map(|(_, small)| small);
         lines.push(format!(
             "Medians of those found in lives: first seed {}; made small to {} operations, {} faults, {} nodes in {:.1} s.",
-            median(&|kill, _| kill.seed as f64),
-            median(&|_, small| small.0 as f64),
-            median(&|_, small| small.1 as f64),
-            median(&|_, small| small.2 as f64),
-            median(&|kill, _| kill.small_s),
+            median(made_small.iter().map(|(kill, _)| kill.seed as f64).collect()),
+            median(sizes().map(|small| small.0 as f64).collect()),
+            median(sizes().map(|small| small.1 as f64).collect()),
+            median(sizes().map(|small| small.2 as f64).collect()),
+            median(made_small.iter().map(|(kill, _)| kill.small_s).collect()),
         ));
     }
     if is_whole {
