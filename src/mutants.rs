@@ -25,6 +25,15 @@ impl Class {
     }
 }
 
+/// Where a bug must show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hunted {
+    /// In lives drawn from a seed.
+    Lives,
+    /// In the stories of large clusters of member tables, with default timers and in moments that no life waits for.
+    Tables,
+}
+
 /// A bug that can be switched on.
 #[derive(Clone, Copy, Debug)]
 pub struct Mutant {
@@ -32,20 +41,27 @@ pub struct Mutant {
     pub id: &'static str,
     /// How hard it may be to find.
     pub class: Class,
+    /// Where it is looked for.
+    pub hunted: Hunted,
     /// What it does.
     pub what: &'static str,
 }
 
 const fn easy(id: &'static str, what: &'static str) -> Mutant {
-    Mutant { id, class: Class::Easy, what }
+    Mutant { id, class: Class::Easy, hunted: Hunted::Lives, what }
 }
 
 const fn middling(id: &'static str, what: &'static str) -> Mutant {
-    Mutant { id, class: Class::Middling, what }
+    Mutant { id, class: Class::Middling, hunted: Hunted::Lives, what }
 }
 
 const fn hard(id: &'static str, what: &'static str) -> Mutant {
-    Mutant { id, class: Class::Hard, what }
+    Mutant { id, class: Class::Hard, hunted: Hunted::Lives, what }
+}
+
+/// A bug of the member tables.
+const fn tables(class: Class, id: &'static str, what: &'static str) -> Mutant {
+    Mutant { id, class, hunted: Hunted::Tables, what }
 }
 
 /// The bugs that can be switched on.
@@ -132,6 +148,30 @@ pub const ALL: &[Mutant] = &[
     middling("session-silent", "a sync session names the rows that differ and sends none"),
     middling("session-blind", "a node says of every store that it holds just the same"),
     middling("repair-overwrites", "a repair replaces the record whatever it is"),
+    easy("older-record-wins", "of two records of a member the one that arrives last is kept"),
+    tables(Class::Easy, "deaf-judge", "a suspect's time runs out although it goes on talking"),
+    tables(
+        Class::Easy,
+        "stall-unnoticed",
+        "a node that stood still takes its own silence for that of others",
+    ),
+    tables(
+        Class::Easy,
+        "suspicion-impatient",
+        "a suspicion that nobody shares lasts no longer than one that many do",
+    ),
+    tables(Class::Easy, "no-relays", "a probe asks nobody to try in its place"),
+    tables(Class::Easy, "no-news", "what changed is told with probes and whole tables only"),
+    tables(Class::Easy, "tables-uncompared", "nobody compares tables, so lost rumours wait for the exchange"),
+    tables(Class::Middling, "unwatched", "nobody watches one member, so some deaths are met late"),
+    tables(Class::Easy, "seeds-at-boot-only", "who has joined greets none of its other seeds any more"),
+    tables(Class::Easy, "newest-address-wins", "a name belongs to whoever spoke up last"),
+    tables(Class::Easy, "minority-forgets", "members are forgotten by a side without a majority too"),
+    tables(
+        Class::Easy,
+        "refuses-aloud",
+        "a node that is turned away is told so in the log each time it knocks",
+    ),
 ];
 
 /// The twenty-four bugs of other stores that a simulator of such a store must find, and the mutants that are them here.

@@ -2,6 +2,7 @@
 //!
 //! A bug is switched on for a whole process, so each hunt is a process of its own: `sim mutant=ID hunt`, which lives
 //! one seed after the other in the fast world until one fails, makes that failure small, and prints a line of JSON.
+//! Bugs of the member tables that no life waits for are hunted with the stories of [`stories`].
 //! The unmutated build is hunted too: it must survive.
 
 use std::collections::VecDeque;
@@ -12,6 +13,8 @@ use anyhow::{Context, Result, bail};
 use reknit::mutants::{ALL, Class, MUSEUM, Mutant};
 use serde::{Deserialize, Serialize};
 
+use crate::members::stories;
+use crate::panics::caught;
 use crate::run::{self, Options, World};
 use crate::{plan, shrink};
 
@@ -29,8 +32,8 @@ pub struct Kill {
     pub violation: String,
     /// How long the lives up to it took, in seconds.
     pub found_s: f64,
-    /// Operations, faults and nodes of the small story.
-    pub small: (usize, usize, usize),
+    /// Operations, faults and nodes of the small story; a story of member tables is not made smaller.
+    pub small: Option<(usize, usize, usize)>,
     /// How long making it small took, in seconds.
     pub small_s: f64,
 }
@@ -55,11 +58,25 @@ pub fn hunt(seeds: u64) -> Result<Option<Kill>> {
             signature,
             violation: violation.to_string(),
             found_s: found.as_secs_f64(),
-            small: (size.operations, size.faults, size.nodes),
+            small: Some((size.operations, size.faults, size.nodes)),
             small_s: shrunk.wall.as_secs_f64(),
         }));
     }
     Ok(None)
+}
+
+/// Tells the stories of member tables with seeds from 0 to `seeds` until one fails; `None` if none does.
+pub fn hunt_tables(seeds: u64) -> Option<Kill> {
+    let began = run::wall_clock();
+    for seed in 0..seeds {
+        for (name, story) in stories::ALL {
+            let Err(violation) = caught(|| story(seed)) else { continue };
+            let signature = name.replace('_', " ");
+            let found_s = began.elapsed().as_secs_f64();
+            return Some(Kill { seed, signature, violation, found_s, small: None, small_s: 0.0 });
+        }
+    }
+    None
 }
 
 /// One row of the table.
@@ -84,7 +101,8 @@ pub fn table(ids: &[&'static str], tell: impl Fn(&str) + Sync) -> Result<(String
             let Some(mutant) = next else { return Ok(()) };
             let kill = hunt_apart(Some(mutant))?;
             let found = kill.as_ref().map_or("survives".to_owned(), |kill| {
-                format!("seed {}, {}, {:?} in {:.1} s", kill.seed, kill.signature, kill.small, kill.small_s)
+                let small = kill.small.map(|small| format!(", {small:?} in {:.1} s", kill.small_s));
+                format!("seed {}, {}{}", kill.seed, kill.signature, small.unwrap_or_default())
             });
             tell(&format!("{:<20} {found}", mutant.id));
             rows.lock().expect("no thread panics with it").push(Row { mutant, kill });
@@ -119,47 +137,53 @@ fn text(rows: &[Row], is_whole: bool, control: Option<&Kill>) -> String {
         "<!-- Made by `just mutants`, which fails if a bug survives its class. -->\n".to_owned(),
         "Each bug is put into the node on its own, and lives are lived one after the other, from seed 0 on, in the fast \
          world until one fails; then the failure is made small. A bug of class E must be found within 10 lives, M \
-         within 100, H within 2,000. Times are those of one core among others at work.\n"
+         within 100, H within 2,000. What is wrong with member tables alone is hunted with the stories of large clusters of \
+         them (`sim/src/members/stories.rs`) instead, one seed after the other; the story that failed is named as the \
+         check. Times are those of one core among others at work.\n"
             .to_owned(),
         "| bug | class | first seed | check | found in | small: operations, faults, nodes | what it does |"
             .to_owned(),
         "|---|---|---|---|---|---|---|".to_owned(),
     ];
     for Row { mutant, kill } in rows {
-        let Mutant { id, class, what } = mutant;
+        let Mutant { id, class, what, .. } = mutant;
         let class = match class {
             Class::Easy => "E",
             Class::Middling => "M",
             Class::Hard => "H",
         };
         lines.push(match kill {
-            None => format!("| `{id}` | {class} | **survives {}** | | | | {what} |", mutant.class.seeds_max()),
+            None => {
+                format!("| `{id}` | {class} | **survives {}** | | | | {what} |", mutant.class.seeds_max())
+            }
             Some(kill) => {
-                let (operations, faults, nodes) = kill.small;
                 let Kill { seed, signature, found_s, small_s, .. } = kill;
-                format!(
-                    "| `{id}` | {class} | {seed} | {signature} | {found_s:.2} s | {operations}, {faults}, {nodes} \
-                     in {small_s:.1} s | {what} |"
-                )
+                let small = kill.small.map(|(operations, faults, nodes)| {
+                    format!("{operations}, {faults}, {nodes} in {small_s:.1} s")
+                });
+                let small = small.unwrap_or_default();
+                format!("| `{id}` | {class} | {seed} | {signature} | {found_s:.2} s | {small} | {what} |")
             }
         });
     }
     let kills: Vec<&Kill> = rows.iter().filter_map(|row| row.kill.as_ref()).collect();
     lines.push(String::new());
     lines.push(format!("{} of {} found.", kills.len(), rows.len()));
-    if !kills.is_empty() {
-        let median = |of: &dyn Fn(&Kill) -> f64| {
-            let mut values: Vec<f64> = kills.iter().map(|kill| of(kill)).collect();
+    let made_small = kills.iter().filter_map(|kill| Some((*kill, kill.small?)));
+    let made_small: Vec<(&Kill, (usize, usize, usize))> = made_small.collect();
+    if !made_small.is_empty() {
+        let median = |mut values: Vec<f64>| {
             values.sort_by(f64::total_cmp);
             values[values.len() / 2]
         };
+        let sizes = || made_small.iter().map(|(_, small)| small);
         lines.push(format!(
-            "Medians: first seed {}; made small to {} operations, {} faults, {} nodes in {:.1} s.",
-            median(&|kill| kill.seed as f64),
-            median(&|kill| kill.small.0 as f64),
-            median(&|kill| kill.small.1 as f64),
-            median(&|kill| kill.small.2 as f64),
-            median(&|kill| kill.small_s),
+            "Medians of those found in lives: first seed {}; made small to {} operations, {} faults, {} nodes in {:.1} s.",
+            median(made_small.iter().map(|(kill, _)| kill.seed as f64).collect()),
+            median(sizes().map(|small| small.0 as f64).collect()),
+            median(sizes().map(|small| small.1 as f64).collect()),
+            median(sizes().map(|small| small.2 as f64).collect()),
+            median(made_small.iter().map(|(kill, _)| kill.small_s).collect()),
         ));
     }
     if is_whole {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, Result, bail};
+use reknit::mutants::{self, Hunted};
 use reknit_sim::args::{self, Command, Run};
 use reknit_sim::diff;
 use reknit_sim::members::figures;
@@ -178,7 +179,12 @@ fn hunt(asked: &Run) -> Result<ExitCode> {
     if let Some(id) = asked.mutant {
         choose(id)?;
     }
-    let kill = kills::hunt(asked.seeds(None).end)?;
+    let seeds = asked.seeds(None).end;
+    let mutant = asked.mutant.and_then(mutants::find);
+    let kill = match mutant.map_or(Hunted::Lives, |mutant| mutant.hunted) {
+        Hunted::Lives => kills::hunt(seeds)?,
+        Hunted::Tables => kills::hunt_tables(seeds),
+    };
     say(&serde_json::to_string(&kill)?)
 }
 

@@ -109,6 +109,8 @@ pub struct Standing {
     #[schemars(with = "super::openapi::StampShape")]
     high_water: Stamp,
     quarantined: Vec<String>,
+    /// The first keys of which a version was set aside; all of them are in `/export?aside`.
+    set_aside: Vec<String>,
     peers: Vec<Peer>,
     counters: BTreeMap<&'static str, u64>,
 }
@@ -158,6 +160,7 @@ pub async fn status(State(shared): State<Arc<Shared>>) -> Result<Response, Probl
         seen_hash: format!("{:016x}", status.seen_hash),
         high_water: status.high_water,
         quarantined: status.quarantined.iter().map(ToString::to_string).collect(),
+        set_aside: status.set_aside.iter().map(ToString::to_string).collect(),
         peers: peers.collect(),
         counters: status.counters.into_iter().collect(),
     }))

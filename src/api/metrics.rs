@@ -220,6 +220,8 @@ fn of_node(node: Option<(Status, Vec<MemberView>)>) -> Registry {
     let quarantined =
         "Records set apart because they fail their checksum, as far as they are named in /status";
     gauge("quarantined", quarantined, status.quarantined.len() as u64);
+    let set_aside = "Keys with versions set aside as too old to be told from deleted data, as far as they are named in /status";
+    gauge("set_aside", set_aside, status.set_aside.len() as u64);
 
     let [lag, behind]: [Family<OfPeer, Gauge>; 2] = Default::default();
     let age: Family<OfPeer, Gauge<f64, std::sync::atomic::AtomicU64>> = Family::default();

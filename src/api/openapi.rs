@@ -153,6 +153,8 @@ static DELIMITER: Parameter = parameter(
     "Show keys that hold this after the prefix as one entry",
     || json!({ "type": "string", "maxLength": 16 }),
 );
+static SET_ASIDE: Parameter =
+    parameter("aside", "The versions that came back too old to be told from deleted data instead", switch);
 static START: Parameter = parameter("start", "The first key that may be listed", text_shape);
 static END: Parameter = parameter("end", "The first key after the listing", text_shape);
 static REVERSE: Parameter = parameter("reverse", "From the last to the first", switch);
@@ -408,8 +410,8 @@ static OPERATIONS: &[Operation] = &[
         method: "get",
         path: "/export",
         id: "export",
-        about: "All versions as they were written, tombstones too, a key a line",
-        parameters: &[&PREFIX],
+        about: "All versions as they were written, tombstones too, a key a line; or those that were set aside",
+        parameters: &[&PREFIX, &SET_ASIDE],
         sent: None,
         answers: &[good(200, "Lines for /import", &[(NDJSON, Shape::Each(of::<transfer::Line>))])],
         problems: &[PARAMETERS, DISK, &[Code::KeyTooLong, Code::Busy]],

@@ -19,7 +19,9 @@ use tower::ServiceExt;
 
 use super::{App, Info, Limits, Shared, SharedReader, Tokens};
 use crate::driver::{self, Clock, Mailbox, Network, Observer, Pulse};
-use crate::model::{Address, Instant, Key, Member, MemberState, Mode, NodeId, Now, Policies, WallTime};
+use crate::model::{
+    Address, Entry, Instant, Key, Member, MemberState, Mode, NodeId, Now, Policies, Version, WallTime,
+};
 use crate::node::{Node, Output, Settings};
 use crate::storage::engine::Engine;
 use crate::storage::{Batch, Storage, Table, rows};
@@ -128,6 +130,14 @@ impl Setup {
     pub fn with_rotten(mut self, path: &str) -> Setup {
         let mut batch = Batch::default();
         batch.put(Table::Records, Key::from_path(path).unwrap().as_bytes(), *b"\x01rotten");
+        self.apply(batch);
+        self
+    }
+
+    /// A version that came back too old to be told from deleted data.
+    pub fn with_aside(mut self, path: &str, version: Version) -> Setup {
+        let mut batch = Batch::default();
+        rows::put_aside(&mut batch, &Entry { key: Key::from_path(path).unwrap(), version });
         self.apply(batch);
         self
     }

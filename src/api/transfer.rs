@@ -1,7 +1,8 @@
 //! `GET /export` and `POST /import`: versions as they were written, tombstones too, one key a line.
 //!
 //! An import takes what this node has not covered yet and leaves the rest, so repeating one changes nothing and an
-//! old one undoes nothing. Who wants old values back writes them anew.
+//! old one undoes nothing. Who wants old values back writes them anew. What was set aside, because it came back too
+//! old to be told from deleted data, is exported apart, with `?aside`.
 
 use std::collections::VecDeque;
 use std::ops::Bound;
@@ -113,12 +114,13 @@ fn dot(origin: &str, seq: u64) -> Result<Dot, String> {
     Ok(Dot { origin: Origin(origin), seq })
 }
 
-/// `GET /export?prefix=`: each line is a durable state; all of them together are not one.
+/// `GET /export?prefix=&aside`: each line is a durable state; all of them together are not one.
 pub async fn export(State(shared): State<Arc<Shared>>, request: HttpRequest) -> Result<Response, Problem> {
-    let params = Params::parse(request.uri().query(), &["prefix"])?;
+    let params = Params::parse(request.uri().query(), &["prefix", "aside"])?;
     let prefix = list::part_of_key(&params, "prefix")?.unwrap_or_default();
+    let after = if params.switch("aside")? { After::Aside(None) } else { After::Key(None) };
     let place = shared.transfer()?;
-    let exporting = Exporting { shared, after: None, prefix };
+    let exporting = Exporting { shared, after, prefix };
     let lines = futures_util::stream::unfold(Some(exporting), |exporting| async {
         let mut exporting = exporting?;
         let chunk = exporting.chunk().await;
@@ -134,14 +136,55 @@ pub async fn export(State(shared): State<Arc<Shared>>, request: HttpRequest) -> 
 
 struct Exporting {
     shared: Arc<Shared>,
-    after: Option<Key>,
+    after: After,
     prefix: Vec<u8>,
+}
+
+/// What is exported, and how far that is done.
+enum After {
+    /// All keys, in their order.
+    Key(Option<Key>),
+    /// The versions that were set aside, in the order of their dots.
+    Aside(Option<Dot>),
 }
 
 impl Exporting {
     /// The next lines, from one durable state; `None` at the end.
     async fn chunk(&mut self) -> Result<Option<Bytes>, Problem> {
-        let (after, prefix) = (self.after.clone(), self.prefix.clone());
+        match &self.after {
+            After::Key(after) => self.keys(after.clone()).await,
+            After::Aside(after) => self.aside(*after).await,
+        }
+    }
+
+    async fn aside(&mut self, after: Option<Dot>) -> Result<Option<Bytes>, Problem> {
+        let prefix = self.prefix.clone();
+        let read = self.shared.scan(move |shared| {
+            let (mut lines, mut rows, mut after) = (Vec::new(), 0, after);
+            shared.app.reader.snapshot(|store| {
+                while lines.len() < CHUNK_BYTES && rows < ROWS_MAX {
+                    let batch = rows::aside(store, after, BATCH)?;
+                    let Some(last) = batch.last() else { break };
+                    after = Some(last.version.dot);
+                    rows += batch.len();
+                    for Entry { key, version } in batch {
+                        if key.as_bytes().starts_with(&prefix) {
+                            push_line(&mut lines, &key, &[version]);
+                        }
+                    }
+                }
+                Ok(())
+            })?;
+            Ok((lines, after, rows))
+        });
+        let (lines, after, rows) = read.await?;
+        self.after = After::Aside(after);
+        // A part of which the prefix leaves nothing is no end.
+        Ok((rows > 0).then(|| lines.into()))
+    }
+
+    async fn keys(&mut self, after: Option<Key>) -> Result<Option<Bytes>, Problem> {
+        let prefix = self.prefix.clone();
         let read = self.shared.scan(move |shared| {
             let (mut lines, mut rows, mut after) = (Vec::new(), 0, after);
             let rotten = shared.app.reader.snapshot(|store| {
@@ -159,7 +202,7 @@ impl Exporting {
                         if record == Record::Rotten {
                             return Ok(Some(key));
                         }
-                        write_line(&mut lines, &key, &record);
+                        push_line(&mut lines, &key, record.versions());
                         rows += 1;
                         after = Some(key);
                     }
@@ -173,13 +216,13 @@ impl Exporting {
             self.shared.metrics.corrupt_record();
             return Err(Problem::new(Code::CorruptRecord, format!("{key} fails its checksum")));
         }
-        self.after = after;
+        self.after = After::Key(after);
         Ok((!lines.is_empty()).then(|| lines.into()))
     }
 }
 
-fn write_line(lines: &mut Vec<u8>, key: &Key, record: &Record) {
-    let versions = record.versions().iter().map(Exported::of).collect();
+fn push_line(lines: &mut Vec<u8>, key: &Key, versions: &[Version]) {
+    let versions = versions.iter().map(Exported::of).collect();
     let line = Line { key: key.to_string(), versions };
     serde_json::to_writer(&mut *lines, &line).expect("our own structs are JSON");
     lines.push(b'\n');

@@ -350,6 +350,8 @@ pub struct Status {
     pub high_water: Stamp,
     /// The first of the keys whose record fails its checksum and was set apart.
     pub quarantined: Vec<Key>,
+    /// The first of the keys of which a version came back too old to be told from deleted data and was set aside.
+    pub set_aside: Vec<Key>,
     /// One row per peer.
     pub peers: Vec<PeerStatus>,
     /// Everything counted since the start, by name.

@@ -1,6 +1,7 @@
 //! What a node does for clients and operators.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::model::{
@@ -21,6 +22,8 @@ pub const LEAVE_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Most keys in quarantine that `/status` names.
 const QUARANTINED_NAMED_MAX: usize = 100;
+/// Most versions set aside whose keys `/status` names.
+const SET_ASIDE_NAMED_MAX: usize = 100;
 
 /// Most runs of nodes that may have written in a cluster, `max_origins`: every one is named in `seen` for ever, and a
 /// `seen` of this many still fits a message with room to spare. A run that would be one more takes no writes.
@@ -366,7 +369,10 @@ impl<S: Storage> Node<S> {
         });
         let peers = peers.collect();
         let seen = self.replica.seen();
+        let aside = rows::aside(&self.store, None, SET_ASIDE_NAMED_MAX)?;
+        let set_aside: BTreeSet<Key> = aside.into_iter().map(|entry| entry.key).collect();
         Ok(Status {
+            set_aside: set_aside.into_iter().collect(),
             quarantined: rows::quarantine(&self.store, std::ops::Bound::Unbounded, QUARANTINED_NAMED_MAX)?,
             me: self.membership.me().clone(),
             disk_full: !self.room.is_enough(),

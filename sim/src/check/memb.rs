@@ -8,6 +8,7 @@
 //! | `MEM-COMP` | a death went unnoticed, or a member is missing from a table |
 //! | `NOGHOST` | somebody who left, was removed or never was is believed to live |
 //! | `L-REJOIN` | a member that is back is not known to be back |
+//! | `QUIET` | nodes that hold the same and are asked nothing send data, or more than probes and their answers |
 //!
 //! Knows only what left a node and what its disk holds; the [`crate::world`] tells it who really lives.
 
@@ -165,6 +166,13 @@ fn judge_belief(believed: Option<&Member>, id: &NodeId, truth: Truth, life: Opti
     }
 }
 
+/// A node called somebody down who runs if it `lives`, so long after nothing keeps nodes from reaching each other any
+/// more; `None` while something does.
+pub fn judge_death(name: &str, lives: bool, calm: Option<Duration>, timing: &Timing) -> Option<Broken> {
+    let is_calm = calm.is_some_and(|calm| calm >= calm_after(timing));
+    (lives && is_calm).then(|| ("MEM-ACC", format!("{name} was called down, and it lives")))
+}
+
 /// How long after everything is well nobody who lives may be called down any more: a suspicion from before has
 /// ended by then.
 pub fn calm_after(timing: &Timing) -> Duration {
@@ -185,7 +193,7 @@ pub fn return_noticed_within(timing: &Timing, nodes: usize) -> Duration {
 
 /// How many frames without data `nodes` idle nodes may send in `time`: probes and their answers, exchanges of
 /// tables, openings of sessions, each with some room; the members in a table may be more than those that live.
-pub fn idle_frames_max(timing: &Timing, nodes: usize, time: Duration) -> u64 {
+fn idle_frames_max(timing: &Timing, nodes: usize, time: Duration) -> u64 {
     let times = |interval: Duration| time.as_secs_f64() / interval.as_secs_f64().max(0.001) + 1.0;
     let per_node = times(timing.probe_interval) * 3.0
         + times(timing.gossip_interval_min) * 8.0
@@ -193,6 +201,15 @@ pub fn idle_frames_max(timing: &Timing, nodes: usize, time: Duration) -> u64 {
         + times(timing.catchup_interval) * 4.0
         + times(timing.retry_max) * 4.0;
     (per_node * nodes as f64) as u64
+}
+
+/// What `nodes` idle nodes that hold the same sent in `time`: frames with data, and frames of any kind.
+pub fn judge_idle(timing: &Timing, nodes: usize, time: Duration, (data, all): (u64, u64)) -> Option<Broken> {
+    let most = idle_frames_max(timing, nodes, time);
+    if data > 0 {
+        return Some(("QUIET", format!("{data} data frames were sent although all replicas agree")));
+    }
+    (all > most).then(|| ("QUIET", format!("{nodes} idle nodes sent {all} frames, more than {most}")))
 }
 
 fn rank(member: &Member) -> Rank {

@@ -110,6 +110,20 @@ fn a_death_that_nobody_noticed_is_mem_comp_and_one_that_was_noticed_is_fine() {
 }
 
 #[test]
+fn who_lives_within_reach_and_is_called_down_is_mem_acc_and_who_died_or_was_cut_off_is_fine() {
+    let timing = Timing::default();
+    let (calm, one) = (Some(calm_after(&timing)), Duration::from_millis(1));
+    let called_down = |lives, calm| judge_death("b", lives, calm, &timing).map(|it| it.0);
+
+    assert_eq!(called_down(true, calm), Some("MEM-ACC"));
+    assert_eq!(called_down(true, calm.map(|calm| calm + one)), Some("MEM-ACC"));
+
+    assert_eq!(called_down(false, calm), None, "it is off");
+    assert_eq!(called_down(true, calm.map(|calm| calm - one)), None, "an older suspicion ends");
+    assert_eq!(called_down(true, None), None, "it may be out of reach");
+}
+
+#[test]
 fn who_is_gone_and_said_to_live_is_noghost_and_a_grave_is_none() {
     assert_eq!(judged(&[record("b", 2, 0, MemberState::Alive)], Truth::Gone), ["NOGHOST"]);
     assert_eq!(judged(&[record("b", 2, 0, MemberState::Left)], Truth::Gone), [""; 0]);
@@ -124,12 +138,15 @@ fn somebody_who_never_was_is_noghost() {
 }
 
 #[test]
-fn an_answer_to_every_answer_is_more_than_an_idle_cluster_may_say() {
+fn data_or_an_answer_to_every_answer_among_idle_nodes_is_quiet_and_probes_are_fine() {
     let timing = Timing::default();
     let minute = Duration::from_secs(60);
-    let most = idle_frames_max(&timing, 3, minute);
+    let judged = |data, all| judge_idle(&timing, 3, minute, (data, all)).map(|it| it.0);
 
     let probes_and_answers = 3 * 2 * 120;
     let one_that_never_ends_per_probe = 60 * 1000 / 10;
-    assert!(probes_and_answers < most && one_that_never_ends_per_probe > most, "{most}");
+    assert_eq!(judged(0, one_that_never_ends_per_probe), Some("QUIET"));
+    assert_eq!(judged(1, probes_and_answers), Some("QUIET"));
+
+    assert_eq!(judged(0, probes_and_answers), None);
 }

@@ -2,11 +2,9 @@
 //!
 //! The machines are the node's own, their messages pass through the wire's bytes over the simulator's links, and
 //! their rows through a memory disk; what is missing is the rest of a node, so that hundreds of them can live
-//! for simulated days. [`world`] runs them, [`figures`] measures, and `stories` are clusters that go through
+//! for simulated days. [`world`] runs them, [`figures`] measures, and [`stories`] are clusters that go through
 //! what is known to have broken other memberships.
 
 pub mod figures;
+pub mod stories;
 pub mod world;
-
-#[cfg(test)]
-mod stories;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rand_chacha::ChaCha8Rng;
-use reknit::model::{Address, Instant, Member, MemberState, Mode, NodeId, Now, WallTime};
+use reknit::model::{Address, Instant, Member, MemberState, Mode, NodeId, Now, ProtocolRange, WallTime};
 use reknit::protocol::Message;
 use reknit::protocol::membership::Membership;
 use reknit::protocol::outbox::{Action, Event, Outbox};
@@ -37,16 +37,23 @@ pub struct Setup {
     pub address: Address,
     /// Whom it joins through.
     pub seeds: Vec<Address>,
+    /// Digest of its policies by prefix.
+    pub policies: u64,
+    /// What it speaks.
+    pub protocol: ProtocolRange,
+}
+
+impl Setup {
+    /// A node called `name`, at the place of its name, as all others are.
+    pub fn new(name: &str, seeds: Vec<Address>) -> Setup {
+        Setup { id: id(name), address: address(name), seeds, policies: 0, protocol: wire::PROTOCOL }
+    }
 }
 
 /// Names of tables, and what they are set up with, `n0`, `n1`, …, each joining through the first three.
 pub fn setups(count: usize) -> Vec<Setup> {
     let seeds: Vec<Address> = (0..count.min(3)).map(|node| address(&format!("n{node}"))).collect();
-    let setup = |node: usize| {
-        let name = format!("n{node}");
-        Setup { id: id(&name), address: address(&name), seeds: seeds.clone() }
-    };
-    (0..count).map(setup).collect()
+    (0..count).map(|node| Setup::new(&format!("n{node}"), seeds.clone())).collect()
 }
 
 /// A node's name.
@@ -200,7 +207,7 @@ impl World {
         let name = format!("member/{node}/start/{}", machine.starts);
         machine.dice = random::stream(self.seed, &name);
         let store = Memory::new(std::mem::take(&mut machine.disk));
-        let Setup { id, address, seeds } = machine.setup.clone();
+        let Setup { id, address, seeds, policies, protocol } = machine.setup.clone();
         let me = Member {
             id,
             address,
@@ -210,8 +217,8 @@ impl World {
             joined,
             mode: Mode::Normal,
             origin: None,
-            policies: 0,
-            protocol: wire::PROTOCOL,
+            policies,
+            protocol,
         };
         let known = rows::members(&store).expect("memory");
         machine.store = Some(store);

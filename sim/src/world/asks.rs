@@ -160,3 +160,7 @@ pub fn shown(reply: &Reply) -> String {
         other => format!("status {}", status(other)),
     }
 }
+
+#[cfg(test)]
+#[path = "asks_tests.rs"]
+mod tests;

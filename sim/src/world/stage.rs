@@ -469,12 +469,12 @@ impl Stage {
     /// A node called a member down: `text` begins with its name. Once nothing keeps nodes from reaching each other, and
     /// suspicions from before have ended, that must be true.
     fn judge_death(&mut self, at: Duration, node: usize, text: &str) {
-        let bound = memb::calm_after(&self.settings[node].timing);
-        let is_calm = self.calm_since.is_some_and(|since| at >= since + bound);
         let named = self.names.iter().position(|name| text.split(' ').next() == Some(name));
-        if let Some(named) = named.filter(|&named| is_calm && self.is_on(named)) {
-            let text = format!("{} was called down, and it lives", self.names[named]);
-            self.broken("MEM-ACC", Site::Log, at, Some(node), None, text);
+        let Some(named) = named else { return };
+        let calm = self.calm_since.and_then(|since| at.checked_sub(since));
+        let timing = &self.settings[node].timing;
+        if let Some((code, text)) = memb::judge_death(&self.names[named], self.is_on(named), calm, timing) {
+            self.broken(code, Site::Log, at, Some(node), None, text);
         }
     }
 

@@ -1,4 +1,10 @@
-//! Who is asked whether they live: everyone in turn, those that are down included.
+//! Who is asked whether they live: everyone in turn, those that are down included, and every other time the one
+//! member that this node watches.
+//!
+//! Turns alone are drawn by each node for itself, so once in a while nobody asks a member for some seconds. All
+//! nodes stand on a ring of hashed names, and each watches the next one that lives: so everybody is watched by
+//! somebody, and a death is met within two intervals. The rest of the probes look everywhere, since a watcher
+//! can die along with whom it watches.
 //!
 //! A probe lasts two intervals. It asks directly four times, and from the second time on also through a few
 //! others; any word from the target ends it, whatever it was about. A node that hears nothing from the helpers
@@ -21,6 +27,8 @@ pub const HEALTH_MAX: u32 = 3;
 pub(super) struct Probing {
     /// The members still to be probed in this round, last first.
     round: Vec<NodeId>,
+    /// Whether the next probe is the turn of the member that is watched.
+    watches: bool,
     probes: Vec<Probe>,
     pub(super) next_probe: Instant,
     relayed: Vec<Relayed>,
@@ -53,7 +61,14 @@ struct Relayed {
 
 impl Probing {
     pub(super) fn new(next_probe: Instant) -> Probing {
-        Probing { round: Vec::new(), probes: Vec::new(), next_probe, relayed: Vec::new(), doubt: 0 }
+        Probing {
+            round: Vec::new(),
+            watches: false,
+            probes: Vec::new(),
+            next_probe,
+            relayed: Vec::new(),
+            doubt: 0,
+        }
     }
 
     pub(super) fn next_wakeup(&self) -> Option<Instant> {
@@ -90,7 +105,7 @@ impl Membership {
     }
 
     fn start_probe(&mut self, now: Now, own_seen: u64, dice: &mut impl Rng, out: &mut Outbox) {
-        let Some(target) = self.next_in_round(dice) else { return };
+        let Some(target) = self.next_target(dice) else { return };
         let state = self.peers[&target].member.state;
         let is_asked = self.probing.probes.iter().any(|probe| probe.target == target);
         if is_asked || state == MemberState::Suspect {
@@ -217,6 +232,21 @@ impl Membership {
         for Relayed { asker, nonce, target, .. } in over {
             out.send(&asker, Message::Reached { nonce, target, answered: false });
         }
+    }
+
+    fn next_target(&mut self, dice: &mut impl Rng) -> Option<NodeId> {
+        self.probing.watches = !self.probing.watches && !mutants::is_on("unwatched");
+        let watched = self.probing.watches.then(|| self.watched()).flatten();
+        watched.or_else(|| self.next_in_round(dice))
+    }
+
+    /// The member alive that comes next after this node on the ring of hashed names.
+    fn watched(&self) -> Option<NodeId> {
+        let place = |id: &NodeId| xxhash_rust::xxh3::xxh3_64(id.as_str().as_bytes());
+        let me = place(&self.me.id);
+        let alive = self.peers.values().filter(|peer| peer.member.state == MemberState::Alive);
+        let next = alive.min_by_key(|peer| (place(&peer.member.id).wrapping_sub(me), &peer.member.id));
+        next.map(|peer| peer.member.id.clone())
     }
 
     /// Everyone once per round, in an order drawn anew for each, so that nobody waits longer than two rounds.

@@ -289,11 +289,9 @@ impl Stage {
     }
 
     fn judge_silence(&mut self, at: Duration, data_frames: u64) {
-        let moved = self.data_frames - data_frames;
         // By a clock that was left far behind a version outlives all idle times, and is offered to those who let it go.
-        if moved > 0 && self.clocks_apart(at) <= DRAIN_MAX {
-            let text = format!("{moved} data frames were sent although all replicas agree");
-            self.broken("QUIET", Site::Phase(Phase::Idle), at, None, None, text);
+        if self.clocks_apart(at) <= DRAIN_MAX {
+            self.judge_idle(at, (self.data_frames - data_frames, 0));
         }
     }
 
@@ -368,11 +366,13 @@ impl Stage {
 
     /// Idle nodes say little: probes, and now and then their tables.
     fn judge_chatter(&mut self, at: Duration, frames: u64) {
-        let (said, nodes) = (self.frames - frames, self.core().len());
-        let most = memb::idle_frames_max(&self.hastiest_timing(), nodes, self.while_watched() * 2);
-        if said > most {
-            let text = format!("{nodes} idle nodes sent {said} frames, more than {most}");
-            self.broken("QUIET", Site::Phase(Phase::Idle), at, None, None, text);
+        self.judge_idle(at, (0, self.frames - frames));
+    }
+
+    fn judge_idle(&mut self, at: Duration, frames: (u64, u64)) {
+        let (nodes, time) = (self.core().len(), self.while_watched() * 2);
+        if let Some((code, text)) = memb::judge_idle(&self.hastiest_timing(), nodes, time, frames) {
+            self.broken(code, Site::Phase(Phase::Idle), at, None, None, text);
         }
     }
 
