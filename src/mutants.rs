@@ -132,6 +132,28 @@ pub const ALL: &[Mutant] = &[
     middling("session-silent", "a sync session names the rows that differ and sends none"),
     middling("session-blind", "a node says of every store that it holds just the same"),
     middling("repair-overwrites", "a repair replaces the record whatever it is"),
+    easy("far-refused", "a version that is stamped further ahead than clocks may stray is not taken"),
+    middling(
+        "cover-patchwork",
+        "a pass of several steps is closed by a cover, although rows changed meanwhile",
+    ),
+    hard(
+        "tombstones-compared",
+        "sessions compare and take tombstones that one of the two ends has collected",
+    ),
+    hard("stamp-below-horizon", "a write may be stamped below what was collected in its part of the keys"),
+    hard("transactions-judged", "a rebase takes transactions out of histories like values that were deleted"),
+    hard("siblings-judged-whole", "in a rebase a sibling stays because a later one of its key is held"),
+    middling("no-news", "what is new of a member is told in full exchanges only"),
+    hard("no-relays", "a member that does not answer is not asked through others"),
+    middling("older-record-wins", "of two records of a member the one that comes later wins"),
+    middling("seeds-at-boot-only", "seeds are not greeted any more once somebody has sent a table"),
+    hard("deaf-judge", "a member that was heard a moment ago is called down all the same"),
+    hard("suspicion-impatient", "a first suspicion is enough to call a member down"),
+    hard("stall-unnoticed", "a node that stood still takes the silence for that of the others"),
+    hard("tables-uncompared", "a member whose pings show another table is not sent this one"),
+    hard("minority-forgets", "a node forgets members although it does not see a majority"),
+    hard("newest-address-wins", "a name goes to the node that claimed it last"),
 ];
 
 /// The twenty-four bugs of other stores that a simulator of such a store must find, and the mutants that are them here.

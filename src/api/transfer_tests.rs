@@ -1,4 +1,4 @@
-use crate::api::testbed::{Bed, problem};
+use crate::api::testbed::{Bed, Setup, problem};
 
 async fn export(bed: &Bed) -> String {
     let answer = bed.ask("GET /export").await;
@@ -84,4 +84,24 @@ async fn a_backup_is_whole_and_holds_what_was_there() {
     let key = crate::model::Key::from_path("a").unwrap();
     let record = crate::storage::rows::record(&store, &key).unwrap();
     assert_eq!(record.versions()[0].value, "{ \"x\":\n 1.50 }");
+}
+
+#[tokio::test]
+async fn what_was_set_aside_is_exported_with_its_values_and_comes_back_only_by_an_import() {
+    let mut setup = Setup::new().with_aside("other", 1, "0");
+    for number in 2..=700 {
+        setup = setup.with_aside(&format!("k/{number}"), number, &number.to_string());
+    }
+    let bed = setup.start();
+    assert_eq!(bed.ask("GET /kv/k/7").await.problem(), problem(404, "not-found"));
+
+    let lines = bed.ask("GET /export?aside=true&prefix=k/").await;
+    let lines = lines.text();
+    assert_eq!(lines.lines().count(), 699);
+    assert_eq!(bed.ask("GET /export").await.text(), "", "it is no data of this node");
+    let summary = import(&bed, lines).await;
+
+    assert_eq!(summary["taken"], 699, "{summary}");
+    assert_eq!(bed.ask("GET /kv/k/7").await.text(), "7");
+    assert_eq!(bed.ask("GET /kv/other").await.problem(), problem(404, "not-found"));
 }
