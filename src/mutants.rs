@@ -172,6 +172,18 @@ pub const ALL: &[Mutant] = &[
         "refuses-aloud",
         "a node that is turned away is told so in the log each time it knocks",
     ),
+    easy("far-refused", "a version that is stamped further ahead than clocks may stray is not taken"),
+    middling(
+        "cover-patchwork",
+        "a pass of several steps is closed by a cover, although rows changed meanwhile",
+    ),
+    hard(
+        "tombstones-compared",
+        "sessions compare and take tombstones that one of the two ends has collected",
+    ),
+    hard("stamp-below-horizon", "a write may be stamped below what was collected in its part of the keys"),
+    hard("transactions-judged", "a rebase takes transactions out of histories like values that were deleted"),
+    hard("siblings-judged-whole", "in a rebase a sibling stays because a later one of its key is held"),
 ];
 
 /// The twenty-four bugs of other stores that a simulator of such a store must find, and the mutants that are them here.

@@ -31,7 +31,7 @@ const ROWS_MAX: usize = 10_000;
 const TIME_MAX: Duration = Duration::from_secs(1);
 /// Rows read at a time.
 const BATCH: usize = 16;
-/// Most versions set aside that a page lists.
+/// A page lists no further versions set aside once it has so many.
 const ASIDE_MAX: usize = 1000;
 
 #[derive(Serialize, JsonSchema)]
@@ -41,6 +41,9 @@ pub(super) struct Page {
     /// Versions that came back too old to be told from deleted data, in the order of their names; only on the first page.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     aside: Vec<Aside>,
+    /// More was set aside than is listed here; `GET /export?aside=true` has all of it, with its values.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    aside_goes_on: bool,
     /// The key to go on from; nothing when everything was looked at.
     next: Option<String>,
 }
@@ -106,9 +109,9 @@ pub async fn conflicts(State(shared): State<Arc<Shared>>, request: HttpRequest) 
         let has_time = || shared.app.clock.now().mono.since(began.mono) < TIME_MAX;
         shared.app.reader.snapshot(|store| {
             let millis = reads::read_millis(store, began.wall)?;
-            let mut page = Page { items: Vec::new(), aside: Vec::new(), next: None };
+            let mut page = Page { items: Vec::new(), aside: Vec::new(), aside_goes_on: false, next: None };
             if start.is_none() {
-                page.aside = aside(store, &prefix)?;
+                page.look_aside(store, &prefix)?;
             }
             let from = start.as_ref().map_or(&prefix, |start| start.max(&prefix)).clone();
             page.look(store, &shared.app.info.policies, (millis, limit), (&prefix, from), has_time)?;
@@ -119,6 +122,29 @@ pub async fn conflicts(State(shared): State<Arc<Shared>>, request: HttpRequest) 
 }
 
 impl Page {
+    /// Lists what was set aside below a prefix. The rows are in the order of dots, so all of them may have to be read.
+    fn look_aside(&mut self, store: &dyn Read, prefix: &[u8]) -> Result<(), StorageError> {
+        let (mut after, mut rows_read) = (None, 0);
+        loop {
+            let rows = rows::aside(store, after, BATCH)?;
+            let Some((last, _)) = rows.last() else { return Ok(()) };
+            after = Some(*last);
+            rows_read += rows.len();
+            let entries = rows.into_iter().filter_map(|(_, entry)| entry);
+            for entry in entries.filter(|entry| entry.key.as_bytes().starts_with(prefix)) {
+                self.aside.push(Aside {
+                    key: entry.key.to_string(),
+                    deleted: entry.version.tombstone,
+                    version: Named::of(&entry.version),
+                });
+            }
+            if self.aside.len() >= ASIDE_MAX || rows_read >= ROWS_MAX {
+                self.aside_goes_on = !rows::aside(store, after, 1)?.is_empty();
+                return Ok(());
+            }
+        }
+    }
+
     fn look(
         &mut self,
         store: &dyn Read,
@@ -189,16 +215,6 @@ fn conflict(policy: Policy, key: &Key, record: &Record, millis: u64) -> Option<C
         }
         Policy::History(_) => None,
     }
-}
-
-fn aside(store: &dyn Read, prefix: &[u8]) -> Result<Vec<Aside>, StorageError> {
-    let entries = rows::aside(store, None, ASIDE_MAX)?.into_iter();
-    let shown = entries.filter(|entry| entry.key.as_bytes().starts_with(prefix)).map(|entry| Aside {
-        key: entry.key.to_string(),
-        deleted: entry.version.tombstone,
-        version: Named::of(&entry.version),
-    });
-    Ok(shown.collect())
 }
 
 #[cfg(test)]

@@ -32,3 +32,19 @@ async fn keys_with_several_values_are_listed_and_others_are_not() {
     assert_eq!(bed.ask("GET /conflicts?prefix=log/").await.json()["items"], json!([]));
     assert_eq!(bed.ask("GET /conflicts?limit=0").await.problem(), problem(400, "bad-parameter"));
 }
+
+#[tokio::test]
+async fn what_was_set_aside_is_listed_below_its_prefix_and_the_page_says_when_there_is_more() {
+    let mut setup = Setup::new().with_aside("b/1", 1, "1");
+    for number in 2..=1_100 {
+        setup = setup.with_aside(&format!("a/{number}"), number, "2");
+    }
+    let bed = setup.start();
+
+    let few = bed.ask("GET /conflicts?prefix=b/").await.json();
+    assert_eq!(few["aside"].as_array().unwrap().len(), 1, "{few}");
+    assert_eq!((&few["aside"][0]["key"], &few["aside_goes_on"]), (&json!("b/1"), &json!(null)));
+    let all = bed.ask("GET /conflicts").await.json();
+    assert!(all["aside"].as_array().unwrap().len() >= 1_000, "{all}");
+    assert_eq!(all["aside_goes_on"], json!(true));
+}

@@ -153,8 +153,6 @@ static DELIMITER: Parameter = parameter(
     "Show keys that hold this after the prefix as one entry",
     || json!({ "type": "string", "maxLength": 16 }),
 );
-static SET_ASIDE: Parameter =
-    parameter("aside", "The versions that came back too old to be told from deleted data instead", switch);
 static START: Parameter = parameter("start", "The first key that may be listed", text_shape);
 static END: Parameter = parameter("end", "The first key after the listing", text_shape);
 static REVERSE: Parameter = parameter("reverse", "From the last to the first", switch);
@@ -165,6 +163,8 @@ static SINCE: Parameter =
     parameter("since", "`next` of the last answer, an event's id, or `now`", text_shape);
 static WAIT: Parameter = parameter("wait", "How long the answer may wait for a change", duration);
 static PEER: Parameter = parameter("peer", "The member to compare with", text_shape);
+static ASIDE: Parameter =
+    parameter("aside", "What was set aside instead: too old to be told from deleted data", switch);
 static DRY_RUN: Parameter = parameter("dry_run", "Count only", switch);
 static EVENTS_SINCE: Parameter =
     parameter("since", "The `id` of the last event that is known, or `now`", text_shape);
@@ -410,8 +410,8 @@ static OPERATIONS: &[Operation] = &[
         method: "get",
         path: "/export",
         id: "export",
-        about: "All versions as they were written, tombstones too, a key a line; or those that were set aside",
-        parameters: &[&PREFIX, &SET_ASIDE],
+        about: "All versions as they were written, tombstones too, a key a line; or what was set aside",
+        parameters: &[&PREFIX, &ASIDE],
         sent: None,
         answers: &[good(200, "Lines for /import", &[(NDJSON, Shape::Each(of::<transfer::Line>))])],
         problems: &[PARAMETERS, DISK, &[Code::KeyTooLong, Code::Busy]],

@@ -20,7 +20,8 @@ use tower::ServiceExt;
 use super::{App, Info, Limits, Shared, SharedReader, Tokens};
 use crate::driver::{self, Clock, Mailbox, Network, Observer, Pulse};
 use crate::model::{
-    Address, Entry, Instant, Key, Member, MemberState, Mode, NodeId, Now, Policies, Version, WallTime,
+    Address, Dot, Entry, Instant, Key, Member, MemberState, Mode, NodeId, Now, Origin, Policies, Stamp,
+    Version, WallTime,
 };
 use crate::node::{Node, Output, Settings};
 use crate::storage::engine::Engine;
@@ -134,8 +135,20 @@ impl Setup {
         self
     }
 
-    /// A version that came back too old to be told from deleted data.
-    pub fn with_aside(mut self, path: &str, version: Version) -> Setup {
+    /// A value that came back too old to be told from deleted data.
+    pub fn with_aside(mut self, path: &str, number: u64, json: &str) -> Setup {
+        let dot = Dot { origin: Origin(0xa51de), seq: number };
+        let version = Version {
+            stamp: Stamp { millis: number, counter: 0 },
+            dot,
+            author_joined: WallTime(7),
+            ruling: 0,
+            confirms: None,
+            tombstone: false,
+            expires_at: None,
+            content_type: "application/json".into(),
+            value: Bytes::copy_from_slice(json.as_bytes()),
+        };
         let mut batch = Batch::default();
         rows::put_aside(&mut batch, &Entry { key: Key::from_path(path).unwrap(), version });
         self.apply(batch);

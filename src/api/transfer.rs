@@ -1,5 +1,8 @@
 //! `GET /export` and `POST /import`: versions as they were written, tombstones too, one key a line.
 //!
+//! With `?aside=true` an export holds what was set aside instead: what came back too old to be told from deleted data.
+//! Nothing offers that again by itself; an import of such lines is how an operator says that it was no deleted data.
+//!
 //! An import takes what this node has not covered yet and leaves the rest, so repeating one changes nothing and an
 //! old one undoes nothing. Who wants old values back writes them anew. What was set aside, because it came back too
 //! old to be told from deleted data, is exported apart, with `?aside`.
@@ -118,7 +121,10 @@ fn dot(origin: &str, seq: u64) -> Result<Dot, String> {
 pub async fn export(State(shared): State<Arc<Shared>>, request: HttpRequest) -> Result<Response, Problem> {
     let params = Params::parse(request.uri().query(), &["prefix", "aside"])?;
     let prefix = list::part_of_key(&params, "prefix")?.unwrap_or_default();
-    let after = if params.switch("aside")? { After::Aside(None) } else { After::Key(None) };
+    let after = match params.switch("aside")? {
+        true => Place::Aside(None),
+        false => Place::Records(None),
+    };
     let place = shared.transfer()?;
     let exporting = Exporting { shared, after, prefix };
     let lines = futures_util::stream::unfold(Some(exporting), |exporting| async {
@@ -136,54 +142,61 @@ pub async fn export(State(shared): State<Arc<Shared>>, request: HttpRequest) -> 
 
 struct Exporting {
     shared: Arc<Shared>,
-    after: After,
+    after: Place,
     prefix: Vec<u8>,
 }
 
-/// What is exported, and how far that is done.
-enum After {
-    /// All keys, in their order.
-    Key(Option<Key>),
-    /// The versions that were set aside, in the order of their dots.
+/// What is exported, and behind which of it to go on.
+#[derive(Clone)]
+enum Place {
+    Records(Option<Key>),
     Aside(Option<Dot>),
 }
 
 impl Exporting {
     /// The next lines, from one durable state; `None` at the end.
     async fn chunk(&mut self) -> Result<Option<Bytes>, Problem> {
-        match &self.after {
-            After::Key(after) => self.keys(after.clone()).await,
-            After::Aside(after) => self.aside(*after).await,
+        match self.after.clone() {
+            Place::Records(after) => self.records(after).await,
+            Place::Aside(after) => self.aside(after).await,
         }
     }
 
-    async fn aside(&mut self, after: Option<Dot>) -> Result<Option<Bytes>, Problem> {
-        let prefix = self.prefix.clone();
-        let read = self.shared.scan(move |shared| {
-            let (mut lines, mut rows, mut after) = (Vec::new(), 0, after);
-            shared.app.reader.snapshot(|store| {
-                while lines.len() < CHUNK_BYTES && rows < ROWS_MAX {
-                    let batch = rows::aside(store, after, BATCH)?;
-                    let Some(last) = batch.last() else { break };
-                    after = Some(last.version.dot);
-                    rows += batch.len();
-                    for Entry { key, version } in batch {
-                        if key.as_bytes().starts_with(&prefix) {
-                            push_line(&mut lines, &key, &[version]);
+    /// What was set aside behind `after`. What fails its checksum is no more than a row less: nothing repairs it.
+    async fn aside(&mut self, mut after: Option<Dot>) -> Result<Option<Bytes>, Problem> {
+        loop {
+            let prefix = self.prefix.clone();
+            let read = self.shared.scan(move |shared| {
+                let (mut lines, mut rows, mut after) = (Vec::new(), 0, after);
+                shared.app.reader.snapshot(|store| {
+                    while lines.len() < CHUNK_BYTES && rows < ROWS_MAX {
+                        let batch = rows::aside(store, after, BATCH)?;
+                        let Some((last, _)) = batch.last() else { break };
+                        after = Some(*last);
+                        rows += batch.len();
+                        let entries = batch.into_iter().filter_map(|(_, entry)| entry);
+                        for Entry { key, version } in
+                            entries.filter(|entry| entry.key.as_bytes().starts_with(&prefix))
+                        {
+                            write_line(&mut lines, &key, &[version]);
                         }
                     }
-                }
-                Ok(())
-            })?;
-            Ok((lines, after, rows))
-        });
-        let (lines, after, rows) = read.await?;
-        self.after = After::Aside(after);
-        // A part of which the prefix leaves nothing is no end.
-        Ok((rows > 0).then(|| lines.into()))
+                    Ok(())
+                })?;
+                Ok((lines, after, rows == 0))
+            });
+            let (lines, last, is_end) = read.await?;
+            after = last;
+            self.after = Place::Aside(last);
+            // A chunk without a line would be taken for the end, so rows of other prefixes are passed over here.
+            if !lines.is_empty() || is_end {
+                return Ok((!lines.is_empty()).then(|| lines.into()));
+            }
+        }
     }
 
-    async fn keys(&mut self, after: Option<Key>) -> Result<Option<Bytes>, Problem> {
+    /// The records of the keys behind `after`.
+    async fn records(&mut self, after: Option<Key>) -> Result<Option<Bytes>, Problem> {
         let prefix = self.prefix.clone();
         let read = self.shared.scan(move |shared| {
             let (mut lines, mut rows, mut after) = (Vec::new(), 0, after);
@@ -202,7 +215,7 @@ impl Exporting {
                         if record == Record::Rotten {
                             return Ok(Some(key));
                         }
-                        push_line(&mut lines, &key, record.versions());
+                        write_line(&mut lines, &key, record.versions());
                         rows += 1;
                         after = Some(key);
                     }
@@ -216,12 +229,12 @@ impl Exporting {
             self.shared.metrics.corrupt_record();
             return Err(Problem::new(Code::CorruptRecord, format!("{key} fails its checksum")));
         }
-        self.after = After::Key(after);
+        self.after = Place::Records(after);
         Ok((!lines.is_empty()).then(|| lines.into()))
     }
 }
 
-fn push_line(lines: &mut Vec<u8>, key: &Key, versions: &[Version]) {
+fn write_line(lines: &mut Vec<u8>, key: &Key, versions: &[Version]) {
     let versions = versions.iter().map(Exported::of).collect();
     let line = Line { key: key.to_string(), versions };
     serde_json::to_writer(&mut *lines, &line).expect("our own structs are JSON");

@@ -1,5 +1,4 @@
 use crate::api::testbed::{Bed, Setup, problem};
-use crate::model::{Dot, Origin, Stamp, Version, WallTime};
 
 async fn export(bed: &Bed) -> String {
     let answer = bed.ask("GET /export").await;
@@ -87,41 +86,24 @@ async fn a_backup_is_whole_and_holds_what_was_there() {
     assert_eq!(record.versions()[0].value, "{ \"x\":\n 1.50 }");
 }
 
-/// A version of the `seq`th write of a node that was away.
-fn returned(seq: u64) -> Version {
-    Version {
-        stamp: Stamp { millis: 1_000 + seq, counter: 0 },
-        dot: Dot { origin: Origin(9), seq },
-        author_joined: WallTime(7),
-        ruling: 0,
-        confirms: None,
-        tombstone: false,
-        expires_at: None,
-        content_type: "text/plain".into(),
-        value: format!("old {seq}").into(),
-    }
-}
-
 #[tokio::test]
-async fn what_was_set_aside_is_named_in_the_status_listed_and_exported_whole() {
-    let setup = (1..=9).fold(Setup::new(), |setup, seq| {
-        setup.with_aside(if seq % 2 == 0 { "even" } else { "odd" }, returned(seq))
-    });
+async fn what_was_set_aside_is_exported_with_its_values_and_comes_back_only_by_an_import() {
+    let mut setup = Setup::new().with_aside("other", 1, "0");
+    for number in 2..=700 {
+        setup = setup.with_aside(&format!("k/{number}"), number, &number.to_string());
+    }
     let bed = setup.start();
-    bed.put("even", "1").await;
+    assert_eq!(bed.ask("GET /kv/k/7").await.problem(), problem(404, "not-found"));
+    let named = bed.ask("GET /status").await.json()["set_aside"].as_array().unwrap().len();
+    assert_eq!(named, 100, "the status names some of them");
 
-    assert_eq!(bed.ask("GET /status").await.json()["set_aside"], serde_json::json!(["even", "odd"]));
-    assert_eq!(bed.ask("GET /conflicts").await.json()["aside"].as_array().unwrap().len(), 9);
+    let lines = bed.ask("GET /export?aside=true&prefix=k/").await;
+    let lines = lines.text();
+    assert_eq!(lines.lines().count(), 699);
+    assert_eq!(bed.ask("GET /export").await.text(), "", "it is no data of this node");
+    let summary = import(&bed, lines).await;
 
-    let lines = bed.ask("GET /export?aside").await.text().to_owned();
-    let exported: Vec<serde_json::Value> =
-        lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!(exported.len(), 9, "{lines}");
-    assert_eq!((&exported[0]["key"], &exported[0]["versions"][0]["text"]), (&"odd".into(), &"old 1".into()));
-    assert_eq!(bed.ask("GET /export?aside&prefix=even").await.text().lines().count(), 4);
-    assert_eq!(bed.ask("GET /export?aside&prefix=x").await.text(), "");
-
-    // What is held is exported apart, and nothing of it comes back by itself.
-    assert_eq!(export(&bed).await.lines().count(), 1);
-    assert_eq!(bed.ask("GET /kv/odd").await.problem(), problem(404, "not-found"));
+    assert_eq!(summary["taken"], 699, "{summary}");
+    assert_eq!(bed.ask("GET /kv/k/7").await.text(), "7");
+    assert_eq!(bed.ask("GET /kv/other").await.problem(), problem(404, "not-found"));
 }

@@ -370,7 +370,7 @@ impl<S: Storage> Node<S> {
         let peers = peers.collect();
         let seen = self.replica.seen();
         let aside = rows::aside(&self.store, None, SET_ASIDE_NAMED_MAX)?;
-        let set_aside: BTreeSet<Key> = aside.into_iter().map(|entry| entry.key).collect();
+        let set_aside: BTreeSet<Key> = aside.into_iter().filter_map(|(_, entry)| Some(entry?.key)).collect();
         Ok(Status {
             set_aside: set_aside.into_iter().collect(),
             quarantined: rows::quarantine(&self.store, std::ops::Bound::Unbounded, QUARANTINED_NAMED_MAX)?,

@@ -189,7 +189,9 @@ impl Replica {
             floor = if self.clock.is_far(seems, now) { Stamp::default() } else { seems };
         }
         // A delete whose tombstone was collected is not in the row any more, and must not beat this write elsewhere.
-        floor = floor.max(rows::horizon(store, rows::chunk(&key))?);
+        if !mutants::is_on("stamp-below-horizon") {
+            floor = floor.max(rows::horizon(store, rows::chunk(&key))?);
+        }
         if let Saw::Token(token) = saw {
             floor = floor.max(token.stamp);
         }
@@ -266,6 +268,9 @@ impl Replica {
         if self.seen.contains(entry.version.dot) {
             return Ok(Merged::Known);
         }
+        if mutants::is_on("far-refused") && self.clock.is_far(entry.version.stamp, now) {
+            return Ok(Merged::Malformed);
+        }
         let current = rows::record(store, &entry.key)?;
         self.settle(now, store, entry, &current)
     }
@@ -287,7 +292,8 @@ impl Replica {
         }
         let current = rows::record(store, &entry.key)?;
         let is_held = current.versions().contains(version);
-        if is_held || self.is_over_somewhere(now, version) && self.collected.contains(version.dot) {
+        let is_collected = self.collected.contains(version.dot) && !mutants::is_on("tombstones-compared");
+        if is_held || is_collected && self.is_over_somewhere(now, version) {
             return Ok(Merged::Known);
         }
         if mutants::is_on("repair-overwrites") {
@@ -371,6 +377,23 @@ impl Replica {
                 entry.key, entry.version.dot
             );
             self.notices.push(("history-forked", text));
+            self.note_discarded(entry, held);
+        }
+    }
+
+    /// Notes what the view leaves out since the history of a key forked: nothing is dropped silently.
+    fn note_discarded(&mut self, entry: &Entry, held: &[Version]) {
+        let Policy::History(strategy) = self.policy(&entry.key) else { return };
+        let discarded = |versions: &[Version]| {
+            let (dag, view) = history::read(versions, strategy);
+            view.discarded(&dag)
+        };
+        let before = discarded(held);
+        let after = discarded(&history::merge(held, std::slice::from_ref(&entry.version)));
+        if after > before {
+            let name = strategy.name();
+            let text = format!("{}: {after} transactions are kept and not shown under {name}", entry.key);
+            self.notices.push(("branch-discarded", text));
         }
     }
 

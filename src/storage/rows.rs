@@ -609,7 +609,7 @@ pub fn put_aside(batch: &mut Batch, entry: &Entry) {
     batch.put(Table::Aside, encode_dot(entry.version.dot), value);
 }
 
-/// At most `limit` entries after `after` that were set aside, in dot order. What fails its checksum is left out.
+/// At most `limit` entries after `after` that were set aside, in dot order; `None` is one that fails its checksum.
 ///
 /// # Errors
 /// Only when the disk is broken, or holds what is no such row.
@@ -617,12 +617,13 @@ pub fn aside(
     store: &(impl Read + ?Sized),
     after: Option<Dot>,
     limit: usize,
-) -> Result<Vec<Entry>, StorageError> {
+) -> Result<Vec<(Dot, Option<Entry>)>, StorageError> {
     let after = after.map(encode_dot);
     let from = after.as_ref().map_or(Bound::Unbounded, |after| Bound::Excluded(after.as_slice()));
     let rows = store.scan(Table::Aside, (from, Bound::Unbounded), limit, false)?;
     let mut entries = Vec::new();
-    for (_, value) in rows {
+    for (dot, value) in rows {
+        let dot = decode_dot(&dot).ok_or_else(|| damaged("set aside", "no dot"))?;
         let mut at = Cursor { bytes: &value, at: 0 };
         let key = at.take(4).and_then(|len| {
             let len = u32::from_be_bytes(len.try_into().ok()?);
@@ -631,9 +632,8 @@ pub fn aside(
         let key = key.ok_or_else(|| damaged("set aside", "no key"))?;
         let key = Key::try_from(Bytes::copy_from_slice(key)).map_err(|error| damaged("set aside", error))?;
         let record = decode_record(&key, Bytes::copy_from_slice(&value[at.at..]));
-        entries.extend(
-            record.versions().iter().map(|version| Entry { key: key.clone(), version: version.clone() }),
-        );
+        let version = record.versions().first().cloned();
+        entries.push((dot, version.map(|version| Entry { key, version })));
     }
     Ok(entries)
 }

@@ -108,7 +108,7 @@ pub fn dump(store: &(impl Read + ?Sized)) -> Result<Dump, StorageError> {
     let rows = records.into_iter().filter_map(|(key, record)| Some((key, record.row()?.versions)));
     let mut dump: Dump = rows.filter(|(_, versions)| !versions.is_empty()).collect();
     dump.collected = rows::dot_set(store, Table::Collected)?;
-    dump.aside = rows::aside(store, None, usize::MAX)?.into_iter().map(|entry| entry.version.dot).collect();
+    dump.aside = rows::aside(store, None, usize::MAX)?.into_iter().map(|(dot, _)| dot).collect();
     Ok(dump)
 }
 
@@ -120,7 +120,7 @@ pub fn covered(store: &(impl Read + ?Sized)) -> Result<DotSet, StorageError> {
     let mut covered = rows::dot_set(store, Table::Seen)?;
     covered.union(&rows::dot_set(store, Table::Collected)?);
     let aside = rows::aside(store, None, usize::MAX)?;
-    covered.union(&aside.into_iter().map(|entry| entry.version.dot).collect());
+    covered.union(&aside.into_iter().map(|(dot, _)| dot).collect());
     Ok(covered)
 }
 

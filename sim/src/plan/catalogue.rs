@@ -300,10 +300,10 @@ pub const CATALOGUE: &[Fault] = &[
     fault("C6", "deadlines", Kind::Ttl, 50, "of lives: 10 % or 30 % of puts, 0.1 s to 60 s"),
     fault(
         "C6",
-        "writes that wait for others",
+        "operations that wait for others",
         Kind::Ack,
         67,
-        "of lives: 10 % or 40 % of writes, for two nodes or most",
+        "of lives: 10 % or 40 % of writes and of reads, for two nodes or most",
     ),
     fault(
         "C7",

@@ -129,7 +129,14 @@ impl Writer<'_> {
         let hot_key = format!("h/{}", self.dice.number(1, self.habits.hot_keys)).into_bytes();
         let known = if fresh.is_empty() { hot_key.clone() } else { self.recent(fresh) };
         match self.dice.number(0, 99) {
-            0..20 => Step::Get { node, key: if hot { hot_key } else { known } },
+            0..20 => {
+                let asked = if self.dice.chance(self.habits.ack_percent) {
+                    *self.dice.pick(&[Ack::Nodes(2), Ack::Majority])
+                } else {
+                    Ack::Local
+                };
+                Step::Get { node, key: if hot { hot_key } else { known }, asked }
+            }
             kind if kind < 20 + u64::from(self.habits.delete_percent) * 8 / 10 => {
                 self.delete(node, if hot { hot_key } else { known })
             }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use rand::RngExt;
 use rand::distr::uniform::SampleUniform;
+use reknit::model::Ack;
 
 use super::dice::Dice;
 use crate::random::stream;
@@ -90,7 +91,7 @@ fn client_steps(seed: u64, client: u32, load: &Workload, nodes: &[String], end: 
         let mix = &load.mix;
         let step = match dice.weighted(&[(mix.put.into(), 0), (mix.get.into(), 1), (mix.delete.into(), 2)]) {
             0 => Step::Put { node, key, value: format!("client{client}.{number}"), options },
-            1 => Step::Get { node, key },
+            1 => Step::Get { node, key, asked: Ack::Local },
             _ => Step::Delete { node, key, options },
         };
         steps.push(Timed { at, step });

@@ -208,12 +208,14 @@ pub enum Step {
         /// Options.
         options: WriteOptions,
     },
-    /// A read of the workload: no expectation but the standing checks. Written `get N KEY`.
+    /// A read of the workload: no expectation but the standing checks. Written `get N KEY [read=2|read=majority]`.
     Get {
         /// At which node.
         node: String,
         /// Key as parsed.
         key: Vec<u8>,
+        /// How many nodes are asked, and mended where they are behind.
+        asked: reknit::model::Ack,
     },
     /// `expect get N KEY is VALUE` and the like, judged at that moment.
     Expect(Expectation),

@@ -41,10 +41,14 @@ pub const VERBS: &[Verb] = &[
     },
     Verb {
         word: "get",
-        forms: &["get N KEY"],
-        meaning: "a client reads at node N, and only the standing checks judge what it sees",
-        examples: &["get c k/7"],
-        read: |_, line| Ok(vec![Step::Get { node: line.node()?, key: line.key()? }]),
+        forms: &["get N KEY [read=2 | read=majority]"],
+        meaning: "a client reads at node N, and only the standing checks judge what it sees; with `read=` so many \
+                  nodes are asked, and those that are behind are mended",
+        examples: &["get c k/7", "get a color read=majority"],
+        read: |_, line| {
+            let (node, key) = (line.node()?, line.key()?);
+            Ok(vec![Step::Get { node, key, asked: read_asked(line)? }])
+        },
     },
     Verb {
         word: "expect",
@@ -458,6 +462,18 @@ fn read_options(line: &mut Line<'_>, with_ttl: bool) -> Result<WriteOptions, Com
         }
     }
     Ok(options)
+}
+
+/// `read=2` or `read=majority` behind a read.
+fn read_asked(line: &mut Line<'_>) -> Result<Ack, Complaint> {
+    let Some(word) = line.peek().cloned() else { return Ok(Ack::Local) };
+    line.take("an option")?;
+    let many = word.text.strip_prefix("read=").filter(|_| !word.quoted);
+    match (many, many.and_then(|many| many.parse().ok())) {
+        (Some("majority"), _) => Ok(Ack::Majority),
+        (_, Some(nodes)) if nodes > 0 => Ok(Ack::Nodes(nodes)),
+        _ => Err(word.complain(format!("found '{}'; expected read=2 or read=majority", word.text))),
+    }
 }
 
 fn read_ack(text: &str) -> Result<Ack, String> {

@@ -199,7 +199,14 @@ impl fmt::Display for Step {
                 write!(f, "put {node} {} {}{options}", show_key(key), show_word(value))
             }
             Step::Delete { node, key, options } => write!(f, "delete {node} {}{options}", show_key(key)),
-            Step::Get { node, key } => write!(f, "get {node} {}", show_key(key)),
+            Step::Get { node, key, asked } => {
+                write!(f, "get {node} {}", show_key(key))?;
+                match asked {
+                    Ack::Local => Ok(()),
+                    Ack::Nodes(nodes) => write!(f, " read={nodes}"),
+                    Ack::Majority => f.write_str(" read=majority"),
+                }
+            }
             Step::Expect(expectation) => write!(f, "expect {expectation}"),
             Step::Crash { node, boundary: Boundary::BetweenTurns } => write!(f, "crash {node}"),
             Step::Crash { node, boundary: Boundary::On(point) } => write!(f, "crash {node} on {point}"),

@@ -104,7 +104,8 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (node(), key(), value(), options(true))
             .prop_map(|(node, key, value, options)| Step::Put { node, key, value, options }),
         2 => (node(), key(), options(false)).prop_map(|(node, key, options)| Step::Delete { node, key, options }),
-        1 => (node(), key()).prop_map(|(node, key)| Step::Get { node, key }),
+        1 => (node(), key(), options(false))
+            .prop_map(|(node, key, options)| Step::Get { node, key, asked: options.ack }),
         1 => momentary().prop_map(Step::Expect),
         4 => (node(), select(boundaries)).prop_map(|(node, boundary)| Step::Crash { node, boundary }),
         9 => (node(), select(on_one)).prop_map(|(node, step)| step(node)),

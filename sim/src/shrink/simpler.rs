@@ -79,6 +79,9 @@ pub fn steps(story: &Scenario, place: usize) -> Vec<Scenario> {
     let mut forms: Vec<Step> = Vec::new();
     let Some(timed) = story.timeline.get(place) else { return Vec::new() };
     match &timed.step {
+        Step::Get { node, key, asked } if *asked != Ack::Local => {
+            forms.push(Step::Get { node: node.clone(), key: key.clone(), asked: Ack::Local });
+        }
         Step::Put { options, .. } | Step::Delete { options, .. } => {
             let mut bare = options.clone();
             (bare.ack, bare.ttl) = (Ack::Local, None);

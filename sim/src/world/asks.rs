@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use reknit::model::{Condition, Key, Refusal, Reply, Request, Token};
+use reknit::model::{Ack, Condition, Key, Refusal, Reply, Request, Token};
 
 use crate::scenario::{Found, WriteOptions};
 
-/// How long a client waits for `ack=N`.
+/// How long a client waits for `ack=N` and `read=N`.
 const ACK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The request of `put`; `token` is what its client has seen.
@@ -35,6 +35,14 @@ pub fn delete(key: Key, options: &WriteOptions, token: Option<Token>) -> Request
         condition: token.map_or(Condition::None, Condition::Saw),
         ack: options.ack,
         timeout: ACK_TIMEOUT,
+    }
+}
+
+/// The request of `get`.
+pub fn get(key: Key, asked: Ack) -> Request {
+    match asked {
+        Ack::Local => Request::Get { key },
+        Ack::Nodes(_) | Ack::Majority => Request::Read { key, asked, timeout: ACK_TIMEOUT },
     }
 }
 

@@ -147,6 +147,9 @@ enum Command {
         /// Where to; replaced only once everything is there [default: standard output]
         #[arg(short, long, value_name = "FILE")]
         file: Option<PathBuf>,
+        /// What the node has set aside instead: what came back too old to be told from deleted data
+        #[arg(long)]
+        aside: bool,
     },
     /// Take the versions of an export
     Import {
@@ -291,8 +294,10 @@ fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Watch { prefix, since, limit } => {
             watch::watch(&client, cli.output, &prefix.0, since, limit.unwrap_or(usize::MAX), cli.timeout)
         }
-        Command::Export { prefix, file } => {
-            transfer::save(&client, "/export", &[("prefix", prefix.0.clone())], file.as_deref())
+        Command::Export { prefix, file, aside } => {
+            let mut parameters = vec![("prefix", prefix.0.clone())];
+            parameters.extend(aside.then(|| ("aside", b"true".to_vec())));
+            transfer::save(&client, "/export", &parameters, file.as_deref())
         }
         Command::Backup { file } => transfer::save(&client, "/backup", &[], Some(file)),
         Command::Import { file } => {

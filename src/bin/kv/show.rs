@@ -32,8 +32,14 @@ pub fn members_table(members: &Json) -> Result<(), Failure> {
 /// One row per key; whatever else the node says about it stands beside it.
 pub fn conflicts_table(conflicts: &Json) -> Result<(), Failure> {
     let items = conflicts.get("items").or_else(|| conflicts.get("conflicts")).unwrap_or(conflicts);
-    let rows = items.as_array().ok_or_else(|| ClientError::Answer("no list of conflicts".into()))?;
-    print_table(&["KEY", "WHAT"], rows, |row| {
+    let mut rows =
+        items.as_array().cloned().ok_or_else(|| ClientError::Answer("no list of conflicts".into()))?;
+    for aside in conflicts.get("aside").and_then(Json::as_array).into_iter().flatten() {
+        let mut row = aside.clone();
+        row["kind"] = "aside".into();
+        rows.push(row);
+    }
+    print_table(&["KEY", "WHAT"], &rows, |row| {
         let mut what = row.clone();
         what.as_object_mut().map(|fields| fields.remove("key"));
         vec![text(row, "key"), what.to_string()]

@@ -39,8 +39,8 @@ impl Stage {
                 let token = self.token(key, options);
                 self.ask_key(at, node, "delete", key, expected, |key| asks::delete(key, options, token));
             }
-            Step::Get { node, key } => {
-                self.ask_key(at, node, "get", key, Expected::Anything, |key| Request::Get { key });
+            Step::Get { node, key, asked } => {
+                self.ask_key(at, node, "get", key, Expected::Anything, |key| asks::get(key, *asked));
             }
             Step::Expect(expectation) => self.expect(at, expectation),
             Step::Crash { node, boundary } => self.order_crash(node, *boundary),
