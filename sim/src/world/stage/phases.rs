@@ -5,7 +5,6 @@
 //! notice, and comes back, which everybody must notice as well; at last the story's own checks.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use reknit::model::{Key, Version};
@@ -70,7 +69,7 @@ impl Stage {
     /// What comes next, at virtual time `at`.
     pub fn next(&mut self, at: Duration) -> Order {
         loop {
-            if self.is_broken || self.stop.as_ref().is_some_and(|stop| stop.load(Ordering::Relaxed)) {
+            if self.is_cut_short() {
                 return Order::Over;
             }
             if let Some(order) = self.todo.pop_front() {
@@ -286,9 +285,14 @@ impl Stage {
             let text = format!("{moved} data frames were sent although all replicas agree");
             self.broken("QUIET", Site::Phase(Phase::Idle), at, None, None, text);
         }
+        if self.pulls > 0 {
+            let text = format!("{} streams were asked for although all replicas agree", self.pulls);
+            self.broken("QUIET", Site::Phase(Phase::Idle), at, None, None, text);
+        }
     }
 
     fn idle_again(&mut self, at: Duration) {
+        self.pulls = 0;
         let until = at + self.while_watched() * 2;
         self.part =
             Part::Idle { until, data_frames: self.data_frames, frames: self.frames, was_equal: false };
