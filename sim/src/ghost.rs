@@ -422,7 +422,7 @@ impl Ghost {
                 self.report_cluster("CONV", at, site, key, text);
             }
         }
-        if phase == Phase::Idle {
+        if agree {
             for (name, text) in repl::judge(running) {
                 let node = self.facts.node_number(&name);
                 self.report("L-REPL", Sight { at, node, site }, None, |_| text);

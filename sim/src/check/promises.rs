@@ -31,7 +31,7 @@ pub const PROMISES: &[(&str, &str)] = &[
     ("MEM-COMP", "a death went unnoticed, or a member is missing from a table"),
     ("NOGHOST", "somebody who left, was removed or never was is believed to live"),
     ("L-REJOIN", "a member that is back is not known to be back"),
-    ("L-REPL", "an idle node has not covered what others have: a stream never came to its end"),
+    ("L-REPL", "all agree and a node has not covered what others have: a stream never came to its end"),
     ("NOFLAP", "a node changed its mind about a member again and again although all was well"),
     ("WIRE", "a damaged frame was taken, or a message came out of the wire as another"),
     ("ALIVE", "a node did not answer a read when all was well again"),

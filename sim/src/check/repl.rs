@@ -49,7 +49,7 @@ mod tests {
     }
 
     #[test]
-    fn the_idle_cluster_is_judged_by_it() {
+    fn a_cluster_that_agrees_is_judged_by_it() {
         use crate::check::Phase;
         let codes = |seqs: &[u64]| {
             let mut ghost = crate::ghost::Ghost::new();
