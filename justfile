@@ -40,7 +40,7 @@ sim *args:
 sweep seeds="0..1000" *args:
     @shift; cargo run --quiet --release -p reknit-sim --bin sim -- seeds={{ quote(trim_start_match(seeds, "seeds=")) }} "$@"
 
-# Reknit side by side with others: just bench | just bench quick | just bench speed | just bench sync | just bench sync rejoin
+# Reknit side by side with others, some ten minutes: just bench | just bench quick | just bench speed | just bench counts
 bench *args:
     @cargo build --quiet --release -p reknit-bench -p reknit -p reknit-sim --bins
     @target/release/bench "$@"

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Uses the page at /ui as a person would, in headless Chromium, against three real nodes.
 
-A write is seen live, a key is browsed with the keyboard, a killed node turns down, a narrow screen needs no scrolling
+A write is seen live, a key is browsed with the keyboard, its history and a conflict are shown, a killed node turns down, a narrow screen needs no scrolling
 sideways, dark is dark, and the console stays silent. Usage: .ci/page.py NODE [SCREENSHOT.png]. Needs Chromium (Debian:
 apt-get install chromium) and nothing of Python but its library.
 """
@@ -120,7 +120,7 @@ def start(node, folder, number):
     seeds = ",".join(f"127.0.0.1:{port}" for port in PORTS)
     return subprocess.Popen(
         [node, "--port", str(port), "--node-id", f"node{number + 1}", "--seed-nodes", seeds, "--log-level", "error",
-         "--gossip-interval", "500ms", "--probe-interval", "200ms", "--suspect-timeout", "1s"],
+         "--policies", "log/=history:prefer-network,cart/=siblings", "--gossip-interval", "500ms", "--probe-interval", "200ms", "--suspect-timeout", "1s"],
         cwd=folder, stdout=subprocess.DEVNULL)
 
 
@@ -149,6 +149,30 @@ def use(browser, nodes, screenshot):
     if screenshot:
         time.sleep(1)
         browser.screenshot(screenshot)
+
+    def click(place, label):
+        found = f"[...document.querySelectorAll('{place} button')].find(one => one.textContent.includes('{label}'))"
+        eventually(f"{label} in {place}", lambda: browser.see(f"!!{found}"))
+        browser.see(f"{found}.click()")
+
+    def text(place):
+        return browser.see(f"document.querySelector('{place}').textContent")
+
+    # What was written first under a history, and what decided about a key.
+    for word in [b'"first"', b'"second"']:
+        http("PUT", f"{at[0]}/kv/log/door", word)
+    click("#crumbs", "/")
+    click("#list", "log/")
+    click("#list", "door")
+    eventually("two transactions", lambda: text("#history").count("full") == 2)
+    click("#history tr:last-child", "value then")
+    eventually("the value as it was", lambda: "first" in text("#detail pre"))
+    # Two values side by side are a conflict, which is listed and can be looked into.
+    for word in [b'"socks"', b'"shoes"']:
+        http("PUT", f"{at[1]}/kv/cart/anna", word)
+    click("#conflicts", "cart/anna")
+    eventually("both versions", lambda: text("#history").count("shown") == 2)
+    check("2 concurrent values" in text("#conflicts"), "the conflict is not named")
 
     browser.call("Emulation.setDeviceMetricsOverride", width=360, height=740, deviceScaleFactor=1, mobile=True)
     width = browser.see("document.documentElement.scrollWidth")
@@ -191,7 +215,7 @@ def main():
             for process in nodes + ([browser.process] if browser else []):
                 process.kill()
                 process.wait()
-    print("/ui: a write seen live, a key browsed by keyboard, a killed node down, narrow and dark, the console silent")
+    print("/ui: a write seen live, a key browsed by keyboard, a history and a conflict looked into, a killed node down, narrow and dark, the console silent")
 
 
 main()

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
@@ -181,6 +181,12 @@ impl Client {
             }
         }
         Ok(())
+    }
+
+    /// Writes over HTTP, and returns how that was answered.
+    pub async fn try_put(&mut self, key: &str, value: &Bytes) -> Result<StatusCode> {
+        let Client::Rest(sender) = self else { bail!("only reknit refuses politely") };
+        Ok(ask(sender, Method::PUT, &format!("/kv/{key}"), value.clone()).await?.0)
     }
 
     /// Whether the key has a value.

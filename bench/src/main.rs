@@ -1,15 +1,17 @@
-//! Benches of reknit. `bench` measures everything that serves, side by side; `bench sync` what it costs to bring two
-//! stores into step.
+//! Benches of reknit: everything that serves, side by side, and what it costs to bring two stores into step.
 //!
 //! Everything in one table is measured in one run on one machine; what is a model and not a measurement says so.
 
 #![allow(clippy::disallowed_methods, reason = "a bench reads clocks and owns threads: it measures")]
 
 mod bare;
+mod counts;
 mod lag;
 mod lives;
 mod load;
 mod ours;
+mod overload;
+mod paths;
 mod process;
 mod rejoin;
 mod report;
@@ -22,7 +24,7 @@ mod sync;
 
 use std::path::Path;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use report::Table;
 use size::Size;
 
@@ -35,35 +37,48 @@ fn main() -> Result<()> {
         [] => serve_all(&Size::full(), &PARTS),
         ["quick"] => serve_all(&Size::quick(), &PARTS),
         ["quick", part] if PARTS.contains(&part) => serve_all(&Size::quick(), &[part]),
-        ["sync"] => {
-            sync::run(&[10_000, 100_000, 1_000_000])?;
-            rejoin::run(&[10_000, 100_000])
-        }
-        ["sync", "rejoin"] => rejoin::run(&[10_000, 100_000]),
-        ["sync", entries] => sync::run(&[entries.parse()?]),
+        ["counts"] => counts::run(false),
+        ["counts", "write"] => counts::run(true),
+        ["path", name, times] => paths::walk(name, times.parse()?),
         ["serve", port, "constant", _] => bare::serve_constant(port.parse()?),
         ["serve", port, "redb", folder] => bare::serve_redb(port.parse()?, Path::new(folder)),
         [part] if PARTS.contains(&part) => serve_all(&Size::full(), &[part]),
-        _ => bail!("bench [quick] [{}] | bench sync [rejoin | NUMBER OF ENTRIES]", PARTS.join(" | ")),
+        _ => bail!("bench [quick] [{}] | bench counts [write]", PARTS.join(" | ")),
     }
 }
 
-const PARTS: [&str; 5] = ["speed", "lag", "rejoin", "scale", "lives"];
+/// In this order; the last one keeps this process to one processor from then on.
+const PARTS: [&str; 7] = ["speed", "lag", "rejoin", "scale", "sync", "lives", "overload"];
 
 fn serve_all(size: &Size, parts: &[&str]) -> Result<()> {
     let mut tables: Vec<Table> = Vec::new();
+    let mut failed = Vec::new();
     for part in parts {
-        let new = match *part {
-            "speed" => speed::run(size)?,
-            "lag" => vec![lag::run(size)?],
-            "rejoin" => vec![rejoin::table(&size.missed)?],
-            "scale" => scale::run(size)?,
-            _ => vec![lives::run(size)?],
-        };
-        new.iter().for_each(Table::print);
-        tables.extend(new);
+        let began = std::time::Instant::now();
+        match measure(size, part) {
+            Ok(new) => {
+                new.iter().for_each(Table::print);
+                tables.extend(new);
+            }
+            // What was measured before it is worth a report all the same.
+            Err(error) => failed.push(format!("{part}: {error:#}")),
+        }
+        eprintln!("{part}: {:.0} s", began.elapsed().as_secs_f64());
     }
     report::write(Path::new(FOLDER), &tables)?;
     println!("\n{FOLDER}/report.json and {FOLDER}/report.html hold the same.");
+    ensure!(failed.is_empty(), "{}", failed.join("\n"));
     Ok(())
+}
+
+fn measure(size: &Size, part: &str) -> Result<Vec<Table>> {
+    Ok(match part {
+        "speed" => speed::run(size)?,
+        "lag" => vec![lag::run(size)?],
+        "rejoin" => vec![rejoin::table(&size.missed)?],
+        "scale" => scale::run(size)?,
+        "sync" => sync::tables(&size.entries)?,
+        "lives" => vec![lives::run(size)?],
+        _ => vec![overload::run(size)?],
+    })
 }

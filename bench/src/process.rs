@@ -45,6 +45,11 @@ impl Server {
         Ok(node)
     }
 
+    /// Keeps it to one processor; whether that worked.
+    pub fn pin(&self, processor: usize) -> bool {
+        pin(self.child.id(), processor)
+    }
+
     /// Waits until the server answers this.
     pub fn wait_for(&self, path: &str) -> Result<()> {
         wait(&format!("port {} answers", self.port), || {
@@ -85,6 +90,18 @@ pub fn cpu_of(stat: &str, at: usize) -> Result<Duration> {
     let words: Vec<&str> = stat.rsplit_once(')').context("a stat line")?.1.split_whitespace().collect();
     let [user, system] = [words[at].parse::<u32>()?, words[at + 1].parse::<u32>()?];
     Ok(TICK * (user + system))
+}
+
+/// Keeps this process, as far as it has begun, and what it begins from now on, to one processor.
+pub fn pin_self(processor: usize) -> bool {
+    pin(std::process::id(), processor)
+}
+
+/// All threads of a process, by the system's own tool.
+fn pin(process: u32, processor: usize) -> bool {
+    let mut command = Command::new("taskset");
+    command.args(["-a", "-c", "-p", &processor.to_string(), &process.to_string()]);
+    command.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
 }
 
 /// Nodes of one cluster, once each knows all.

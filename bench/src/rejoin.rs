@@ -11,13 +11,7 @@ use crate::report::{Cell, Table};
 const WRITERS: usize = 64;
 const VALUE: [u8; 100] = [b'7'; 100];
 
-/// Measures how fast a node takes what it missed, for each number of missed writes, and prints it.
-pub fn run(missed: &[usize]) -> Result<()> {
-    table(missed)?.print();
-    Ok(())
-}
-
-/// The same as a table.
+/// How fast a node takes what it missed, for each number of missed writes.
 pub fn table(missed: &[usize]) -> Result<Table> {
     let mut table = Table::new(
         "Rejoin over real sockets",

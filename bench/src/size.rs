@@ -1,4 +1,4 @@
-//! How much is measured: all of it takes a quarter of an hour, a quick look two minutes.
+//! How much is measured: all of it takes some ten minutes on two cores, a quick look one or two.
 
 use std::time::Duration;
 
@@ -17,6 +17,8 @@ pub struct Size {
     pub keys: Vec<u64>,
     /// Numbers of nodes.
     pub nodes: Vec<usize>,
+    /// Entries of the stores that are brought into step.
+    pub entries: Vec<usize>,
     /// Lives that the simulator is timed with, fast and full.
     pub lives: (usize, usize),
 }
@@ -25,13 +27,14 @@ impl Size {
     /// What the published tables are made of.
     pub fn full() -> Size {
         Size {
-            rounds: 5,
-            time: Duration::from_secs(2),
-            samples: 2_000,
+            rounds: 3,
+            time: Duration::from_millis(1500),
+            samples: 1_000,
             missed: vec![10_000, 100_000],
             keys: vec![10_000, 100_000, 1_000_000],
             nodes: vec![1, 2, 3, 5, 7],
-            lives: (500, 50),
+            entries: vec![10_000, 1_000_000],
+            lives: (400, 20),
         }
     }
 
@@ -44,6 +47,7 @@ impl Size {
             missed: vec![10_000],
             keys: vec![10_000],
             nodes: vec![1, 3],
+            entries: vec![10_000],
             lives: (50, 5),
         }
     }

@@ -49,7 +49,13 @@ fn parts(input: &mut Unstructured<'_>) -> Result<()> {
     let mut queues = Vec::new();
     for number in 0..input.int_in_range(1..=MESSAGES_MAX)? {
         let message = large(number as u64, input.int_in_range(1..=300_000)?);
-        let frames = wire::encode(&message, number as u64).expect("below the limit");
+        let mut frames = wire::encode(&message, number as u64).expect("below the limit");
+        for frame in &mut frames {
+            // Compressed frames and others may be mixed as they like.
+            if input.arbitrary()? {
+                *frame = wire::compressed(frame);
+            }
+        }
         queues.push((message, frames.into_iter().collect::<std::collections::VecDeque<_>>()));
     }
     let mut assembler = Assembler::default();

@@ -37,13 +37,52 @@ const METHODS: [Method; 8] = [
     Method::TRACE,
 ];
 const PATHS: [&str; 24] = [
-    "/kv/k", "/kv/home/room/socks", "/kv/", "/kv", "/kv/%2e%2e/x", "/kv/a//b", "/kv/%00", "/batch", "/export",
-    "/import", "/changes", "/members/", "/members/join", "/members/leave", "/members/remove", "/health", "/readyz",
-    "/status", "/version", "/merkle_tree/root", "/metrics", "/sync", "/conflicts", "/events",
+    "/kv/k",
+    "/kv/home/room/socks",
+    "/kv/",
+    "/kv",
+    "/kv/%2e%2e/x",
+    "/kv/a//b",
+    "/kv/%00",
+    "/batch",
+    "/export",
+    "/import",
+    "/changes",
+    "/members/",
+    "/members/join",
+    "/members/leave",
+    "/members/remove",
+    "/health",
+    "/readyz",
+    "/status",
+    "/version",
+    "/merkle_tree/root",
+    "/metrics",
+    "/sync",
+    "/conflicts",
+    "/events",
 ];
 const QUERIES: [&str; 20] = [
-    "", "prefix=k", "limit=3", "limit=-1", "ack=2", "ack=majority", "timeout=1s", "ttl=1h", "ttl=0s", "offset=3",
-    "heads", "versions", "at=x", "read=2", "cursor=!!", "delimiter=/", "reverse", "since=0", "keys_only=1", "peer=node9",
+    "",
+    "prefix=k",
+    "limit=3",
+    "limit=-1",
+    "ack=2",
+    "ack=majority",
+    "timeout=1s",
+    "ttl=1h",
+    "ttl=0s",
+    "offset=3",
+    "heads",
+    "versions",
+    "at=x",
+    "read=2",
+    "cursor=!!",
+    "delimiter=/",
+    "reverse",
+    "since=0",
+    "keys_only=1",
+    "peer=node9",
 ];
 const HEADERS: [(&str, &str); 16] = [
     ("content-type", "application/json"),
@@ -131,7 +170,8 @@ fn any_text(input: &mut Unstructured<'_>, len: usize) -> Result<String> {
 async fn check(asked: &str, is_head: bool, answer: Response<Body>) {
     let status = answer.status();
     assert_ne!(status, StatusCode::INTERNAL_SERVER_ERROR, "{asked}");
-    let of_type = answer.headers().get("content-type").map(|value| value.to_str().unwrap_or_default().to_owned());
+    let of_type =
+        answer.headers().get("content-type").map(|value| value.to_str().unwrap_or_default().to_owned());
     if of_type.as_deref().is_some_and(|of_type| of_type.starts_with("text/event-stream")) {
         return;
     }
@@ -154,7 +194,9 @@ fn app() -> App {
     let mut node = node.expect("a store in memory does not break");
     let (mailbox, mut letters) = driver::mailbox();
     let ticking = Arc::clone(&clock);
-    tokio::spawn(async move { driver::run(&mut node, ticking.as_ref(), &mut NoNetwork, &mut letters).await.map(drop) });
+    tokio::spawn(async move {
+        driver::run(&mut node, ticking.as_ref(), &mut NoNetwork, &mut letters).await.map(drop)
+    });
     App {
         mailbox,
         reader,

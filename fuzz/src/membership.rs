@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use arbitrary::{Result, Unstructured};
 use reknit::model::{
-    Address, Instant, Member, MemberState, Mode, NodeId, Now, Origin, ProtocolRange, Reply, Request, RequestId,
-    WallTime,
+    Address, Instant, Member, MemberState, Mode, NodeId, Now, Origin, ProtocolRange, Reply, Request,
+    RequestId, WallTime,
 };
 use reknit::node::{Input, Node, Output, Settings};
 use reknit::protocol::Message;
@@ -30,7 +30,8 @@ type Rank = (u64, u32, MemberState);
 fn story(input: &mut Unstructured<'_>) -> Result<()> {
     let settings = Settings::new(id("self"), Address::new("self:1").expect("an address"), Vec::new());
     let mut at = Instant(Duration::ZERO);
-    let mut node = Node::open(Memory::default(), settings, [7; 32], time(at)).expect("a memory disk does not break");
+    let mut node =
+        Node::open(Memory::default(), settings, [7; 32], time(at)).expect("a memory disk does not break");
     let mut known: BTreeMap<NodeId, Rank> = BTreeMap::new();
     for number in 0..input.int_in_range(1..=INPUTS_MAX)? {
         at = Instant(at.0 + Duration::from_millis(input.int_in_range(0..=3000)?));
@@ -101,12 +102,7 @@ fn ids(input: &mut Unstructured<'_>) -> Result<Vec<NodeId>> {
 }
 
 fn member(input: &mut Unstructured<'_>) -> Result<Member> {
-    let states = [
-        MemberState::Alive,
-        MemberState::Suspect,
-        MemberState::Down,
-        MemberState::Left,
-    ];
+    let states = [MemberState::Alive, MemberState::Suspect, MemberState::Down, MemberState::Left];
     let modes = [Mode::Normal, Mode::ReadOnly, Mode::Syncing, Mode::Draining];
     let number = |input: &mut Unstructured<'_>| {
         Ok(if input.ratio(1, 10)? { input.arbitrary::<u64>()? } else { input.int_in_range(0..=4)? })

@@ -72,9 +72,12 @@ fn apply(engine: &mut Engine, now: &mut Model, input: &mut Unstructured<'_>) -> 
 /// What the turn reads is what it wrote.
 fn compare(engine: &Engine, now: &Model) {
     for (at, table) in TABLES.into_iter().enumerate() {
-        let rows = engine.scan(table, (Bound::Unbounded, Bound::Unbounded), usize::MAX, false).expect("a good disk");
-        let wanted: Vec<_> =
-            now.range((at, Vec::new())..(at + 1, Vec::new())).map(|((_, key), value)| (key.clone(), value.clone())).collect();
+        let rows =
+            engine.scan(table, (Bound::Unbounded, Bound::Unbounded), usize::MAX, false).expect("a good disk");
+        let wanted: Vec<_> = now
+            .range((at, Vec::new())..(at + 1, Vec::new()))
+            .map(|((_, key), value)| (key.clone(), value.clone()))
+            .collect();
         assert_eq!(rows, wanted, "{table:?} reads otherwise than it was written");
     }
 }

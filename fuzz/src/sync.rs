@@ -88,7 +88,8 @@ impl Store {
 
     /// Takes the version of this number of the key of that number.
     fn put(&mut self, number: usize, which: u64) {
-        let key = Key::from_path(&format!("k/{}/{number}", number % 7)).expect("a path of plain words is a key");
+        let key =
+            Key::from_path(&format!("k/{}/{number}", number % 7)).expect("a path of plain words is a key");
         let version = Version {
             stamp: Stamp { millis: 1000 + which / 2, counter: 0 },
             dot: Dot { origin: Origin(1 + which), seq: number as u64 + 1 },
@@ -115,7 +116,8 @@ impl Store {
 
     fn dots(&self) -> Vec<(Key, Dot)> {
         let all = self.rows().into_iter();
-        all.flat_map(|(key, row)| row.versions.into_iter().map(move |version| (key.clone(), version.dot))).collect()
+        all.flat_map(|(key, row)| row.versions.into_iter().map(move |version| (key.clone(), version.dot)))
+            .collect()
     }
 }
 

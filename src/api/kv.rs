@@ -242,7 +242,8 @@ impl Shared {
                 Policy::Siblings => Some(reads::context(store, record.versions())?),
                 Policy::Lww | Policy::History(_) => None,
             };
-            Ok((record, reads::read_millis(store, wall)?, context))
+            let millis = reads::read_millis_for(store, wall, record.versions())?;
+            Ok((record, millis, context))
         })?;
         let row = match record {
             Record::Absent => Row::default(),

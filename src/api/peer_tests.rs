@@ -10,6 +10,7 @@ fn with_peers() -> Bed {
         address: settings.address,
         secret: Vec::new(),
         insecure_peers: false,
+        compression: false,
         tls: None,
         dice: [7; 32],
     });

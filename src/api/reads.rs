@@ -37,6 +37,17 @@ impl SharedReader {
     }
 }
 
+/// [`read_millis`], as far as these versions need it: without a deadline among them any time will do.
+///
+/// # Errors
+/// The disk is broken.
+pub fn read_millis_for(store: &dyn Read, wall: WallTime, versions: &[Version]) -> Result<u64, StorageError> {
+    match versions.iter().any(|version| version.expires_at.is_some()) {
+        true => read_millis(store, wall),
+        false => Ok(wall.0),
+    }
+}
+
 /// The hybrid time that a snapshot's reads are judged by; unlike the wall clock it does not go back.
 ///
 /// # Errors

@@ -111,6 +111,14 @@ pub const KEYS: &[Key] = &[
         show: |config| Some(config.insecure_peers.to_string()),
     },
     Key {
+        name: "peer_compression",
+        about: "Compress what goes to other nodes with zstd; pays on slow or metered links [default: false]",
+        list: false,
+        sets: &[],
+        set: |draft, given| given.one(values::boolean).map(|yes| draft.config.peer_compression = yes),
+        show: |config| Some(config.peer_compression.to_string()),
+    },
+    Key {
         name: "tokens_file",
         about: "File of bearer tokens that clients must show, one `name scopes hash [prefix]` a line",
         list: false,

@@ -316,6 +316,7 @@ fn error_name(error: &WireError) -> &'static str {
         WireError::Checksum => "checksum",
         WireError::Payload(_) => "payload",
         WireError::Parts => "parts",
+        WireError::Compressed => "compressed",
     }
 }
 

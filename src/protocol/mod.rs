@@ -28,6 +28,7 @@ pub mod summary;
 pub mod talk;
 pub mod vote;
 pub mod wire;
+mod zip;
 
 pub use crate::model::{DotSet, timing};
 pub use message::Message;

@@ -7,7 +7,9 @@
 //! ```
 //!
 //! Integers are little-endian. A message that does not fit one frame travels in parts (flag bit 0): each
-//! payload then starts with message number u64, part u16, parts u16. Flag bit 1 is kept for zstd.
+//! payload then starts with message number u64, part u16, parts u16. A payload with flag bit 1 was made smaller with
+//! zstd (`zip.rs`), after all else: the checksum is of what travels, and what it holds has to fit a frame again. Every
+//! decoder takes such frames; they are sent to peers only that said so when they connected.
 
 use std::collections::BTreeMap;
 
@@ -15,6 +17,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use xxhash_rust::xxh3::Xxh3Default;
 
 use super::message::Message;
+use super::zip;
 use crate::model::ProtocolRange;
 use crate::mutants;
 
@@ -32,7 +35,10 @@ pub const PROTOCOL: ProtocolRange = ProtocolRange { min: PROTOCOL_VERSION, max: 
 const MAGIC: [u8; 4] = *b"RKNT";
 const CODEC_BINCODE_FIXED: u8 = 1;
 const FLAG_PARTS: u8 = 1;
+const FLAG_ZSTD: u8 = 2;
 const HEADER_BYTES: usize = 4 + 2 + 1 + 1 + 1 + 8;
+const FLAGS_AT: usize = 7;
+const KIND_AT: usize = 8;
 const HASH_AT: usize = 9;
 const PART_HEADER_BYTES: usize = 8 + 2 + 2;
 const PART_BYTES_MAX: usize = FRAME_BYTES_MAX - HEADER_BYTES - PART_HEADER_BYTES;
@@ -69,6 +75,9 @@ pub enum WireError {
     /// Parts that contradict each other or the limits.
     #[error("parts that do not fit together")]
     Parts,
+    /// A payload that is not what it says it was before it was made smaller.
+    #[error("a compressed payload that is none, or is larger than it says or may be")]
+    Compressed,
 }
 
 fn config() -> impl bincode::config::Config {
@@ -127,6 +136,24 @@ fn frame(kind: u8, flags: u8, head: &[u8], payload: &[u8]) -> Bytes {
 #[cfg(feature = "testing")]
 pub fn frame_around(kind: u8, payload: &[u8]) -> Bytes {
     frame(kind, 0, &[], payload)
+}
+
+/// The same frame in fewer bytes, for a peer that takes it; the frame itself where that is not worth it.
+pub fn compressed(frame: &Bytes) -> Bytes {
+    let flags = frame[FLAGS_AT];
+    if flags & FLAG_ZSTD != 0 {
+        return frame.clone();
+    }
+    match zip::smaller(&frame[HEADER_BYTES..]) {
+        Some(payload) => self::frame(frame[KIND_AT], flags | FLAG_ZSTD, &[], &payload),
+        None => frame.clone(),
+    }
+}
+
+/// [`frame_around`] a payload that says it was made smaller, whether or not that is so.
+#[cfg(feature = "testing")]
+pub fn frame_around_compressed(kind: u8, payload: &[u8]) -> Bytes {
+    frame(kind, FLAG_ZSTD, &[], payload)
 }
 
 fn checksum(frame: &[u8]) -> u64 {
@@ -215,7 +242,7 @@ pub fn name_of(kind: u8) -> &'static str {
 
 /// Whether a frame carries data rather than control; control goes first where both wait.
 pub fn is_data(frame: &[u8]) -> bool {
-    matches!(frame.get(HASH_AT - 1), Some(4 | 7 | 18 | 21))
+    matches!(frame.get(KIND_AT), Some(4 | 7 | 18 | 21))
 }
 
 /// Whether bytes look like a frame; only [`Assembler::push`] knows whether they are one.
@@ -300,11 +327,16 @@ fn open(frame: Bytes) -> Result<(u8, u8, Bytes), WireError> {
     if sum != checksum(&frame) && !mutants::is_on("checksum-off") {
         return Err(WireError::Checksum);
     }
-    let (codec, flags, kind) = (frame[6], frame[7], frame[8]);
-    if codec != CODEC_BINCODE_FIXED || flags & !FLAG_PARTS != 0 {
+    let (codec, flags, kind) = (frame[6], frame[FLAGS_AT], frame[KIND_AT]);
+    if codec != CODEC_BINCODE_FIXED || flags & !(FLAG_PARTS | FLAG_ZSTD) != 0 {
         return Err(WireError::Codec { codec, flags });
     }
-    Ok((flags, kind, frame.slice(HEADER_BYTES..)))
+    let payload = frame.slice(HEADER_BYTES..);
+    if flags & FLAG_ZSTD == 0 {
+        return Ok((flags, kind, payload));
+    }
+    let payload = zip::expand(&payload, FRAME_BYTES_MAX - HEADER_BYTES).ok_or(WireError::Compressed)?;
+    Ok((flags, kind, payload.into()))
 }
 
 /// The encoding's number of [`Message::Within`], and where that of the message in it stands.

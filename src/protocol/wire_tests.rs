@@ -82,6 +82,29 @@ proptest! {
     }
 
     #[test]
+    fn a_compressed_message_comes_out_as_it_went_in(
+        seed in any::<u8>(), bytes in 0_usize..200_000, at in any::<Index>(), bit in 0_u8..8,
+    ) {
+        let message = large(seed, bytes);
+        let frames: Vec<Bytes> = encode(&message, 7).unwrap().iter().map(compressed).collect();
+        let mut assembler = Assembler::default();
+
+        for frame in &frames {
+            prop_assert_eq!(&compressed(frame), frame, "nothing is compressed twice");
+            prop_assert!(is_frame(frame) && is_data(frame));
+        }
+        let small = frames.iter().filter(|frame| frame.len() < 2000).count();
+        prop_assert!(small >= frames.len().saturating_sub(1), "the pattern of a large value repeats");
+        let mut damaged = frames[0].to_vec();
+        let at = at.index(damaged.len());
+        damaged[at] ^= 1 << bit;
+        prop_assert!(open_alone(damaged.into()).is_err());
+        let whole: Vec<Message> =
+            frames.into_iter().filter_map(|frame| assembler.push(frame).unwrap()).collect();
+        prop_assert_eq!(whole, [message]);
+    }
+
+    #[test]
     fn a_flipped_bit_is_noticed(message in arbitrary::message(), at in any::<Index>(), bit in 0_u8..8) {
         let mut frame = encode(&message, 1).unwrap()[0].to_vec();
         let at = at.index(frame.len());
@@ -114,7 +137,7 @@ proptest! {
 
     #[test]
     fn arbitrary_bytes_do_no_harm(
-        frames in vec((any::<bool>(), 0_u8..2, 0_u8..12, vec(any::<u8>(), 0..200)), 1..20),
+        frames in vec((any::<bool>(), 0_u8..4, 0_u8..12, vec(any::<u8>(), 0..200)), 1..20),
     ) {
         let mut assembler = Assembler::default();
         for (is_forged, flags, kind, bytes) in frames {
@@ -151,7 +174,8 @@ fn frames_of_another_protocol_are_refused_with_the_reason() {
     assert_eq!(forge(1, 1, 0, 9), Ok(Some(message.clone())));
     assert_eq!(forge(2, 1, 0, 9), Err(WireError::Version(2)));
     assert_eq!(forge(1, 2, 0, 9), Err(WireError::Codec { codec: 2, flags: 0 }));
-    assert_eq!(forge(1, 1, 2, 9), Err(WireError::Codec { codec: 1, flags: 2 }));
+    assert_eq!(forge(1, 1, 4, 9), Err(WireError::Codec { codec: 1, flags: 4 }));
+    assert_eq!(forge(1, 1, 2, 9), Err(WireError::Compressed), "it is not what this flag says");
     assert!(matches!(forge(1, 1, 0, 8), Err(WireError::Payload(_))), "the kind byte must tell the truth");
 
     let mut other = encode(&message, 1).unwrap()[0].to_vec();
@@ -160,6 +184,27 @@ fn frames_of_another_protocol_are_refused_with_the_reason() {
     assert_eq!(open_alone(Bytes::new()), Err(WireError::Length { bytes: 0 }));
     let long = forge_of_length(FRAME_BYTES_MAX + 1);
     assert_eq!(open_alone(long), Err(WireError::Length { bytes: FRAME_BYTES_MAX + 1 }));
+}
+
+#[test]
+fn a_compressed_frame_holds_no_more_than_a_frame() {
+    // One gibibyte of zeros, in a frame that says so, and in one that says it is as long as a frame may be.
+    let bomb = zstd::bulk::compress(&vec![0; 1 << 30], 19).unwrap();
+    let forge = |size: u32, packed: &[u8]| {
+        let payload = [&size.to_le_bytes(), packed].concat();
+        forge(PROTOCOL_VERSION, CODEC_BINCODE_FIXED, FLAG_ZSTD, 4, &payload)
+    };
+    let most = (FRAME_BYTES_MAX - HEADER_BYTES) as u32;
+
+    for size in [1 << 30, most + 1, most, 1024] {
+        assert_eq!(open_alone(forge(size, &bomb)), Err(WireError::Compressed));
+    }
+    let just_fits = zstd::bulk::compress(&vec![0; most as usize], 1).unwrap();
+    assert!(
+        matches!(open_alone(forge(most, &just_fits)), Err(WireError::Payload(_))),
+        "zeros are no message"
+    );
+    assert_eq!(open_alone(forge(most - 1, &just_fits)), Err(WireError::Compressed));
 }
 
 fn forge_of_length(bytes: usize) -> Bytes {

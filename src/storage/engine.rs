@@ -1,8 +1,8 @@
 //! The disk of a real node: redb, with one write transaction per turn.
 //!
-//! The transaction is opened at the turn's first `apply`, read through by the rest of the turn and committed by
-//! `persist`. So whatever another read transaction shows is durable, and a turn that ends in an error or a crash
-//! leaves nothing behind. An [`Engine`] that met an error is broken for good: drop it and open the disk again.
+//! What a turn applies is kept beside the state before it, read through by the rest of the turn, and written and
+//! committed by `persist`. So whatever another read transaction shows is durable, and a turn that ends in an error or a
+//! crash leaves nothing behind. An [`Engine`] that met an error is broken for good: drop it and open the disk again.
 //!
 //! Where the bytes live is left to a [`Place`]: a directory here, a simulated disk in the simulator; both go
 //! through the same first creation.
@@ -10,6 +10,7 @@
 mod directory;
 #[cfg(test)]
 pub(super) mod shared_file;
+mod turn;
 
 use std::cell::{Cell, OnceCell};
 use std::ops::Deref;
@@ -19,14 +20,15 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use redb::{
-    Database, DatabaseError, ReadOnlyTable, ReadableDatabase, ReadableTable, StorageBackend,
-    Table as RedbTable, TableDefinition, TableError, WriteTransaction,
+    Database, DatabaseError, ReadOnlyTable, ReadTransaction, ReadableDatabase, StorageBackend,
+    TableDefinition, TableError,
 };
 
 use super::backup::{self, BackupError, Counted};
 use super::memory::is_empty;
 use super::{Batch, Range, Read, Row, Storage, StorageError, Table};
 use directory::Directory;
+use turn::Turn;
 
 /// Most memory that the engine spends on pages of the file; redb's own default would be 1 GiB.
 const CACHE_BYTES_MAX: usize = 128 << 20;
@@ -72,8 +74,8 @@ pub trait Place {
 pub struct Engine {
     // The order of the fields is the order in which they are dropped: transactions end before the file is closed,
     // and the directory is unlocked last.
-    turn: Option<Turn>,
-    /// What was durable after the last turn. Held between turns only: an old reader makes the file grow.
+    turn: Turn,
+    /// What was durable after the last turn. Let go of by the next commit: an old reader makes the file grow.
     view: OnceCell<View>,
     database: Arc<Open>,
     broken: Cell<bool>,
@@ -82,8 +84,8 @@ pub struct Engine {
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        let (turn, view) = (self.turn.take(), self.view.take());
-        quietly(move || drop((turn, view)));
+        let view = self.view.take();
+        quietly(move || drop(view));
     }
 }
 
@@ -180,7 +182,7 @@ impl Engine {
         });
         let (database, is_new) = opened.map_err(|error| name_it(name, open_error(error)))?;
         let engine = Engine {
-            turn: None,
+            turn: Turn::default(),
             view: OnceCell::new(),
             database: Arc::new(Open(Some(database))),
             broken: Cell::new(false),
@@ -189,7 +191,7 @@ impl Engine {
         if is_new {
             engine.guard(|engine| engine.lay_out()).map_err(|error| name_it(name, error))?;
         }
-        engine.guard(|engine| engine.view().map(drop)).map_err(|error| name_it(name, error))?;
+        engine.guard(|engine| engine.view()?.open_all()).map_err(|error| name_it(name, error))?;
         Ok(engine)
     }
 
@@ -197,6 +199,20 @@ impl Engine {
         let write = self.database.begin_write().map_err(broken)?;
         for table in Table::ALL {
             write.open_table(definition(table)).map_err(broken)?;
+        }
+        write.commit().map_err(broken)
+    }
+
+    fn commit(&self, turn: Turn) -> Result<(), StorageError> {
+        let write = self.database.begin_write().map_err(broken)?;
+        for (table, changes) in turn.into_changes() {
+            let mut rows = write.open_table(definition(table)).map_err(broken)?;
+            for (key, value) in changes {
+                match value {
+                    Some(value) => rows.insert(&*key, &*value).map(drop).map_err(broken)?,
+                    None => rows.remove(&*key).map(drop).map_err(broken)?,
+                }
+            }
         }
         write.commit().map_err(broken)
     }
@@ -231,9 +247,9 @@ impl Engine {
 
 impl Read for Engine {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {
-        self.guard(|engine| match &engine.turn {
-            Some(turn) => get(&turn.open(table)?, key),
-            None => get(engine.view()?.table(table), key),
+        self.guard(|engine| match engine.turn.get(table, key) {
+            Some(changed) => Ok(changed),
+            None => engine.view()?.get(table, key),
         })
     }
 
@@ -244,67 +260,38 @@ impl Read for Engine {
         limit: usize,
         reverse: bool,
     ) -> Result<Vec<Row>, StorageError> {
-        self.guard(|engine| match &engine.turn {
-            Some(turn) => scan(&turn.open(table)?, range, limit, reverse),
-            None => scan(engine.view()?.table(table), range, limit, reverse),
+        self.guard(|engine| {
+            let rows = engine.view()?.table(table)?;
+            if is_empty(range) {
+                return Ok(Vec::new());
+            }
+            let rows = rows.range::<&[u8]>(range).map_err(broken)?;
+            if reverse {
+                engine.turn.scan(table, range, rows.rev().map(own), limit, reverse)
+            } else {
+                engine.turn.scan(table, range, rows.map(own), limit, reverse)
+            }
         })
     }
 }
 
 impl Storage for Engine {
     fn apply(&mut self, batch: Batch) -> Result<(), StorageError> {
-        if batch.changes.is_empty() {
-            return Ok(());
-        }
-        if self.turn.is_none() {
-            self.view = OnceCell::new();
-            let write = self.guard(|engine| engine.database.begin_write().map_err(broken))?;
-            self.turn = Some(Turn { write });
-        }
-        self.guard(|engine| engine.turn.as_ref().expect("opened above").apply(batch))
-    }
-
-    fn persist(&mut self) -> Result<Duration, StorageError> {
-        let turn = self.turn.take();
-        self.guard(|_| turn.map_or(Ok(()), |turn| turn.write.commit().map_err(broken)))?;
-        Ok(Duration::ZERO)
-    }
-}
-
-/// The write transaction of one turn.
-struct Turn {
-    write: WriteTransaction,
-}
-
-impl Turn {
-    fn open(&self, table: Table) -> Result<RedbTable<'_, Bytes, Bytes>, StorageError> {
-        self.write.open_table(definition(table)).map_err(broken)
-    }
-
-    /// Of several changes to one row the last one counts, and the rows go in in order: neighbours share pages.
-    fn apply(&self, batch: Batch) -> Result<(), StorageError> {
-        let mut changes = batch.changes;
-        changes.sort_by(|(a_table, a_key, _), (b_table, b_key, _)| (a_table, a_key).cmp(&(b_table, b_key)));
-        let mut changes = changes.into_iter().peekable();
-        while let Some(&(table, _, _)) = changes.peek() {
-            let mut rows = self.open(table)?;
-            while let Some((_, key, value)) = changes.next_if(|change| change.0 == table) {
-                if changes.peek().is_some_and(|next| (next.0, &next.1) == (table, &key)) {
-                    continue;
-                }
-                match value {
-                    Some(value) => rows.insert(&*key, &*value).map(drop).map_err(broken)?,
-                    None => rows.remove(&*key).map(drop).map_err(broken)?,
-                }
-            }
+        self.guard(|_| Ok(()))?;
+        if !batch.changes.is_empty() {
+            self.turn.apply(batch);
         }
         Ok(())
     }
-}
 
-impl std::fmt::Debug for Turn {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Turn")
+    fn persist(&mut self) -> Result<Duration, StorageError> {
+        self.guard(|_| Ok(()))?;
+        if self.turn.is_begun() {
+            let turn = std::mem::take(&mut self.turn);
+            self.view = OnceCell::new();
+            self.guard(|engine| engine.commit(turn))?;
+        }
+        Ok(Duration::ZERO)
     }
 }
 
@@ -332,33 +319,49 @@ impl Reader {
     }
 }
 
-/// One read transaction: every table as the last commit left it.
-#[derive(Debug)]
+/// One read transaction: every table as the last commit left it, opened once it is asked for. Most readers want one or
+/// two of them, and to open one costs as much as to read a row.
 struct View {
-    tables: [ReadOnlyTable<Bytes, Bytes>; Table::ALL.len()],
+    tables: [OnceCell<ReadOnlyTable<Bytes, Bytes>>; Table::ALL.len()],
+    read: ReadTransaction,
+}
+
+impl std::fmt::Debug for View {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("View")
+    }
 }
 
 impl View {
     fn new(database: &Database) -> Result<View, StorageError> {
-        let read = database.begin_read().map_err(broken)?;
-        let open = |table| match read.open_table(definition(table)) {
-            Err(TableError::TableDoesNotExist(name)) => {
-                Err(StorageError::Damaged(format!("no table `{name}`: this is no store of reknit's")))
-            }
-            opened => opened.map_err(broken),
-        };
-        let tables: Result<Vec<_>, StorageError> = Table::ALL.into_iter().map(open).collect();
-        Ok(View { tables: tables?.try_into().expect("one for each table") })
+        Ok(View { tables: Default::default(), read: database.begin_read().map_err(broken)? })
     }
 
-    fn table(&self, table: Table) -> &ReadOnlyTable<Bytes, Bytes> {
-        &self.tables[table as usize]
+    /// Whether all tables are there.
+    fn open_all(&self) -> Result<(), StorageError> {
+        Table::ALL.into_iter().try_for_each(|table| self.table(table).map(drop))
+    }
+
+    fn table(&self, table: Table) -> Result<&ReadOnlyTable<Bytes, Bytes>, StorageError> {
+        let place = &self.tables[table as usize];
+        if let Some(rows) = place.get() {
+            return Ok(rows);
+        }
+        let rows = match self.read.open_table(definition(table)) {
+            Err(TableError::TableDoesNotExist(name)) => {
+                let reason = format!("no table `{name}`: this is no store of reknit's");
+                return Err(StorageError::Damaged(reason));
+            }
+            opened => opened.map_err(broken)?,
+        };
+        Ok(place.get_or_init(|| rows))
     }
 }
 
 impl Read for View {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {
-        get(self.table(table), key)
+        let value = self.table(table)?.get(key).map_err(broken)?;
+        Ok(value.map(|value| value.value().to_vec()))
     }
 
     fn scan(
@@ -368,31 +371,20 @@ impl Read for View {
         limit: usize,
         reverse: bool,
     ) -> Result<Vec<Row>, StorageError> {
-        scan(self.table(table), range, limit, reverse)
+        if is_empty(range) {
+            return Ok(Vec::new());
+        }
+        let rows = self.table(table)?.range::<&[u8]>(range).map_err(broken)?;
+        if reverse { rows.rev().take(limit).map(own).collect() } else { rows.take(limit).map(own).collect() }
     }
 }
 
-fn get(rows: &impl ReadableTable<Bytes, Bytes>, key: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {
-    let value = rows.get(key).map_err(broken)?;
-    Ok(value.map(|value| value.value().to_vec()))
-}
+type Guarded<'a> = (redb::AccessGuard<'a, Bytes>, redb::AccessGuard<'a, Bytes>);
 
-fn scan(
-    rows: &impl ReadableTable<Bytes, Bytes>,
-    range: Range<'_>,
-    limit: usize,
-    reverse: bool,
-) -> Result<Vec<Row>, StorageError> {
-    if is_empty(range) {
-        return Ok(Vec::new());
-    }
-    let rows = rows.range::<&[u8]>(range).map_err(broken)?;
-    let own =
-        |row: Result<(redb::AccessGuard<'_, Bytes>, redb::AccessGuard<'_, Bytes>), redb::StorageError>| {
-            let (key, value) = row.map_err(broken)?;
-            Ok((key.value().to_vec(), value.value().to_vec()))
-        };
-    if reverse { rows.rev().take(limit).map(own).collect() } else { rows.take(limit).map(own).collect() }
+/// A row's own bytes.
+fn own(row: Result<Guarded<'_>, redb::StorageError>) -> Result<Row, StorageError> {
+    let (key, value) = row.map_err(broken)?;
+    Ok((key.value().to_vec(), value.value().to_vec()))
 }
 
 /// The names are part of the disk format.

@@ -27,7 +27,8 @@ fn main() -> Result<()> {
             _ => bail!("{argument} is no target, no file, and neither runs=N nor seed=N"),
         }
     }
-    for target in TARGETS.iter().filter(|(name, _)| wanted.is_empty() || wanted.iter().any(|one| one == name)) {
+    for target in TARGETS.iter().filter(|(name, _)| wanted.is_empty() || wanted.iter().any(|one| one == name))
+    {
         match &file {
             Some(file) => one(target, &std::fs::read(file)?)?,
             None => all(target, runs, seed)?,
@@ -48,7 +49,11 @@ fn all(target: &Target, runs: u64, seed: u64) -> Result<()> {
     }
     let seconds = began.elapsed().as_secs_f64();
     let rate = (corpus.len() as f64 + runs as f64) / seconds.max(1e-9);
-    println!("{:<10} {:>5} from the corpus, {runs} mutated, {rate:.0}/s: nothing found", target.0, corpus.len());
+    println!(
+        "{:<10} {:>5} from the corpus, {runs} mutated, {rate:.0}/s: nothing found",
+        target.0,
+        corpus.len()
+    );
     Ok(())
 }
 

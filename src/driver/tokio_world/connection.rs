@@ -88,7 +88,7 @@ pub async fn serve(shared: Arc<Shared>, frames: Frames, peer: Hello, dialed_by_m
     let (sink, stream) = frames.split();
     let end = {
         let reader = read(&shared, stream, &peer.id);
-        let writer = write(&shared, sink, &peer.id, serial, &wake);
+        let writer = write(&shared, sink, &peer, serial, &wake);
         tokio::pin!(reader, writer);
         tokio::select! {
             biased;
@@ -153,13 +153,15 @@ async fn read(shared: &Shared, mut stream: SplitStream<Frames>, peer: &NodeId) -
 async fn write(
     shared: &Shared,
     mut sink: SplitSink<Frames, Bytes>,
-    peer: &NodeId,
+    peer: &Hello,
     serial: u64,
     wake: &Notify,
 ) -> End {
+    let compresses = shared.me.compresses && peer.takes_zstd;
     loop {
-        let next = shared.registry().next(peer, serial);
+        let next = shared.registry().next(&peer.id, serial);
         let batch = match next {
+            Next::Write(batch) if compresses => compressed(shared, batch),
             Next::Write(batch) => batch,
             Next::Wait => match timeout(shared.pace.keepalive_interval, wake.notified()).await {
                 Ok(()) => continue,
@@ -181,6 +183,16 @@ async fn write(
             Err(_) => return End::TimedOut,
         }
     }
+}
+
+/// Here and not in the loop, which has better things to do.
+fn compressed(shared: &Shared, mut batch: Vec<Bytes>) -> Vec<Bytes> {
+    for frame in &mut batch {
+        let smaller = wire::compressed(frame);
+        shared.counters.add(Count::BytesSpared, (frame.len() - smaller.len()) as u64);
+        *frame = smaller;
+    }
+    batch
 }
 
 async fn write_batch(sink: &mut SplitSink<Frames, Bytes>, batch: Vec<Bytes>) -> std::io::Result<()> {

@@ -29,6 +29,8 @@ counters! {
     FramesIn = "peer_frames_in",
     /// Bytes of the frames out.
     BytesOut = "peer_bytes_out",
+    /// Bytes of the frames out that compression spared; they are not counted among the bytes out.
+    BytesSpared = "peer_bytes_out_spared",
     /// Bytes of the frames in.
     BytesIn = "peer_bytes_in",
     /// Frames dropped because a peer's queue was full.

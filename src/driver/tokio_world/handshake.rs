@@ -18,6 +18,8 @@ use crate::protocol::wire::PROTOCOL_VERSION;
 pub const PATH: &str = "/peer";
 /// The protocol as `Upgrade` names it; the number is [`PROTOCOL_VERSION`].
 pub const UPGRADE_TOKEN: &str = "reknit/1";
+/// What a side that takes compressed frames says.
+const ZSTD: &str = "zstd";
 /// Bytes of a proof.
 pub const PROOF_BYTES: usize = blake3::OUT_LEN;
 
@@ -25,6 +27,7 @@ const ID: HeaderName = HeaderName::from_static("reknit-id");
 const ADDRESS: HeaderName = HeaderName::from_static("reknit-address");
 const INSTANCE: HeaderName = HeaderName::from_static("reknit-instance");
 const NONCE: HeaderName = HeaderName::from_static("reknit-nonce");
+const TAKES: HeaderName = HeaderName::from_static("reknit-takes");
 const PROOF: HeaderName = HeaderName::from_static("reknit-proof");
 const REFUSED: HeaderName = HeaderName::from_static("reknit-refused");
 const REASON: HeaderName = HeaderName::from_static("reknit-reason");
@@ -40,6 +43,8 @@ pub struct Hello {
     pub instance: u128,
     /// Drawn once per handshake.
     pub nonce: u128,
+    /// Whether it takes frames that zstd made smaller. No part of a proof: who takes it away only makes frames longer.
+    pub takes_zstd: bool,
 }
 
 /// The key that a cluster's secret stands for. Without a secret it is a key that everybody knows.
@@ -179,12 +184,20 @@ pub struct Me {
     pub key: Key,
     /// Whether peers on other hosts are welcome: with a secret, or when told so aloud.
     pub talks_to_other_hosts: bool,
+    /// Whether frames are made smaller for peers that take it.
+    pub compresses: bool,
 }
 
 impl Me {
     /// What this node says about itself.
     pub fn hello(&self, nonce: u128) -> Hello {
-        Hello { id: self.id.clone(), address: self.address.clone(), instance: self.instance, nonce }
+        Hello {
+            id: self.id.clone(),
+            address: self.address.clone(),
+            instance: self.instance,
+            nonce,
+            takes_zstd: true,
+        }
     }
 
     /// Whether a peer at `ip` may be talked to; `None` is a peer of unknown whereabouts.
@@ -277,6 +290,9 @@ pub fn headers(hello: &Hello, proof: blake3::Hash) -> HeaderMap {
     headers.insert(ADDRESS, text(hello.address.as_str()));
     headers.insert(INSTANCE, text(&format!("{:032x}", hello.instance)));
     headers.insert(NONCE, text(&format!("{:032x}", hello.nonce)));
+    if hello.takes_zstd {
+        headers.insert(TAKES, HeaderValue::from_static(ZSTD));
+    }
     headers.insert(PROOF, text(proof.to_hex().as_str()));
     headers
 }
@@ -296,6 +312,7 @@ fn read_hello(headers: &HeaderMap) -> Result<Hello, String> {
         address: Address::new(text(&ADDRESS)?).map_err(|error| error.to_string())?,
         instance: number(&INSTANCE)?,
         nonce: number(&NONCE)?,
+        takes_zstd: text(&TAKES).is_ok_and(|words| words.split(',').any(|word| word.trim() == ZSTD)),
     })
 }
 

@@ -11,6 +11,7 @@ fn me(id: &str, port: u16, secret: &str) -> Me {
         instance: u128::from(port),
         key: Key::of(secret.as_bytes()),
         talks_to_other_hosts: !secret.is_empty(),
+        compresses: false,
     }
 }
 

@@ -43,6 +43,8 @@ pub struct PeersSettings {
     pub secret: Vec<u8>,
     /// Whether peers on other hosts are welcome even without a secret.
     pub insecure_peers: bool,
+    /// Whether frames are compressed for peers that take it.
+    pub compression: bool,
     /// Certificates that peers show each other; without them frames go in plain text.
     pub tls: Option<Tls>,
     /// From the system's randomness: seeds nonces, jitter and the name of this process.
@@ -96,6 +98,7 @@ impl Peers {
             talks_to_other_hosts: settings.insecure_peers
                 || !settings.secret.is_empty()
                 || settings.tls.is_some(),
+            compresses: settings.compression,
         };
         let (inbound, frames) = mpsc::channel(INBOUND_FRAMES_MAX);
         let shared = Shared {

@@ -38,6 +38,10 @@ impl Host {
     }
 
     async fn start_with(id: &str, secret: &str, port: u16, pace: Pace) -> Host {
+        Host::start_as(id, secret, port, pace, false).await
+    }
+
+    async fn start_as(id: &str, secret: &str, port: u16, pace: Pace, compression: bool) -> Host {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let (id, secret) = (NodeId::new(id).unwrap(), secret.as_bytes().to_vec());
@@ -51,6 +55,7 @@ impl Host {
                 address: address.clone(),
                 secret,
                 insecure_peers: false,
+                compression,
                 tls: None,
                 dice,
             };
@@ -180,6 +185,7 @@ async fn raw_handshake(host: &Host, secret: &str) -> (TcpStream, [u8; PROOF_BYTE
         address: Address::new("127.0.0.1:1").unwrap(),
         instance: uuid_like(),
         nonce: 1,
+        takes_zstd: false,
     };
     let mut stream = TcpStream::connect(host.address.as_str()).await.unwrap();
     let mut request = format!("GET {PATH} HTTP/1.1\r\nhost: x\r\n");
@@ -203,6 +209,7 @@ async fn raw_handshake(host: &Host, secret: &str) -> (TcpStream, [u8; PROOF_BYTE
         address: host.address.clone(),
         instance: number("reknit-instance"),
         nonce: number("reknit-nonce"),
+        takes_zstd: true,
     };
     (stream, *key.proof(Role::Client, &mine, &theirs).as_bytes())
 }
@@ -529,11 +536,46 @@ async fn an_upgrade_request_without_sockets_is_refused_by_its_headers() {
         address: Address::new("192.0.2.1:8080").unwrap(),
         instance: 1,
         nonce: 2,
+        takes_zstd: true,
     };
     let mut request = Request::new(());
     *request.headers_mut() = handshake::headers(&hello, Key::of(b"").opening(&hello));
     assert_eq!(refusal(&mut request, "192.0.2.1:5"), (403, "peers-need-secret"));
     assert_eq!(a.count("peer_refused_peers_need_secret"), 1);
+}
+
+#[tokio::test]
+async fn frames_are_compressed_for_a_peer_that_takes_it_by_a_node_that_was_told_to() {
+    let mut a = Host::start_as("a", "", 0, Pace::default(), true).await;
+    let mut b = Host::start("b", "").await;
+    let message = push(50_000);
+
+    a.send(&b, &message);
+    let (_, small) = b.recv().await;
+    b.send(&a, &message);
+    let (_, plain) = a.recv().await;
+
+    assert!(small.len() < 1000 && plain.len() > 50_000, "{} and {} bytes", small.len(), plain.len());
+    for frame in [&small, &plain] {
+        assert_eq!(Assembler::default().push(frame.clone()), Ok(Some(message.clone())));
+    }
+    a.count_reaches("peer_bytes_out", small.len() as u64).await;
+    assert_eq!(a.count("peer_bytes_out_spared"), (plain.len() - small.len()) as u64);
+    assert_eq!(b.count("peer_bytes_out_spared"), 0);
+}
+
+#[tokio::test]
+async fn a_peer_that_does_not_say_so_gets_no_compressed_frame() {
+    let mut a = Host::start_as("a", "", 0, Pace::default(), true).await;
+    let (mut stream, proof) = raw_handshake(&a, "").await;
+    write_frame(&mut stream, &proof).await;
+    a.count_reaches("peer_connections_accepted", 1).await;
+
+    a.send_to(&Address::new("127.0.0.1:1").unwrap(), &push(50_000));
+    let bytes = stream.read_u32().await.unwrap();
+
+    assert!(bytes > 50_000, "a frame of {bytes} bytes");
+    assert_eq!(a.count("peer_bytes_out_spared"), 0);
 }
 
 #[test]

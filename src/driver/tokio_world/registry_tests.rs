@@ -7,7 +7,7 @@ fn address(port: u16) -> Address {
 }
 
 fn hello(id: &str, port: u16, instance: u128) -> Hello {
-    Hello { id: NodeId::new(id).unwrap(), address: address(port), instance, nonce: 0 }
+    Hello { id: NodeId::new(id).unwrap(), address: address(port), instance, nonce: 0, takes_zstd: true }
 }
 
 fn me() -> NodeId {

@@ -45,6 +45,7 @@ fn peers(name: &str, address: &Address, seed: u8) -> (Peers, TcpNetwork) {
         address,
         secret: b"s".to_vec(),
         insecure_peers: false,
+        compression: false,
         tls: None,
         dice: [seed; 32],
     })
