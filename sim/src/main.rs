@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, Result, bail};
+use reknit::mutants::{self, Class};
 use reknit_sim::args::{self, Command, Run};
 use reknit_sim::diff;
 use reknit_sim::members::figures;
@@ -101,7 +102,9 @@ fn live_one(asked: &Run, story: Option<&Scenario>, of_seed: sweep::Stories<'_>) 
         if !scenario.about.is_empty() {
             println!("{}", scenario.about);
         }
-        options.watch = Some(Box::new(Ladder::new(stdout(), scenario.all_nodes().cloned().collect())));
+        let ladder = Ladder::new(stdout(), scenario.all_nodes().cloned().collect());
+        let width = console::Term::stdout().size_checked().map(|(_, columns)| columns);
+        options.watch = Some(Box::new(ladder.within(width)));
     }
     let outcome = run::run(&scenario, seed, asked.world(), options)?;
     if asked.json {
@@ -178,7 +181,9 @@ fn hunt(asked: &Run) -> Result<ExitCode> {
     if let Some(id) = asked.mutant {
         choose(id)?;
     }
-    let kill = kills::hunt(asked.seeds(None).end)?;
+    // The unmutated build has to pass what the hardest bug has to.
+    let class = asked.mutant.and_then(mutants::find).map_or(Class::Hard, |mutant| mutant.class);
+    let kill = kills::hunt(class == Class::Hard, asked.seeds(None).end)?;
     say(&serde_json::to_string(&kill)?)
 }
 
