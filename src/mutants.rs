@@ -182,8 +182,6 @@ pub const ALL: &[Mutant] = &[
         "sessions compare and take tombstones that one of the two ends has collected",
     ),
     hard("stamp-below-horizon", "a write may be stamped below what was collected in its part of the keys"),
-    hard("transactions-judged", "a rebase takes transactions out of histories like values that were deleted"),
-    hard("siblings-judged-whole", "in a rebase a sibling stays because a later one of its key is held"),
 ];
 
 /// The twenty-four bugs of other stores that a simulator of such a store must find, and the mutants that are them here.

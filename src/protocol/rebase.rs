@@ -418,13 +418,8 @@ pub fn judge(store: &impl Read, seen: &DotSet, policy: Policy, held: &Held) -> R
         (record, Policy::Lww) => {
             record.versions().iter().any(|version| version.dot == held.dot || version.stamp >= held.stamp)
         }
-        (record, Policy::Siblings) => record.versions().iter().any(|version| {
-            version.dot == held.dot || version.stamp >= held.stamp && mutants::is_on("siblings-judged-whole")
-        }),
-        (record, Policy::History(_)) => {
-            !mutants::is_on("transactions-judged")
-                || record.versions().iter().any(|version| version.dot == held.dot)
-        }
+        (record, Policy::Siblings) => record.versions().iter().any(|version| version.dot == held.dot),
+        (_, Policy::History(_)) => true,
     };
     Ok(if is_held {
         Fate::Stays
