@@ -27,6 +27,9 @@ const COMPARE_EVERY: Duration = Duration::from_millis(50);
 const WATCH_MAX: Duration = Duration::from_secs(60);
 /// How many probes long nobody may ask for a stream once all agree: each tells what its node has seen.
 const STILL_PROBES: u32 = 10;
+/// How many rounds of probes that is at least: a node hears of each other one about once in a round, and what it hears
+/// may itself come from one that has not heard yet.
+const STILL_ROUNDS: u32 = 5;
 /// How long after the power came back the last delete and the last expired version may be collected: the grace, the
 /// longest deadline, and the distance between two clocks.
 const DRAIN_MAX: Duration = Duration::from_secs(180);
@@ -308,7 +311,8 @@ impl Stage {
     /// Since then nobody can have wanted a stream. Who collects ends its meetings, though, and a new one begins with a
     /// look at what the peer has.
     fn judge_stillness(&mut self, at: Duration, since: Duration) {
-        let restless = self.slowest_timing().probe_interval * STILL_PROBES;
+        let rounds = u32::try_from(self.core().len()).unwrap_or(u32::MAX).saturating_mul(STILL_ROUNDS);
+        let restless = self.slowest_timing().probe_interval * STILL_PROBES.max(rounds);
         if self.pulls > 0 && self.collected_at + restless < since {
             let text = format!("{} streams were asked for although all replicas agree", self.pulls);
             self.broken("QUIET", Site::Phase(Phase::Idle), at, None, None, text);
