@@ -214,6 +214,18 @@ pub fn choose(id: &str) -> bool {
     find(id).is_some_and(|mutant| CHOSEN.set(mutant.id).is_ok())
 }
 
+/// The bug that is switched on.
+#[cfg(feature = "mutants")]
+pub fn chosen() -> Option<&'static str> {
+    CHOSEN.get().copied()
+}
+
+/// The bug that is switched on: none, in a build without mutants.
+#[cfg(not(feature = "mutants"))]
+pub fn chosen() -> Option<&'static str> {
+    None
+}
+
 /// Whether this bug is switched on.
 #[cfg(feature = "mutants")]
 pub fn is_on(id: &str) -> bool {

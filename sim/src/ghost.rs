@@ -12,7 +12,9 @@ mod sometimes;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use reknit::model::{Dot, DotSet, Entry, Key, Policies, Refusal, Reply, Request, Stamp, Version, VersionId};
+use reknit::model::{
+    Dot, DotSet, Entry, Key, Policies, Refusal, Reply, Request, Stamp, Version, VersionId, WallTime,
+};
 use reknit::node::{Event, Level};
 use reknit::protocol::Message;
 
@@ -21,7 +23,7 @@ use crate::check::facts::{Facts, Floor, KeyNo, NodeNo, VersionFacts, VersionNo, 
 use crate::check::hist::{Broken, Histories};
 use crate::check::ord::{self, Rank};
 use crate::check::sib::{self, Siblings};
-use crate::check::{Dump, Phase, Site, Violation, conv, dot, dur, nores, vote};
+use crate::check::{Dump, Phase, Site, Violation, conv, dot, dur, named, nores, repl, vote};
 use sometimes::{Sometimes, Tally};
 
 /// Names one client operation of a run.
@@ -51,6 +53,9 @@ pub struct Ghost {
     /// What was reported: one failure is told once, however often it is seen.
     reported: BTreeSet<(&'static str, Option<NodeNo>, Option<KeyNo>)>,
     tally: Tally,
+    /// The latest stamp in milliseconds of what may have been collected: who collects it remembers the stamp for a whole
+    /// range of keys.
+    latest_mortal: u64,
 }
 
 /// A client operation.
@@ -65,6 +70,8 @@ struct Op {
     floor: Floor,
     stamp: Stamp,
     disks_replaced: u32,
+    /// The latest that its node's wall clock showed until it was answered, if somebody looked.
+    wall: Option<WallTime>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,15 +145,24 @@ impl Ghost {
         let floor = self.facts.floor(node, key);
         let stamp = self.facts.node(node).stamp;
         let disks_replaced = self.disks_replaced;
-        let op = (op, Op { node, key, want, state: OpState::Open, at, floor, stamp, disks_replaced });
+        let op =
+            (op, Op { node, key, want, state: OpState::Open, at, floor, stamp, disks_replaced, wall: None });
         let before = self.ops.insert(op.0, op.1);
         assert!(before.is_none(), "every operation has an id of its own");
+    }
+
+    /// An answer to this comes at once: this is the latest that its node's wall clock showed while it was under way.
+    pub fn clocked(&mut self, op: OpId, wall: WallTime) {
+        if let Some(asked) = self.ops.get_mut(&op) {
+            asked.wall = Some(wall);
+        }
     }
 
     /// The node answers. An answer after [`Ghost::lost`] is not believed, and one to an unknown id is ignored.
     pub fn answered(&mut self, at: Duration, op: OpId, reply: &Reply) {
         if let Some((node, key, saw)) = self.other_ops.remove(&op) {
             if let Reply::Written { id, .. } | Reply::Refused(Refusal::AckTimeout { id, .. }) = reply {
+                self.latest_mortal = self.latest_mortal.max(id.stamp.millis);
                 let is_rotten = self.is_rotten(node, &key);
                 let name = self.facts.node_name(node);
                 if self.histories.has(&key) {
@@ -265,6 +281,9 @@ impl Ghost {
     fn take_entry(&mut self, sight: Sight, from: &str, key: &Key, version: &Version) {
         // What is sent again from memory says nothing about a record that has rotted since.
         let is_other = self.histories.has(key) || self.siblings.has(key);
+        if is_other {
+            self.latest_mortal = self.latest_mortal.max(version.stamp.millis);
+        }
         if is_other && self.is_rotten(sight.node, key) {
             return;
         }
@@ -403,6 +422,12 @@ impl Ghost {
                 self.report_cluster("CONV", at, site, key, text);
             }
         }
+        if agree {
+            for (name, text) in repl::judge(running) {
+                let node = self.facts.node_number(&name);
+                self.report("L-REPL", Sight { at, node, site }, None, |_| text);
+            }
+        }
         let others = self.histories.judge(running).into_iter().chain(self.siblings.judge(running));
         for (code, key, text) in others.collect::<Vec<_>>() {
             let key = self.facts.key_number(&key);
@@ -501,6 +526,17 @@ impl Ghost {
         key.submitted.done(&op.want);
         let is_put = op.want != Want::Delete;
         self.tally.add(if is_put { Sometimes::AckedPuts } else { Sometimes::AckedDeletes });
+        let others = self.facts.key(op.key).versions.iter().map(|&known| self.facts.version(known));
+        let before = others.filter(|known| known.dot != id.dot).map(|known| known.rank.stamp.0);
+        let before = before.chain([self.latest_mortal]).max();
+        if let (Some(wall), Some(bounds)) = (op.wall, &self.bounds)
+            && let Some(text) = clock::judge_far(id.stamp, wall, before, bounds)
+        {
+            self.report("HLC", sight, Some(op.key), |_| text);
+        }
+        if !matches!(op.want, Want::Put { ttl: None, .. }) {
+            self.latest_mortal = self.latest_mortal.max(id.stamp.millis);
+        }
         let version = self.meet_written(sight, op, id);
         self.facts.key_mut(op.key).acked.push((version, op.node));
         // What the node held when it was asked says nothing once a disk was replaced in between.
@@ -666,7 +702,7 @@ impl Ghost {
     fn report_two_writes(&mut self, sight: Sight, first: VersionNo, second: VersionNo) {
         let key = self.facts.version(second).key;
         self.report("DOT", sight, Some(key), |facts| {
-            let key = &facts.key(facts.version(first).key).key;
+            let key = named(&facts.key(facts.version(first).key).key);
             format!("{} has the dot of {} under {key}", facts.show(second), facts.show(first))
         });
     }
@@ -678,6 +714,9 @@ impl Ghost {
 
     /// Judges the content of a version that is seen whole for the first time.
     fn judge_new(&mut self, sight: Sight, number: VersionNo, version: &Version) {
+        if version.tombstone || version.expires_at.is_some() {
+            self.latest_mortal = self.latest_mortal.max(version.stamp.millis);
+        }
         let key = self.facts.version(number).key;
         let confirmed = version.confirms.and_then(|dot| self.facts.by_dot(dot));
         let confirmed = confirmed.and_then(|confirmed| self.facts.version(confirmed).whole.as_ref());

@@ -1,11 +1,12 @@
 //! The kill table: hunts every known bug of `reknit::mutants` and says how many lives it took to find it.
 //!
 //! A bug is switched on for a whole process, so each hunt is a process of its own: `sim mutant=ID hunt`, which lives
-//! one seed after the other in the fast world until one fails, makes that failure small, and prints a line of JSON.
-//! Bugs of the member tables that no life waits for are hunted with the stories of [`stories`].
-//! The unmutated build is hunted too: it must survive.
+//! one seed after the other in the fast world until one fails, makes that failure small, and prints a line of JSON. For
+//! a hard bug the stories of `scenarios/` come before the lives: some of them are told for its sake. Bugs of the member
+//! tables that no life waits for are hunted with the stories of [`stories`]. The unmutated build is hunted too: it must
+//! survive.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
 
@@ -16,6 +17,8 @@ use serde::{Deserialize, Serialize};
 use crate::members::stories;
 use crate::panics::caught;
 use crate::run::{self, Options, World};
+use crate::scenario::Scenario;
+use crate::scenario::parse::{all_stories, load};
 use crate::{plan, shrink};
 
 /// How many lives the unmutated build must survive beside the hunts.
@@ -24,6 +27,8 @@ pub const CONTROL_SEEDS: u64 = 2_000;
 /// What a hunt came to.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Kill {
+    /// The story that failed, if it was none drawn from a seed.
+    pub story: Option<String>,
     /// The first seed that failed.
     pub seed: u64,
     /// How, and where.
@@ -38,31 +43,51 @@ pub struct Kill {
     pub small_s: f64,
 }
 
-/// Lives seeds from 0 to `seeds` until one fails; `None` if none does.
+impl Kill {
+    fn place(&self) -> String {
+        self.story.as_ref().map_or_else(|| format!("seed {}", self.seed), |story| format!("`{story}`"))
+    }
+}
+
+/// Plays all stories, if they are wanted, and lives seeds from 0 to `seeds`, until one fails; `None` if none does.
 ///
 /// # Errors
-/// Those of [`run::run`].
-pub fn hunt(seeds: u64) -> Result<Option<Kill>> {
+/// A story could not be read, or those of [`run::run`].
+pub fn hunt(stories: bool, seeds: u64) -> Result<Option<Kill>> {
     let began = run::wall_clock();
+    for name in if stories { all_stories() } else { BTreeSet::new() } {
+        let story = load(&name)?;
+        let seed = story.seed.unwrap_or(1);
+        if let Some(kill) = fails(&plan::materialise(&story, seed), seed, began)? {
+            return Ok(Some(Kill { story: Some(name), ..kill }));
+        }
+    }
     for seed in 0..seeds {
-        let life = plan::life(seed);
-        let outcome = run::run(&life, seed, World::Fast, Options::default())?;
-        let Some(violation) = outcome.violations.first() else { continue };
-        let (found, signature) = (began.elapsed(), violation.signature());
-        let shrunk = shrink::shrink(&life, seed, World::Fast, &signature, shrink::TIME_MAX)?;
-        let Some(shrunk) = shrunk else { bail!("{signature} of seed {seed} did not show a second time") };
-        shrunk.leave(&run::files_of(&life.name, World::Fast, seed))?;
-        let size = shrunk.sizes.1;
-        return Ok(Some(Kill {
-            seed,
-            signature,
-            violation: violation.to_string(),
-            found_s: found.as_secs_f64(),
-            small: Some((size.operations, size.faults, size.nodes)),
-            small_s: shrunk.wall.as_secs_f64(),
-        }));
+        if let Some(kill) = fails(&plan::life(seed), seed, began)? {
+            return Ok(Some(kill));
+        }
     }
     Ok(None)
+}
+
+/// Lives one life; if it fails, makes it small.
+fn fails(life: &Scenario, seed: u64, began: std::time::Instant) -> Result<Option<Kill>> {
+    let outcome = run::run(life, seed, World::Fast, Options { only_first: true, ..Options::default() })?;
+    let Some(violation) = outcome.violations.first() else { return Ok(None) };
+    let (found, signature) = (began.elapsed(), violation.signature());
+    let shrunk = shrink::shrink(life, seed, World::Fast, &signature, shrink::TIME_MAX)?;
+    let Some(shrunk) = shrunk else { bail!("{signature} of seed {seed} did not show a second time") };
+    shrunk.leave(&run::files_of(&life.name, World::Fast, seed))?;
+    let size = shrunk.sizes.1;
+    Ok(Some(Kill {
+        story: None,
+        seed,
+        signature,
+        violation: violation.to_string(),
+        found_s: found.as_secs_f64(),
+        small: Some((size.operations, size.faults, size.nodes)),
+        small_s: shrunk.wall.as_secs_f64(),
+    }))
 }
 
 /// Tells the stories of member tables with seeds from 0 to `seeds` until one fails; `None` if none does.
@@ -73,7 +98,15 @@ pub fn hunt_tables(seeds: u64) -> Option<Kill> {
             let Err(violation) = caught(|| story(seed)) else { continue };
             let signature = name.replace('_', " ");
             let found_s = began.elapsed().as_secs_f64();
-            return Some(Kill { seed, signature, violation, found_s, small: None, small_s: 0.0 });
+            return Some(Kill {
+                story: None,
+                seed,
+                signature,
+                violation,
+                found_s,
+                small: None,
+                small_s: 0.0,
+            });
         }
     }
     None
@@ -102,7 +135,7 @@ pub fn table(ids: &[&'static str], tell: impl Fn(&str) + Sync) -> Result<(String
             let kill = hunt_apart(Some(mutant))?;
             let found = kill.as_ref().map_or("survives".to_owned(), |kill| {
                 let small = kill.small.map(|small| format!(", {small:?} in {:.1} s", kill.small_s));
-                format!("seed {}, {}{}", kill.seed, kill.signature, small.unwrap_or_default())
+                format!("{}, {}{}", kill.place(), kill.signature, small.unwrap_or_default())
             });
             tell(&format!("{:<20} {found}", mutant.id));
             rows.lock().expect("no thread panics with it").push(Row { mutant, kill });
@@ -137,11 +170,11 @@ fn text(rows: &[Row], is_whole: bool, control: Option<&Kill>) -> String {
         "<!-- Made by `just mutants`, which fails if a bug survives its class. -->\n".to_owned(),
         "Each bug is put into the node on its own, and lives are lived one after the other, from seed 0 on, in the fast \
          world until one fails; then the failure is made small. A bug of class E must be found within 10 lives, M \
-         within 100, H within 2,000. What is wrong with member tables alone is hunted with the stories of large clusters of \
-         them (`sim/src/members/stories.rs`) instead, one seed after the other; the story that failed is named as the \
-         check. Times are those of one core among others at work.\n"
+         within 100, H by a story of `scenarios/` or within 2,000 lives. What is wrong with member tables alone is hunted \
+         with the stories of large clusters of them (`sim/src/members/stories.rs`) instead, one seed after the other; the \
+         story that failed is named as the check. Times are those of one core among others at work.\n"
             .to_owned(),
-        "| bug | class | first seed | check | found in | small: operations, faults, nodes | what it does |"
+        "| bug | class | first | check | found in | small: operations, faults, nodes | what it does |"
             .to_owned(),
         "|---|---|---|---|---|---|---|".to_owned(),
     ];
@@ -157,12 +190,13 @@ fn text(rows: &[Row], is_whole: bool, control: Option<&Kill>) -> String {
                 format!("| `{id}` | {class} | **survives {}** | | | | {what} |", mutant.class.seeds_max())
             }
             Some(kill) => {
-                let Kill { seed, signature, found_s, small_s, .. } = kill;
+                let Kill { signature, found_s, small_s, .. } = kill;
+                let place = kill.place();
                 let small = kill.small.map(|(operations, faults, nodes)| {
                     format!("{operations}, {faults}, {nodes} in {small_s:.1} s")
                 });
                 let small = small.unwrap_or_default();
-                format!("| `{id}` | {class} | {seed} | {signature} | {found_s:.2} s | {small} | {what} |")
+                format!("| `{id}` | {class} | {place} | {signature} | {found_s:.2} s | {small} | {what} |")
             }
         });
     }
@@ -174,12 +208,13 @@ fn text(rows: &[Row], is_whole: bool, control: Option<&Kill>) -> String {
     if !made_small.is_empty() {
         let median = |mut values: Vec<f64>| {
             values.sort_by(f64::total_cmp);
-            values[values.len() / 2]
+            values.get(values.len() / 2).copied().unwrap_or_default()
         };
+        let in_lives = made_small.iter().filter(|(kill, _)| kill.story.is_none());
         let sizes = || made_small.iter().map(|(_, small)| small);
         lines.push(format!(
             "Medians of those found in lives: first seed {}; made small to {} operations, {} faults, {} nodes in {:.1} s.",
-            median(made_small.iter().map(|(kill, _)| kill.seed as f64).collect()),
+            median(in_lives.map(|(kill, _)| kill.seed as f64).collect()),
             median(sizes().map(|small| small.0 as f64).collect()),
             median(sizes().map(|small| small.1 as f64).collect()),
             median(sizes().map(|small| small.2 as f64).collect()),
@@ -188,8 +223,8 @@ fn text(rows: &[Row], is_whole: bool, control: Option<&Kill>) -> String {
     }
     if is_whole {
         lines.push(match control {
-            None => format!("The unmutated build survives seeds 0 to {}.", CONTROL_SEEDS - 1),
-            Some(kill) => format!("**The unmutated build fails**, seed {}: {}", kill.seed, kill.violation),
+            None => format!("The unmutated build survives all stories and seeds 0 to {}.", CONTROL_SEEDS - 1),
+            Some(kill) => format!("**The unmutated build fails**, {}: {}", kill.place(), kill.violation),
         });
     }
     if is_whole {

@@ -33,3 +33,5 @@ pub mod world;
 
 #[cfg(test)]
 mod hazards_tests;
+#[cfg(test)]
+mod manual;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, Result, bail};
-use reknit::mutants::{self, Hunted};
+use reknit::mutants::{self, Class, Hunted};
 use reknit_sim::args::{self, Command, Run};
 use reknit_sim::diff;
 use reknit_sim::members::figures;
@@ -102,7 +102,9 @@ fn live_one(asked: &Run, story: Option<&Scenario>, of_seed: sweep::Stories<'_>) 
         if !scenario.about.is_empty() {
             println!("{}", scenario.about);
         }
-        options.watch = Some(Box::new(Ladder::new(stdout(), scenario.all_nodes().cloned().collect())));
+        let ladder = Ladder::new(stdout(), scenario.all_nodes().cloned().collect());
+        let width = console::Term::stdout().size_checked().map(|(_, columns)| columns);
+        options.watch = Some(Box::new(ladder.within(width)));
     }
     let outcome = run::run(&scenario, seed, asked.world(), options)?;
     if asked.json {
@@ -181,8 +183,10 @@ fn hunt(asked: &Run) -> Result<ExitCode> {
     }
     let seeds = asked.seeds(None).end;
     let mutant = asked.mutant.and_then(mutants::find);
+    // The unmutated build has to pass what the hardest bug has to.
+    let class = mutant.map_or(Class::Hard, |mutant| mutant.class);
     let kill = match mutant.map_or(Hunted::Lives, |mutant| mutant.hunted) {
-        Hunted::Lives => kills::hunt(seeds)?,
+        Hunted::Lives => kills::hunt(class == Class::Hard, seeds)?,
         Hunted::Tables => kills::hunt_tables(seeds),
     };
     say(&serde_json::to_string(&kill)?)

@@ -18,6 +18,8 @@ use crate::trace::{Event, Watch};
 
 /// Most broken promises shown; `summary.json` has them all.
 const VIOLATIONS_SHOWN_MAX: usize = 10;
+/// However narrow a terminal is, and however many nodes there are, a line has room for this much text.
+const ROOM_MIN: usize = 30;
 
 /// Prints notable events as they happen.
 ///
@@ -27,6 +29,8 @@ pub struct Ladder<W> {
     out: W,
     names: Vec<String>,
     marks: Vec<char>,
+    /// Where lines are broken, if somewhere.
+    width: Option<usize>,
     /// Whoever read so far has gone away (`sim | head`); nothing more is written.
     is_gone: bool,
 }
@@ -36,18 +40,32 @@ impl<W: Write + Send> Ladder<W> {
     pub fn new(mut out: W, names: Vec<String>) -> Ladder<W> {
         let heads: Vec<String> = names.iter().map(|name| format!("{name:^3}")).collect();
         let is_gone = writeln!(out, "{:>9} {}", "", heads.concat().trim_end()).is_err();
-        Ladder { out, marks: vec![' '; names.len()], names, is_gone }
+        Ladder { out, marks: vec![' '; names.len()], names, width: None, is_gone }
+    }
+
+    /// Lines that would be longer than the terminal go on in the next, beside the columns.
+    pub fn within(self, width: Option<u16>) -> Ladder<W> {
+        Ladder { width: width.map(usize::from), ..self }
     }
 
     fn line(&mut self, at: Duration, node: Option<(usize, char)>, text: &str) {
-        let mut columns = String::new();
-        for (place, mark) in self.marks.iter().enumerate() {
+        let mut head = format!("{:>8.3}s {}  ", at.as_secs_f64(), self.columns(node));
+        let width = self.width.unwrap_or(usize::MAX);
+        let room = width.saturating_sub(head.chars().count()).max(ROOM_MIN);
+        for part in broken_at(text, room) {
+            self.is_gone |= writeln!(self.out, "{head}{part}").is_err();
+            let after = node.map(|(node, mark)| (node, if mark == '$' { ' ' } else { '|' }));
+            head = format!("{:>9} {}  ", "", self.columns(after));
+        }
+    }
+
+    fn columns(&self, node: Option<(usize, char)>) -> String {
+        let column = |(place, mark): (usize, &char)| {
             let shown = node.filter(|(node, _)| *node == place).map_or(*mark, |(_, mark)| mark);
             let width = self.names[place].chars().count().max(3);
-            columns.push_str(&format!("{shown:^width$}"));
-        }
-        let line = writeln!(self.out, "{:>8.3}s {columns}  {text}", at.as_secs_f64());
-        self.is_gone |= line.is_err();
+            format!("{shown:^width$}")
+        };
+        self.marks.iter().enumerate().map(column).collect()
     }
 
     /// A line about a node, which has `mark` in it and `then` from now on.
@@ -113,6 +131,25 @@ impl<W: Write + Send> Watch for Ladder<W> {
             ) => {}
         }
     }
+}
+
+/// A text in lines of at most `room` characters, broken between words where there are any.
+fn broken_at(text: &str, room: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    let mut length = 0;
+    for word in text.split(' ') {
+        let next = word.chars().count();
+        if length > 0 && length + 1 + next > room {
+            lines.push("  ".to_owned());
+            length = 2;
+        } else if length > 0 {
+            length += 1;
+            lines.last_mut().expect("there is one").push(' ');
+        }
+        lines.last_mut().expect("there is one").push_str(word);
+        length += next;
+    }
+    lines
 }
 
 /// The lines below the ladder: what was broken, the verdict, the hash, and how to see it again.

@@ -72,3 +72,26 @@ fn the_verdict_ends_with_the_command_that_shows_it_again() {
     assert!(text.starts_with("PASSED story seed=7 world=fast: "), "{text}");
     assert!(text.ends_with("\nagain just sim seed=7 scenario=story world=fast"), "{text}");
 }
+
+#[test]
+fn long_lines_of_many_nodes_go_on_beside_the_columns() {
+    let shown = Shared::default();
+    let names = ["a", "b", "c", "d", "e", "f", "g"].map(str::to_owned).to_vec();
+    let mut ladder = Ladder::new(shown.clone(), names).within(Some(80));
+    (0..7).for_each(|node| ladder.saw(Duration::ZERO, Some(node), &Event::Start { start: 1 }));
+    let text = "what differed from f was gone before anything had to move, and so nothing moved at all";
+
+    ladder.saw(Duration::from_secs(100), Some(1), &Event::Log { level: "info", name: "sync-session", text });
+    ladder.saw(Duration::from_secs(101), Some(6), &Event::Crash { boundary: "mid-send" });
+
+    let text = String::from_utf8(shown.0.lock().unwrap().clone()).unwrap();
+    assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+    let tail: Vec<&str> = text.lines().skip(8).collect();
+    let expected = [
+        " 100.000s  |  *  |  |  |  |  |   b sync-session: what differed from f was gone",
+        "           |  |  |  |  |  |  |     before anything had to move, and so nothing",
+        "           |  |  |  |  |  |  |     moved at all",
+        " 101.000s  |  |  |  |  |  |  $   g loses its power (mid send)",
+    ];
+    assert_eq!(tail, expected);
+}

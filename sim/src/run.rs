@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use reknit::mutants;
 use serde::Serialize;
 
 use crate::check::Violation;
@@ -63,6 +64,8 @@ pub struct Options {
     pub called: Option<String>,
     /// Ends the run early, without a verdict, once it is raised.
     pub stop: Option<Arc<AtomicBool>>,
+    /// Ends the run soon after the first broken promise: enough for those who want to know which it is.
+    pub only_first: bool,
 }
 
 /// What came of a run.
@@ -159,6 +162,9 @@ pub fn run(scenario: &Scenario, seed: u64, world: World, options: Options) -> Re
     let mut stage = Stage::new(scenario, seed, options.until, trace);
     if let Some(stop) = options.stop {
         stage.stop_at(stop);
+    }
+    if options.only_first {
+        stage.stop_at_first();
     }
     let Played { stage, at, states } = match world {
         World::Fast => fast::play(stage),
@@ -292,11 +298,17 @@ impl Outcome {
     /// The command that shows this run again.
     pub fn again(&self) -> String {
         let Outcome { seed, world, .. } = self;
+        let just = just();
         match &self.called {
-            None => format!("just sim seed={seed} world={world}"),
-            Some(called) => format!("just sim seed={seed} scenario={called} world={world}"),
+            None => format!("{just} seed={seed} world={world}"),
+            Some(called) => format!("{just} seed={seed} scenario={called} world={world}"),
         }
     }
+}
+
+/// The command that starts this program as it was started: with the known bug that is switched on, if one is.
+pub fn just() -> String {
+    mutants::chosen().map_or("just sim".to_owned(), |id| format!("just mutant {id}"))
 }
 
 /// A digest as people read it.

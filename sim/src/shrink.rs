@@ -13,6 +13,8 @@ mod simpler;
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use xxhash_rust::xxh3::xxh3_64;
@@ -70,8 +72,9 @@ pub fn shrink(
     // A run of the fast world takes a hundredth of the other's time.
     let worlds: &[World] = if world == World::Full { &[World::Fast, World::Full] } else { &[World::Fast] };
     for (&world, runs) in worlds.iter().zip(1..) {
-        let outcome = run::run(&start, seed, world, Options::default())?;
+        let outcome = run::run(&start, seed, world, Options { only_first: true, ..Options::default() })?;
         let Some(violation) = broken(&outcome, signature) else { continue };
+        let stop = Arc::new(AtomicBool::new(false));
         let mut hunt = Hunt {
             signature,
             world,
@@ -80,9 +83,21 @@ pub fn shrink(
             tried: BTreeSet::new(),
             runs,
             until: began + time_max,
+            stop: stop.clone(),
             failure: None,
         };
-        hunt.exhaust();
+        // A single run can take longer than all of them may.
+        let (done, is_done) = mpsc::channel::<()>();
+        std::thread::scope(|scope| {
+            let left = time_max.saturating_sub(began.elapsed());
+            scope.spawn(move || {
+                if is_done.recv_timeout(left) == Err(mpsc::RecvTimeoutError::Timeout) {
+                    stop.store(true, Ordering::Relaxed);
+                }
+            });
+            hunt.exhaust();
+            drop(done);
+        });
         if let Some(error) = hunt.failure {
             return Err(error);
         }
@@ -117,7 +132,7 @@ impl Shrunk {
         let mut lines = vec![format!("small   {before}  ->  {after}; {runs} runs in {wall:.1} s")];
         lines.extend(scenario.timeline.iter().map(|timed| format!("        {timed}")));
         lines.push(format!("        {violation}"));
-        lines.push(format!("replay  just sim scenario={path} world={world}"));
+        lines.push(format!("replay  {} scenario={path} world={world}", run::just()));
         lines.push(format!("keep    cp {path} scenarios/regressions/{}.yaml", scenario.name));
         Ok(lines.join("\n"))
     }
@@ -156,6 +171,8 @@ struct Hunt<'a> {
     tried: BTreeSet<u64>,
     runs: u64,
     until: std::time::Instant,
+    /// Is raised then.
+    stop: Arc<AtomicBool>,
     failure: Option<RunError>,
 }
 
@@ -216,7 +233,8 @@ impl Hunt<'_> {
 
     fn fails(&mut self, candidate: &Scenario, dice: u64) -> Option<(Violation, u64)> {
         self.runs += 1;
-        match run::run(candidate, dice, self.world, Options::default()) {
+        let options = Options { only_first: true, stop: Some(self.stop.clone()), ..Options::default() };
+        match run::run(candidate, dice, self.world, options) {
             Ok(outcome) => Some((broken(&outcome, self.signature)?, outcome.trace_hash)),
             Err(error) => {
                 self.failure.get_or_insert(error);

@@ -319,7 +319,8 @@ impl Sweep {
     pub fn speed(&self) -> String {
         let seeds = (self.passed + self.failed) as f64;
         let seconds = self.wall.as_secs_f64().max(1e-9);
-        format!("{seeds} seeds in {seconds:.1} s, {:.0} seeds/s", seeds / seconds)
+        let lived = self.virtual_ms as f64 / 1000.0 / seconds;
+        format!("{seeds} seeds in {seconds:.1} s: {:.1} seeds/s, {lived:.0} s lived per s", seeds / seconds)
     }
 }
 

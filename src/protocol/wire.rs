@@ -364,6 +364,9 @@ fn decode(kind_byte: u8, payload: &[u8]) -> Result<Message, WireError> {
 /// For `wire-drops`.
 #[cfg(feature = "mutants")]
 fn without_authors(mut message: Message) -> Message {
+    if let Message::Within { data, .. } = &mut message {
+        **data = without_authors(std::mem::replace(data, Message::Refuse { reason: String::new() }));
+    }
     if let Message::Push { entries } | Message::Step { entries, .. } = &mut message
         && mutants::is_on("wire-drops")
     {

@@ -43,3 +43,34 @@ pub fn judge(stamp: Stamp, row: Option<Stamp>, any: Stamp, bounds: Option<&Clock
     (counts && stamp <= any)
         .then(|| format!("a write was stamped {stamp} at a node that already held a version of {any}"))
 }
+
+/// What is wrong with the stamp of a write whose node's wall clock never showed more than `wall` while it was made,
+/// and whose key had no version later than `before`, if something is: other keys' stamps raise a node's own only within
+/// the drift it allows.
+pub fn judge_far(stamp: Stamp, wall: WallTime, before: Option<u64>, bounds: &ClockBounds) -> Option<String> {
+    let most = wall.after(bounds.drift_max).0.max(before.unwrap_or_default());
+    (stamp.millis > most + CARRY_MAX.as_millis() as u64).then(|| {
+        let WallTime(wall) = wall;
+        format!("a write was stamped {stamp} where the wall clock showed {wall} at most, and its key nothing as late")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stamp_far_ahead_of_its_clock_is_found_unless_its_key_had_one() {
+        let second = Duration::from_secs;
+        let (epoch, behind_max, ahead_max) = (WallTime(0), second(0), second(100));
+        let bounds = ClockBounds { epoch, behind_max, ahead_max, drift_max: second(60) };
+        let far = |millis, before| judge_far(Stamp { millis, counter: 0 }, WallTime(1_000), before, &bounds);
+
+        assert_eq!(far(61_000, None), None);
+        assert!(
+            far(90_000, None).expect("29 s too far").contains("where the wall clock showed 1000 at most")
+        );
+        assert_eq!(far(90_000, Some(90_000)), None);
+        assert!(far(90_000, Some(60_000)).is_some());
+    }
+}

@@ -81,6 +81,8 @@ mod tests {
 
     #[test]
     fn a_version_under_another_key_than_its_own_is_found() {
-        assert!(judge(&store(&[(1, "other")])).is_some());
+        let store = store(&[(1, "other")]);
+        assert!(judge(&store).is_some());
+        assert!(crate::check::inspect(&store).iter().any(|(code, _)| *code == "IDX"));
     }
 }

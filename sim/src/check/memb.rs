@@ -9,6 +9,7 @@
 //! | `NOGHOST` | somebody who left, was removed or never was is believed to live |
 //! | `L-REJOIN` | a member that is back is not known to be back |
 //! | `QUIET` | nodes that hold the same and are asked nothing send data, or more than probes and their answers |
+//! | `NOFLAP` | a node changed its mind about a member again and again although all was well |
 //!
 //! Knows only what left a node and what its disk holds; the [`crate::world`] tells it who really lives.
 
@@ -120,6 +121,32 @@ impl Sayings {
     pub fn forget(&mut self, node: usize) {
         self.said.retain(|(who, _), _| *who != node);
         self.ended.remove(&node);
+    }
+}
+
+/// How often each node has changed its mind about each member since all is well.
+#[derive(Debug, Default)]
+pub struct Minds(BTreeMap<(usize, String), u32>);
+
+/// A death that is noticed, first suspected and then believed, is two changes.
+const CHANGES_MAX: u32 = 2;
+
+impl Minds {
+    /// A node says that it believes something else of a member: `event` is what it says, `text` begins with the name.
+    pub fn changed(&mut self, node: usize, event: &str, text: &str) -> Option<Broken> {
+        if !matches!(event, "member-suspect" | "member-refuted" | "member-down" | "member-back") {
+            return None;
+        }
+        let member = text.split(' ').next().unwrap_or_default();
+        let changes = self.0.entry((node, member.to_owned())).or_default();
+        *changes += 1;
+        (*changes > CHANGES_MAX)
+            .then(|| ("NOFLAP", format!("said {event} of {member}, the {changes}th change of its mind")))
+    }
+
+    /// Something happened that minds may change about.
+    pub fn forget(&mut self) {
+        self.0.clear();
     }
 }
 

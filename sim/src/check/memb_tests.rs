@@ -147,3 +147,18 @@ fn data_or_an_answer_to_every_answer_among_idle_nodes_is_quiet_and_probes_are_fi
 
     assert_eq!(judged(0, probes_and_answers), None);
 }
+
+#[test]
+fn a_mind_that_changes_again_and_again_is_noflap_and_a_death_that_is_noticed_is_fine() {
+    let mut minds = Minds::default();
+    let says = |minds: &mut Minds, events: &[&str]| {
+        let codes = events.iter().filter_map(|event| minds.changed(0, event, "b at b:7000"));
+        codes.map(|(code, _)| code).collect::<Vec<_>>()
+    };
+
+    assert_eq!(says(&mut minds, &["member-suspect", "member-down"]), [""; 0]);
+    minds.forget();
+    assert_eq!(says(&mut minds, &["member-rejoined", "member-suspect", "member-refuted"]), [""; 0]);
+    assert_eq!(says(&mut minds, &["member-suspect"]), ["NOFLAP"]);
+    assert_eq!(minds.changed(1, "member-suspect", "b at b:7000"), None);
+}

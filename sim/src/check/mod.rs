@@ -1,32 +1,5 @@
 //! What must be true of a cluster. Each check judges [`facts`], which only the [`crate::ghost`] gathers.
-//!
-//! | code | what was broken |
-//! |---|---|
-//! | `ORD` | a node went from a version to one that loses against it, or did not end with the greatest |
-//! | `CONV` | after the quiet phase two nodes hold different records |
-//! | `DUR` | an acknowledged write is gone, and nothing that beats it is there |
-//! | `NORES` | what a tombstone had replaced is alive again |
-//! | `NOINV` | a version that no client asked for under that key |
-//! | `DOT` | one dot names two writes |
-//! | `VOTE` | a collision was ruled on more often than its writers can have asked |
-//! | `HIST` | a transaction of a history is gone, hidden or on the wrong generation, or a fork was not closed |
-//! | `SIB` | a sibling is gone that nothing replaced, or back, or a write replaced other than what its client saw |
-//! | `HLC` | a write got a stamp that is not later than what its node held |
-//! | `TTL` | a value was served after its deadline |
-//! | `REPLY` | a request was answered twice, or with another request's kind of answer |
-//! | `MERK` | a node's range summaries are not what a recount of its records gives |
-//! | `IDX` | the log of a disk, dot to key, names what is no version of that record, or misses one |
-//! | `ALIVE` | a node did not answer a read when all was well again |
-//! | `WIRE` | a damaged frame was taken, or a message does not come out of the wire as it went in |
-//! | `MEM-MONO` | a node said something older of a member than it had said before |
-//! | `MEM-ACC` | a member that lived and could be reached was called down |
-//! | `MEM-COMP` | a death went unnoticed, or a member is missing from a table |
-//! | `NOGHOST` | somebody who left, was removed or never was is believed to live |
-//! | `L-REJOIN` | a member that is back is not known to be back |
-//! | `SAFE-GC` | a delete was collected before every member had covered it |
-//! | `LOG` | a node said that a person must look |
-//!
-//! A check never raises a false alarm: where the facts do not decide, it stays silent.
+//! [`promises`] lists their codes. A check never raises a false alarm: where the facts do not decide, it stays silent.
 
 pub mod clock;
 pub mod conv;
@@ -40,6 +13,8 @@ pub mod merk;
 pub mod noinv;
 pub mod nores;
 pub mod ord;
+pub mod promises;
+pub mod repl;
 pub mod sib;
 pub mod vote;
 pub mod wire;
@@ -57,6 +32,8 @@ use reknit::storage::{Read, StorageError, Table, rows};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Dump {
     rows: BTreeMap<Key, Vec<Version>>,
+    /// The dots that it covers.
+    pub seen: DotSet,
     /// The join of the cuts that were collected at.
     pub collected: DotSet,
     /// What was set aside.
@@ -107,6 +84,7 @@ pub fn dump(store: &(impl Read + ?Sized)) -> Result<Dump, StorageError> {
     let records = rows::records(store, (Bound::Unbounded, Bound::Unbounded), usize::MAX, false)?;
     let rows = records.into_iter().filter_map(|(key, record)| Some((key, record.row()?.versions)));
     let mut dump: Dump = rows.filter(|(_, versions)| !versions.is_empty()).collect();
+    dump.seen = rows::dot_set(store, Table::Seen)?;
     dump.collected = rows::dot_set(store, Table::Collected)?;
     dump.aside = rows::aside(store, None, usize::MAX)?.into_iter().map(|entry| entry.version.dot).collect();
     Ok(dump)
@@ -225,6 +203,16 @@ impl Violation {
     }
 }
 
+/// A key as people read it: of a long one the beginning.
+pub fn named(key: &Key) -> String {
+    const SHOWN_MAX: usize = 40;
+    let text = key.to_string();
+    match text.char_indices().nth(SHOWN_MAX) {
+        None => text,
+        Some((end, _)) => format!("{}… ({} bytes)", &text[..end], key.as_bytes().len()),
+    }
+}
+
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} t={:.3}s", self.code, self.at.as_secs_f64())?;
@@ -232,7 +220,7 @@ impl fmt::Display for Violation {
             write!(f, " node={node}")?;
         }
         if let Some(key) = &self.key {
-            write!(f, " key={key}")?;
+            write!(f, " key={}", named(key))?;
         }
         write!(f, ": {}", self.text)
     }

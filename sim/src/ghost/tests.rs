@@ -2,6 +2,7 @@
 
 use super::history::{codes, judge};
 use expect_test::{Expect, expect};
+use reknit::model::{Dot, Origin};
 
 #[track_caller]
 fn good(history: &str) {
@@ -251,6 +252,23 @@ fn two_acknowledged_writes_must_not_share_a_dot_even_if_alike() {
     bad("put a k=red @10 a1\n wipe a: \n put a k=blue @11 a1", &["DOT"]);
 }
 
+// SAFE-GC
+
+#[test]
+fn a_delete_must_not_be_collected_before_every_member_has_covered_it() {
+    let collects = |covered: &[u64]| {
+        let mut ghost = judge("put a k=red @10 a1\n push a a1\n delete a k @11 a2\n push a a2");
+        let dots = |seqs: &[u64]| seqs.iter().map(|&seq| Dot { origin: Origin(b'a'.into()), seq }).collect();
+        ghost.collected(std::time::Duration::from_secs(9), "a", &dots(&[1, 2]), ("b", &dots(covered)));
+        codes(&ghost)
+    };
+
+    assert_eq!(collects(&[1, 2]), [""; 0]);
+    // What a delete replaced is nobody's loss.
+    assert_eq!(collects(&[2]), [""; 0]);
+    assert_eq!(collects(&[1]), ["SAFE-GC"]);
+}
+
 // HLC, TTL, REPLY, LOG
 
 #[test]
@@ -278,11 +296,13 @@ fn a_value_must_not_be_served_once_every_clock_is_past_its_deadline() {
 
 #[test]
 fn one_request_has_one_answer() {
+    good("put? a k=red @10 a1\n ask 1 a k\n told 1 a1\n ask 2 a k\n told 2 a1");
     bad("put? a k=red @10 a1\n ask 1 a k\n told 1 a1\n told 1 a1", &["REPLY"]);
 }
 
 #[test]
 fn a_node_that_cries_for_help_has_failed() {
+    bad("error a", &["LOG"]);
     said("error a", expect!["LOG t=0.100s node=a: odd: look"]);
 }
 

@@ -363,6 +363,7 @@ pub fn markdown() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::manual;
 
     #[test]
     fn every_kind_stands_in_the_catalogue_and_every_number_of_the_issue_does() {
@@ -376,22 +377,8 @@ mod tests {
         }
     }
 
-    /// `UPDATE_EXPECT=1 cargo test -p reknit-sim catalogue` writes it.
     #[test]
     fn the_table_of_the_manual_is_made_from_the_catalogue() {
-        const FROM: &str = "<!-- faults -->\n\n";
-        const TO: &str = "\n<!-- end of faults -->";
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/simulator.md");
-        let page = std::fs::read_to_string(path).expect("the manual");
-        let (before, rest) = page.split_once(FROM).expect("the beginning of the table");
-        let (_, after) = rest.split_once(TO).expect("the end of the table");
-        let made = format!("{before}{FROM}{}{TO}{after}", markdown());
-        if std::env::var_os("UPDATE_EXPECT").is_some() {
-            std::fs::write(path, &made).expect("written");
-        }
-        assert!(
-            page == made || std::env::var_os("UPDATE_EXPECT").is_some(),
-            "UPDATE_EXPECT=1 brings it up to date"
-        );
+        manual::keeps("faults", &markdown());
     }
 }

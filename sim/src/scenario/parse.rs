@@ -3,6 +3,7 @@
 //! Promises that nothing is ignored: an unknown word, node or field is an error that names file, line and
 //! column, what was found and what was expected.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -93,6 +94,11 @@ fn find(name: &str) -> Result<PathBuf, ScenarioError> {
     names.dedup();
     let known = instead(name, names.iter().map(String::as_str));
     Err(about_file(name, format!("there is no such file and no such story in scenarios/; {known}")))
+}
+
+/// The names of all stories, sorted.
+pub fn all_stories() -> BTreeSet<String> {
+    folders().iter().flat_map(|folder| stories_in(folder)).collect()
 }
 
 /// Whether there is a story of this name.

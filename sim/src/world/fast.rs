@@ -206,7 +206,7 @@ impl FastWorld {
                 Due::Machine(node) if self.machines[node].busy.is_some() => self.end_turn(stage, node),
                 Due::Machine(node) => self.turn(stage, node),
             }
-            if stage.is_broken() {
+            if stage.is_cut_short() {
                 return;
             }
         }

@@ -8,7 +8,7 @@ mod steps;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -22,8 +22,8 @@ use super::asks::{self, Expected};
 use super::observe::Observer;
 use super::{Ending, Order, settings};
 use crate::check::clock::ClockBounds;
-use crate::check::memb::{self, Sayings, Truth};
-use crate::check::{Dump, Phase, Site, Violation, wire as wire_check};
+use crate::check::memb::{self, Minds, Sayings, Truth};
+use crate::check::{Dump, Phase, Site, Violation, promises, wire as wire_check};
 use crate::clocks::{MachineClock, START_MILLIS};
 use crate::ghost::{Ghost, OpId};
 use crate::links::{Arrival, Links};
@@ -78,8 +78,12 @@ pub struct Stage {
     frame_bytes: u64,
     frames: u64,
     data_frames: u64,
+    /// Streams that were asked for since the idle time began.
+    pulls: u64,
     /// What nodes have said of each other.
     sayings: Sayings,
+    /// What they have changed their minds about since all is well.
+    minds: Minds,
     /// The member tables of the last look.
     tables: BTreeMap<NodeId, memb::Table>,
     /// Since when nothing has kept nodes from reaching each other, once the faults are over.
@@ -89,6 +93,8 @@ pub struct Stage {
     messages: u64,
     /// Somebody may want the run to end.
     stop: Option<Arc<AtomicBool>>,
+    /// Nobody wants to know what breaks after the first promise did.
+    stops_at_first: bool,
     /// By when nothing is left to collect.
     drained_by: Duration,
     /// When a node last said that it collected something.
@@ -151,6 +157,8 @@ struct Asked {
     key: Option<Key>,
     expected: Expected,
     removes: Option<usize>,
+    /// The latest that its node's wall clock showed since it was asked.
+    wall: WallTime,
 }
 
 /// What a node is born with.
@@ -203,12 +211,15 @@ impl Stage {
             frame_bytes: 0,
             frames: 0,
             data_frames: 0,
+            pulls: 0,
             sayings: Sayings::default(),
+            minds: Minds::default(),
             tables: BTreeMap::new(),
             calm_since: None,
             is_broken: false,
             messages: 0,
             stop: None,
+            stops_at_first: false,
             drained_by: Duration::ZERO,
             collected_at: Duration::ZERO,
             collected: DotSet::default(),
@@ -223,6 +234,18 @@ impl Stage {
     /// Ends the run, without a verdict, as soon as `stop` is raised.
     pub fn stop_at(&mut self, stop: Arc<AtomicBool>) {
         self.stop = Some(stop);
+    }
+
+    /// Ends the run after the first broken promise.
+    pub fn stop_at_first(&mut self) {
+        self.stops_at_first = true;
+    }
+
+    /// Whether the run is to end here, whatever comes next in the story.
+    pub fn is_cut_short(&self) -> bool {
+        let is_stopped = self.stop.as_ref().is_some_and(|stop| stop.load(Ordering::Relaxed));
+        let has_broken = || !self.violations.is_empty() || !self.ghost.violations().is_empty();
+        self.is_broken || is_stopped || self.stops_at_first && has_broken()
     }
 
     /// What every draw of the run comes from.
@@ -335,6 +358,8 @@ impl Stage {
         match output {
             Output::Send { to: _, message } => {
                 self.judge_wire(at, node, message);
+                let said = if let Message::Within { data, .. } = message { data } else { message };
+                self.pulls += u64::from(matches!(said, Message::Pull { .. }));
                 if let Message::Meet { collected, .. } = message {
                     let news = collected.told().minus(&self.collected);
                     if !news.is_empty() {
@@ -355,8 +380,8 @@ impl Stage {
                 let line = Event::Log { level, name: event.name, text: &event.text };
                 self.trace.record(at, Some(node), &line);
                 self.ghost.event(at, &self.names[node], event);
-                if event.name == "member-down" {
-                    self.judge_death(at, node, &event.text);
+                if self.is_calm(at, node) {
+                    self.judge_mind(at, node, event);
                 }
             }
             Output::Reply { .. } | Output::Stop => {}
@@ -406,6 +431,9 @@ impl Stage {
 
     /// A request is answered.
     pub fn answered(&mut self, at: Duration, id: u64, reply: &Reply) {
+        if let Some(asked) = self.asks.get(&id) {
+            self.ghost.clocked(OpId(id), asked.wall.max(self.now(asked.node, at).wall));
+        }
         self.ghost.answered(at, OpId(id), reply);
         let Some(asked) = self.asks.remove(&id) else { return };
         if let (Reply::Siblings { token, .. }, Some(key)) = (reply, &asked.key) {
@@ -440,6 +468,7 @@ impl Stage {
             self.sayings.restarted(node, name);
         }
         self.calm_since = self.calm_since.map(|_| at);
+        self.minds.forget();
         self.trace.record(at, Some(node), &Event::Start { start });
         let dice = random::bytes(self.seed, &format!("node/{name}/start/{start}"));
         let mut settings = self.settings[node].clone();
@@ -466,14 +495,32 @@ impl Stage {
         self.lose_asks(at, node);
     }
 
-    /// A node called a member down: `text` begins with its name. Once nothing keeps nodes from reaching each other, and
-    /// suspicions from before have ended, that must be true.
-    fn judge_death(&mut self, at: Duration, node: usize, text: &str) {
-        let named = self.names.iter().position(|name| text.split(' ').next() == Some(name));
-        let Some(named) = named else { return };
+    /// The wall clock of a node is set, or was just set: what it shows counts for all that was asked of the node.
+    fn read_clock(&mut self, at: Duration, node: usize) {
+        let wall = self.now(node, at).wall;
+        let asks = self.asks.values_mut().filter(|asked| asked.node == node);
+        asks.for_each(|asked| asked.wall = asked.wall.max(wall));
+    }
+
+    /// Whether nothing has kept nodes from reaching each other for so long that suspicions from before have ended.
+    fn is_calm(&self, at: Duration, node: usize) -> bool {
+        let bound = memb::calm_after(&self.settings[node].timing);
+        self.calm_since.is_some_and(|since| at >= since + bound)
+    }
+
+    /// A node said something while all is well. If it is about a member, its text begins with the name; then it must be
+    /// true, and not change all the time.
+    fn judge_mind(&mut self, at: Duration, node: usize, event: &reknit::node::Event) {
+        let named = self.names.iter().position(|name| event.text.split(' ').next() == Some(name));
         let calm = self.calm_since.and_then(|since| at.checked_sub(since));
         let timing = &self.settings[node].timing;
-        if let Some((code, text)) = memb::judge_death(&self.names[named], self.is_on(named), calm, timing) {
+        if event.name == "member-down"
+            && let Some(named) = named
+            && let Some((code, text)) = memb::judge_death(&self.names[named], self.is_on(named), calm, timing)
+        {
+            self.broken(code, Site::Log, at, Some(node), None, text);
+        }
+        if let Some((code, text)) = self.minds.changed(node, event.name, &event.text) {
             self.broken(code, Site::Log, at, Some(node), None, text);
         }
     }
@@ -533,11 +580,6 @@ impl Stage {
         self.is_broken = true;
     }
 
-    /// Whether a node broke in a way that ends the run.
-    pub fn is_broken(&self) -> bool {
-        self.is_broken
-    }
-
     /// The end: everything that is to be told.
     ///
     /// # Errors
@@ -588,6 +630,7 @@ impl Stage {
         key: Option<Key>,
         text: String,
     ) {
+        debug_assert!(promises::is_known(code), "{code} is no promise");
         self.trace.record(at, node, &Event::Broken { code, text: &text });
         if self.violations.len() < crate::ghost::VIOLATIONS_MAX {
             let node = node.map(|node| self.names[node].clone());
@@ -705,3 +748,7 @@ fn boundary_word(boundary: Boundary) -> &'static str {
         Boundary::DiskFull => "disk-full",
     }
 }
+
+#[cfg(test)]
+#[path = "stage_tests.rs"]
+mod tests;

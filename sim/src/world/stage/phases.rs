@@ -5,7 +5,6 @@
 //! notice, and comes back, which everybody must notice as well; at last the story's own checks.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use reknit::model::{Key, Version};
@@ -26,6 +25,8 @@ use crate::world::settings::quiet_bound;
 const COMPARE_EVERY: Duration = Duration::from_millis(50);
 /// However long the intervals of a story are, nobody watches a cluster that agrees for longer than this.
 const WATCH_MAX: Duration = Duration::from_secs(60);
+/// How many probes long nobody may ask for a stream once all agree: each tells what its node has seen.
+const STILL_PROBES: u32 = 10;
 /// How long after the power came back the last delete and the last expired version may be collected: the grace, the
 /// longest deadline, and the distance between two clocks.
 const DRAIN_MAX: Duration = Duration::from_secs(180);
@@ -43,6 +44,8 @@ pub(super) enum Part {
     Quiet { phase: Phase, since: Duration, compare_at: Duration, limit: Duration },
     /// They agree, and go on doing so.
     Hold { phase: Phase, until: Duration },
+    /// They agreed all that while, so nobody asks for anything any more.
+    Still { since: Duration, until: Duration },
     /// Nobody should have anything to say.
     Idle { until: Duration, data_frames: u64, frames: u64, was_equal: bool },
     /// A node has died, or has come back, and everybody else has until then to notice.
@@ -70,7 +73,7 @@ impl Stage {
     /// What comes next, at virtual time `at`.
     pub fn next(&mut self, at: Duration) -> Order {
         loop {
-            if self.is_broken || self.stop.as_ref().is_some_and(|stop| stop.load(Ordering::Relaxed)) {
+            if self.is_cut_short() {
                 return Order::Over;
             }
             if let Some(order) = self.todo.pop_front() {
@@ -115,6 +118,12 @@ impl Stage {
             }
             Part::Hold { until, .. } | Part::Idle { until, .. } if at < until => Some(Order::Until(until)),
             Part::Hold { phase, .. } => Some(self.judge(phase)),
+            Part::Still { until, .. } if at < until => Some(Order::Until(until)),
+            Part::Still { since, .. } => {
+                self.judge_stillness(at, since);
+                self.cycle_power(at);
+                None
+            }
             Part::Noticing { until, .. } if at < until => Some(Order::Until(until)),
             Part::Noticing { node, phase, .. } => {
                 self.looks.push_back(Look::Noticed { node, phase });
@@ -282,9 +291,21 @@ impl Stage {
 
     fn judge_silence(&mut self, at: Duration, data_frames: u64) {
         self.judge_idle(at, (self.data_frames - data_frames, 0));
+        self.judge_stillness(at, at.saturating_sub(self.while_watched() * 2));
+    }
+
+    /// Since then nobody can have wanted a stream. Who collects ends its meetings, though, and a new one begins with a
+    /// look at what the peer has.
+    fn judge_stillness(&mut self, at: Duration, since: Duration) {
+        let restless = self.slowest_timing().probe_interval * STILL_PROBES;
+        if self.pulls > 0 && self.collected_at + restless < since {
+            let text = format!("{} streams were asked for although all replicas agree", self.pulls);
+            self.broken("QUIET", Site::Phase(Phase::Idle), at, None, None, text);
+        }
     }
 
     fn idle_again(&mut self, at: Duration) {
+        self.pulls = 0;
         let until = at + self.while_watched() * 2;
         self.part =
             Part::Idle { until, data_frames: self.data_frames, frames: self.frames, was_equal: false };
@@ -334,7 +355,11 @@ impl Stage {
             Phase::Quiet | Phase::Drained => {
                 self.converged_after = self.ghost.converged_after();
                 self.judge_agreement(at);
-                self.cycle_power(at);
+                // Nodes that have written since their start may behave otherwise than those that have not.
+                self.begin(at, "still");
+                self.pulls = 0;
+                let until = at + self.slowest_timing().probe_interval * STILL_PROBES;
+                self.part = Part::Still { since: at, until };
             }
             Phase::Cold => {
                 self.begin(at, "idle");

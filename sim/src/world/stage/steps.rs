@@ -185,7 +185,8 @@ impl Stage {
         }
         if self.is_on(node) {
             self.ghost.invoked(at, OpId(id), &self.names[node], &request);
-            self.asks.insert(id, Asked { node, key, expected, removes });
+            let wall = self.now(node, at).wall;
+            self.asks.insert(id, Asked { node, key, expected, removes, wall });
             self.todo.push_back(Order::Ask { node, id, request });
             return;
         }
@@ -264,6 +265,7 @@ impl Stage {
 
     fn turn_clock(&mut self, at: Duration, node: &str, (deed, millis): (&str, i64)) {
         let node = self.number(node);
+        self.read_clock(at, node);
         let clock = &mut self.clocks[node];
         match deed {
             "skew" => clock.skew(millis),
@@ -271,6 +273,7 @@ impl Stage {
             "freeze" => clock.freeze(at),
             _ => clock.thaw(),
         }
+        self.read_clock(at, node);
         self.trace.record(at, Some(node), &Event::Clock { deed, millis });
     }
 
