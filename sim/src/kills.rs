@@ -210,10 +210,11 @@ fn text(rows: &[Row], is_whole: bool, control: Option<&Kill>) -> String {
             values.sort_by(f64::total_cmp);
             values.get(values.len() / 2).copied().unwrap_or_default()
         };
+        let in_lives = made_small.iter().filter(|(kill, _)| kill.story.is_none());
         let sizes = || made_small.iter().map(|(_, small)| small);
         lines.push(format!(
-            "Medians of those found in lives and stories: first seed {}; made small to {} operations, {} faults, {} nodes in {:.1} s.",
-            median(made_small.iter().map(|(kill, _)| kill.seed as f64).collect()),
+            "Medians of those found in lives: first seed {}; made small to {} operations, {} faults, {} nodes in {:.1} s.",
+            median(in_lives.map(|(kill, _)| kill.seed as f64).collect()),
             median(sizes().map(|small| small.0 as f64).collect()),
             median(sizes().map(|small| small.1 as f64).collect()),
             median(sizes().map(|small| small.2 as f64).collect()),
