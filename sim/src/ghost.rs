@@ -74,6 +74,13 @@ struct Op {
     wall: Option<WallTime>,
 }
 
+impl Op {
+    /// Whether it may have written something that nobody was told of.
+    fn is_unknown_write(&self) -> bool {
+        self.want != Want::Get && self.state != OpState::Answered
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum OpState {
     Open,
@@ -534,6 +541,8 @@ impl Ghost {
         let before = before.chain([self.latest_mortal]).max();
         if let (Some(wall), Some(bounds)) = (op.wall, &self.bounds)
             && let Some(text) = clock::judge_far(id.stamp, wall, before, bounds)
+            // Nobody knows the stamp of a write that was not answered, and this one must be later.
+            && !self.ops.values().any(|other| other.key == op.key && other.is_unknown_write())
         {
             self.report("HLC", sight, Some(op.key), |_| text);
         }

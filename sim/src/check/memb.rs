@@ -130,8 +130,9 @@ impl Sayings {
 #[derive(Debug, Default)]
 pub struct Minds(BTreeMap<(usize, String), u32>);
 
-/// A death that is noticed, first suspected and then believed, is two changes.
-const CHANGES_MAX: u32 = 2;
+/// A death that is noticed, first suspected and then believed, is two changes. A turn that a slow disk makes longer than
+/// the hastiest probe waits costs a suspicion that is refuted, and a few of those may come together.
+const CHANGES_MAX: u32 = 6;
 
 impl Minds {
     /// A node says that it believes something else of a member: `event` is what it says, `text` begins with the name.

@@ -161,7 +161,8 @@ fn a_mind_that_changes_again_and_again_is_noflap_and_a_death_that_is_noticed_is_
 
     assert_eq!(says(&mut minds, &["member-suspect", "member-down"]), [""; 0]);
     minds.forget();
-    assert_eq!(says(&mut minds, &["member-rejoined", "member-suspect", "member-refuted"]), [""; 0]);
+    assert_eq!(says(&mut minds, &["member-rejoined"]), [""; 0]);
+    (0..3).for_each(|_| assert_eq!(says(&mut minds, &["member-suspect", "member-refuted"]), [""; 0]));
     assert_eq!(says(&mut minds, &["member-suspect"]), ["NOFLAP"]);
     assert_eq!(minds.changed(1, "member-suspect", "b at b:7000"), None);
 }

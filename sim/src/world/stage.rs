@@ -482,6 +482,7 @@ impl Stage {
         let machine = &mut self.machines[node];
         machine.power = Power::Off;
         (machine.is_paused, machine.is_armed, machine.busy_until) = (false, false, Duration::ZERO);
+        self.minds.forget();
         self.trace.record(at, Some(node), &Event::Crash { boundary: boundary_word(boundary) });
         self.lose_asks(at, node);
         self.holds(at, node, left);
