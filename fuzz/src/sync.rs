@@ -14,7 +14,7 @@ use reknit::protocol::order;
 use reknit::protocol::replica::{Merged, Replica};
 use reknit::protocol::span::Span;
 use reknit::protocol::summary::SummaryKey;
-use reknit::protocol::talk::{Answer, Talk};
+use reknit::protocol::talk::{Answer, Leave, Talk};
 use reknit::storage::memory::Memory;
 use reknit::storage::rows::{self, Identity};
 
@@ -158,10 +158,13 @@ fn converse(a: &mut Store, b: &mut Store, mut input: Option<&mut Unstructured<'_
     let (mut speaker, mut listener) = ((b, &mut second), (a, &mut first));
     let mut was_idle = false;
     for _ in 0..FLIGHTS_MAX {
-        let credit = if let Some(input) = input.as_mut() { input.int_in_range(1..=5000)? } else { 1 << 20 };
+        let leave = match input.as_mut() {
+            Some(input) => Leave { bytes: input.int_in_range(1..=5000)?, ranges: input.int_in_range(1..=256)? },
+            None => Leave { bytes: 1 << 20, ranges: 256 },
+        };
         let (store, end) = (&mut *speaker.0, &mut *speaker.1);
         let mut answer =
-            end.answer(&store.memory, store.replica.chunks(), credit).expect("a memory disk does not break");
+            end.answer(&store.memory, store.replica.chunks(), leave).expect("a memory disk does not break");
         let is_idle = answer.is_idle();
         let mut times = 1;
         if let Some(input) = input.as_mut() {
