@@ -38,6 +38,8 @@ const WIRE_EVERY: u64 = 32;
 const SPIKE: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(2);
 /// What a turn of a machine takes for every time that it is as slow again.
 const SLOW_TURN: Duration = Duration::from_millis(1);
+/// For how many probes after two nodes met a stream between them belongs to that.
+const MEETING_PROBES: u32 = 5;
 /// How long after the one before each node starts.
 const START_APART: Duration = Duration::from_millis(100);
 
@@ -80,6 +82,8 @@ pub struct Stage {
     data_frames: u64,
     /// Streams that were asked for since the idle time began.
     pulls: u64,
+    /// When two nodes last told each other that they meet.
+    met: BTreeMap<(usize, usize), Duration>,
     /// What nodes have said of each other.
     sayings: Sayings,
     /// What they have changed their minds about since all is well.
@@ -212,6 +216,7 @@ impl Stage {
             frames: 0,
             data_frames: 0,
             pulls: 0,
+            met: BTreeMap::new(),
             sayings: Sayings::default(),
             minds: Minds::default(),
             tables: BTreeMap::new(),
@@ -356,10 +361,10 @@ impl Stage {
             self.tell_cuts(at);
         }
         match output {
-            Output::Send { to: _, message } => {
+            Output::Send { to, message } => {
                 self.judge_wire(at, node, message);
                 let said = if let Message::Within { data, .. } = message { data } else { message };
-                self.pulls += u64::from(matches!(said, Message::Pull { .. }));
+                self.count_pull(at, (node, to), said);
                 if let Message::Meet { collected, .. } = message {
                     let news = collected.told().minus(&self.collected);
                     if !news.is_empty() {
@@ -494,6 +499,22 @@ impl Stage {
         self.machines[node].power = Power::Left;
         self.trace.record(at, Some(node), &Event::Left);
         self.lose_asks(at, node);
+    }
+
+    /// Counts streams that are asked for; but a new meeting begins with one, and a meeting may be opened late: nobody
+    /// notices that the message that opens it was lost before there is something to say.
+    fn count_pull(&mut self, at: Duration, (node, to): (usize, &Address), said: &Message) {
+        let Some(peer) = self.node_at(to) else { return };
+        let pair = (node.min(peer), node.max(peer));
+        match said {
+            Message::Meet { .. } => drop(self.met.insert(pair, at)),
+            Message::Pull { .. } => {
+                let patience = self.slowest_timing().probe_interval * MEETING_PROBES;
+                let is_new = self.met.get(&pair).is_some_and(|met| at < *met + patience);
+                self.pulls += u64::from(!is_new);
+            }
+            _ => {}
+        }
     }
 
     /// The wall clock of a node is set, or was just set: what it shows counts for all that was asked of the node.

@@ -249,7 +249,7 @@ impl Stage {
     }
 
     /// Of each timer the longest that any node has.
-    fn slowest_timing(&self) -> Timing {
+    pub(super) fn slowest_timing(&self) -> Timing {
         let mut slowest = self.settings[0].timing.clone();
         for Settings { timing, .. } in &self.settings {
             slowest.probe_interval = slowest.probe_interval.max(timing.probe_interval);
