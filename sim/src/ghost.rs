@@ -40,8 +40,9 @@ pub struct Ghost {
     histories: Histories,
     siblings: Siblings,
     ops: BTreeMap<OpId, Op>,
-    /// Open writes of keys that are judged by themselves, and what their clients had seen.
-    other_ops: BTreeMap<OpId, (NodeNo, Key, Option<DotSet>)>,
+    /// Open writes of keys that are judged by themselves, what their clients had seen, and how many disks had been
+    /// replaced.
+    other_ops: BTreeMap<OpId, (NodeNo, Key, Option<DotSet>, u32)>,
     bounds: Option<ClockBounds>,
     /// How many disks were replaced: every rule about what must be durable starts anew with each.
     disks_replaced: u32,
@@ -143,7 +144,7 @@ impl Ghost {
             }
             if want != Want::Get || matches!(request, Request::Patch { .. }) {
                 let node = self.facts.node_number(node);
-                self.other_ops.insert(op, (node, key.clone(), sib::saw(request)));
+                self.other_ops.insert(op, (node, key.clone(), sib::saw(request), self.disks_replaced));
             }
             return;
         }
@@ -167,10 +168,14 @@ impl Ghost {
 
     /// The node answers. An answer after [`Ghost::lost`] is not believed, and one to an unknown id is ignored.
     pub fn answered(&mut self, at: Duration, op: OpId, reply: &Reply) {
-        if let Some((node, key, saw)) = self.other_ops.remove(&op) {
+        if let Some((node, key, saw, disks_replaced)) = self.other_ops.remove(&op) {
             if let Reply::Written { id, .. } | Reply::Refused(Refusal::AckTimeout { id, .. }) = reply {
                 self.latest_mortal = self.latest_mortal.max(id.stamp.millis);
-                let is_rotten = self.is_rotten(node, &key);
+                // What was written may have rotted before its write was confirmed.
+                let number = self.facts.key_number(&key);
+                let may_have_rotted =
+                    disks_replaced != self.disks_replaced && self.facts.ever_rotten.contains(&number);
+                let is_rotten = may_have_rotted || self.is_rotten(node, &key);
                 let name = self.facts.node_name(node);
                 if self.histories.has(&key) {
                     if !is_rotten {
@@ -370,11 +375,13 @@ impl Ghost {
             "rebase" => {
                 let node = self.facts.node_number(node);
                 self.facts.begin_rebase(node);
+                self.histories.is_behind();
                 self.disks_replaced += 1;
                 self.tally.add(Sometimes::Rebases);
             }
             "rebased" | "rebase-left" => self.end_rebase(node),
             "collected" => self.tally.add(Sometimes::Collections),
+            "history-truncated" => self.tally.add(Sometimes::Truncations),
             _ => {}
         }
         if event.level == Level::Error {

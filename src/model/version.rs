@@ -117,6 +117,12 @@ impl Version {
         !self.tombstone && self.expires_at.is_none_or(|deadline| millis < deadline.0)
     }
 
+    /// Whether this may be a full write or a delete in a history that can stand without what it was made on top of
+    /// (`protocol::history::transaction` says how its value begins): then what lies below it may be truncated one day.
+    pub fn may_be_checkpoint(&self) -> bool {
+        matches!(self.value.get(..2), Some([0xE1, 3 | 4]))
+    }
+
     /// The version's identity as clients see it.
     pub fn id(&self) -> VersionId {
         VersionId { stamp: self.stamp, dot: self.dot, uuid: self.uuid() }

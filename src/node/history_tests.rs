@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use crate::model::{Ack, Condition, Key, Policies, Policy, Refusal, Reply, Request, Strategy, VersionId};
+use crate::model::{
+    Ack, Condition, DotSet, Key, Policies, Policy, Refusal, Reply, Request, Strategy, VersionId,
+};
 use crate::protocol::history::{self, TRANSACTIONS_MAX};
 use crate::storage::Table;
 use crate::testing::Cluster;
@@ -72,7 +74,10 @@ fn a_write_over_a_fork_closes_it_for_everybody() {
     assert_eq!(cluster.get_everywhere(KEY), ["NN.c"; 3]);
     for name in ['a', 'b', 'c'] {
         let versions: Vec<_> = cluster.records(name).into_iter().map(|(_, version)| version).collect();
-        assert_eq!((versions.len(), history::heads(&versions).len()), (4, 1));
+        assert_eq!(
+            (versions.len(), history::heads(&versions, &DotSet::default(), &DotSet::default()).0.len()),
+            (4, 1)
+        );
     }
 }
 
@@ -192,4 +197,112 @@ fn a_history_has_a_limit_with_a_name() {
         refused,
         Reply::Refused(Refusal::HistoryFull { what: "transactions", limit: TRANSACTIONS_MAX })
     );
+}
+
+/// Longer than the grace of a [`Cluster`]'s nodes and all that comes after it.
+const LONG: Duration = Duration::from_secs(40);
+
+/// How many transactions each node holds.
+fn held(cluster: &Cluster) -> [usize; 3] {
+    ['a', 'b', 'c'].map(|name| cluster.records(name).len())
+}
+
+#[test]
+fn what_lies_below_a_full_write_is_truncated_everywhere_and_the_view_stays() {
+    let mut cluster = cluster(Strategy::LocalOverNetwork);
+    cluster.put('a', KEY, "one");
+    patch(&mut cluster, 'b', 3, "two");
+    cluster.settle();
+    cluster.put('c', KEY, "three");
+    cluster.settle();
+    patch(&mut cluster, 'a', 5, "four");
+
+    cluster.run(LONG);
+
+    assert_eq!(held(&cluster), [2; 3], "the checkpoint and what is on top of it");
+    assert_eq!(cluster.get_everywhere(KEY), ["threefour"; 3]);
+    let tables = [Table::Versions, Table::Dots, Table::Tombs];
+    for name in ['a', 'b', 'c'] {
+        assert_eq!(tables.map(|table| cluster.row_count(name, table)), [2, 2, 0], "{name}");
+    }
+}
+
+#[test]
+fn a_delete_stays_as_the_checkpoint() {
+    let mut cluster = cluster(Strategy::PreferNetwork);
+    cluster.put('a', KEY, "one");
+    cluster.settle();
+    cluster.delete('b', KEY);
+
+    cluster.run(LONG);
+
+    assert_eq!(held(&cluster), [1; 3]);
+    assert_eq!(cluster.get_everywhere(KEY), ["-"; 3]);
+}
+
+#[test]
+fn nothing_is_truncated_while_a_member_may_have_written_beside_the_checkpoint() {
+    let mut cluster = cluster(Strategy::LocalOverNetwork);
+    cluster.put('a', KEY, "....");
+    cluster.settle();
+    cluster.partition("a b | c");
+    patch(&mut cluster, 'c', 3, "c");
+    cluster.put('a', KEY, "a");
+
+    cluster.run(LONG);
+    assert_eq!(held(&cluster), [2, 2, 2]);
+
+    cluster.heal();
+    cluster.run(LONG);
+    assert_eq!(held(&cluster), [3; 3], "a fork is no checkpoint");
+    assert_eq!(cluster.get_everywhere(KEY), ["a\0\0c"; 3]);
+
+    cluster.put('b', KEY, "whole");
+    cluster.run(LONG);
+    assert_eq!(held(&cluster), [1; 3]);
+    assert_eq!(cluster.get_everywhere(KEY), ["whole"; 3]);
+}
+
+#[test]
+fn an_old_backup_brings_nothing_back_that_was_truncated() {
+    let mut cluster = cluster(Strategy::LocalOverNetwork);
+    cluster.put('a', KEY, "old");
+    patch(&mut cluster, 'b', 3, "er");
+    cluster.settle();
+    cluster.crash('c');
+    let backup = cluster.disk('c');
+    cluster.start('c');
+    cluster.put('b', KEY, "new");
+    cluster.run(LONG);
+    assert_eq!(held(&cluster), [1; 3]);
+
+    cluster.crash('c');
+    cluster.replace_disk('c', backup);
+    cluster.start('c');
+    cluster.run(LONG);
+
+    assert_eq!(held(&cluster), [1; 3]);
+    assert_eq!(cluster.get_everywhere(KEY), ["new"; 3]);
+}
+
+#[test]
+fn a_row_that_is_lost_is_repaired_from_where_its_past_is_gone() {
+    let mut cluster = cluster(Strategy::LocalOverNetwork);
+    cluster.put('a', KEY, "old");
+    cluster.settle();
+    cluster.put('b', KEY, "new");
+    cluster.settle();
+    patch(&mut cluster, 'c', 0, "N");
+    cluster.run(LONG);
+    assert_eq!(held(&cluster), [2; 3]);
+    let mut batch = crate::storage::Batch::default();
+    batch.put(Table::Records, KEY.as_bytes(), b"rot".to_vec());
+    cluster.crash('a');
+    cluster.damage('a', batch);
+    cluster.start('a');
+    read(&mut cluster, 'a');
+    cluster.run(LONG);
+
+    assert_eq!(held(&cluster), [2; 3]);
+    assert_eq!(cluster.get_everywhere(KEY), ["New"; 3]);
 }

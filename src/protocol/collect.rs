@@ -1,20 +1,24 @@
-//! Drops tombstones, and versions past their deadline, once nothing can need them any more.
+//! Drops tombstones, versions past their deadline, and what lies below the checkpoints of histories, once nothing can
+//! need them any more.
 //!
 //! Promises that a version is dropped only if every member, unreachable ones included, had covered its dot (the
 //! *stable cut*) for as long as the grace, and that the cut is in `collected`, and every meeting over, in the
 //! turn of the first drop. The grace is an economy: what makes a drop safe is the check when two nodes meet.
-//! Leaves to others: what the cut is (`meeting`), and what becomes of those who missed a delete (`rebase`).
+//! The past of a checkpoint has to be stable *twice over*: all that any member had written when it covered the
+//! checkpoint must have been covered by all. Then nobody can write beside the checkpoint any more, only on top of it.
+//! Leaves to others: what the cut is (`meeting`), what a checkpoint is (`history`), and what becomes of those who missed a delete (`rebase`).
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use rand::Rng;
 
+use super::history;
 use super::meeting::{Meetings, Own};
 use super::membership::Membership;
 use super::outbox::{Level, Outbox};
 use super::replica::Replica;
-use crate::model::{Dot, DotSet, Instant, Key, NodeId, Now, Row};
+use crate::model::{Dot, DotSet, Instant, Key, NodeId, Now, Policy, Row, Version};
 use crate::mutants;
 use crate::storage::rows::{self, Record};
 use crate::storage::{Batch, Storage, StorageError, Table};
@@ -37,11 +41,37 @@ pub struct Collector {
     next_look: Instant,
     /// Cuts as they became stable, oldest first. The first may be older than the grace, all others are younger.
     cuts: VecDeque<(Instant, DotSet)>,
+    /// What is stable twice over.
+    twice: Twice,
+    /// What of that the last round that ended was about.
+    truncated_at: DotSet,
     round: Option<Round>,
     /// Since when collections wait for somebody who is held against this node.
     held_since: Option<Instant>,
     /// Members of whom too little is known for anything to be collected, as of the last look.
     waits_for: Vec<NodeId>,
+}
+
+/// Finds what is stable twice over.
+#[derive(Debug, Default)]
+struct Twice {
+    /// What all had covered when each had covered no more than the second set: once all have covered that, too, nobody
+    /// can write anything any more that does not know of the first.
+    next: Option<(DotSet, DotSet)>,
+    cut: DotSet,
+}
+
+impl Twice {
+    /// Notes that `cut` is stable just now.
+    fn note(&mut self, cut: &DotSet, moments: impl FnOnce() -> Option<(DotSet, DotSet)>) {
+        if self.next.as_ref().is_some_and(|(_, any)| cut.includes(any)) {
+            let (all, _) = self.next.take().expect("just looked at");
+            self.cut.union(&all);
+        }
+        if self.next.is_none() && !self.cut.includes(cut) {
+            self.next = moments();
+        }
+    }
 }
 
 /// Two walks over the index of tombstones. The first one sorts out what has to stay for now, so that what is said to
@@ -52,10 +82,13 @@ struct Round {
     cut: DotSet,
     /// What somebody has dropped already.
     elsewhere: DotSet,
+    /// Below which checkpoints there may be something to truncate; `None` if there was nothing left the last time.
+    twice: Option<DotSet>,
     stays: DotSet,
     walk: Walk,
     after: Option<Dot>,
     dropped: u64,
+    truncated: u64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -83,6 +116,8 @@ impl Collector {
             grace,
             next_look: now.mono + interval(grace),
             cuts: VecDeque::new(),
+            twice: Twice::default(),
+            truncated_at: DotSet::default(),
             round: None,
             held_since: None,
             waits_for: Vec::new(),
@@ -127,7 +162,10 @@ impl Collector {
         if !round.step(now, store, &mut around, dice, out)? {
             self.round = Some(round);
             self.next_look = now.mono + Duration::from_millis(1);
-        } else if round.dropped > 0 {
+            return Ok(());
+        }
+        self.truncated_at = round.twice.unwrap_or(std::mem::take(&mut self.truncated_at));
+        if round.dropped + round.truncated > 0 {
             // Every collection ends the meetings. What streams in them must get on between two of them.
             self.next_look = now.mono + self.grace.clamp(LOOK_MIN, LOOK_MAX);
         }
@@ -167,6 +205,7 @@ impl Collector {
     ) -> Result<(), StorageError> {
         if rows::tombs(store, None, 1)?.is_empty() {
             self.cuts.clear();
+            self.twice = Twice::default();
             self.waits_for.clear();
             return Ok(());
         }
@@ -191,12 +230,17 @@ impl Collector {
         // What was stable before still is while somebody is unknown, but nobody can say so just now.
         if self.waits_for.is_empty() {
             self.ripen(now.mono, &cut, &mut ripe);
+            self.twice.note(&cut, || around.meetings.moments(own));
         }
         // A member that came, or came back with less, since then counts as well.
         let cut = ripe.intersection(&cut);
         if !cut.is_empty() {
             let (stays, walk) = (DotSet::default(), Walk::Sort);
-            self.round = Some(Round { cut, elsewhere, stays, walk, after: None, dropped: 0 });
+            let twice =
+                if mutants::is_on("truncate-once") { cut.clone() } else { self.twice.cut.intersection(&cut) };
+            let twice = Some(twice).filter(|twice| *twice != self.truncated_at);
+            self.round =
+                Some(Round { cut, elsewhere, twice, stays, walk, after: None, dropped: 0, truncated: 0 });
         }
         Ok(())
     }
@@ -218,7 +262,10 @@ impl Round {
         match self.walk {
             Walk::Sort => {
                 for (dot, key) in page {
-                    if self.cut.contains(dot) && !self.may_go(now, store, around.replica, (dot, &key))? {
+                    if !self.cut.contains(dot) || is_history(around.replica, &key) {
+                        continue;
+                    }
+                    if !self.may_go(now, store, around.replica, (dot, &key))? {
                         self.stays.insert(dot);
                     }
                 }
@@ -234,6 +281,10 @@ impl Round {
                     let text = format!("{} tombstones and expired versions", self.dropped);
                     out.event(Level::Info, "collected", text);
                 }
+                if is_last && self.truncated > 0 {
+                    let text = format!("{} transactions below checkpoints", self.truncated);
+                    out.event(Level::Info, "history-truncated", text);
+                }
                 Ok(is_last)
             }
         }
@@ -248,13 +299,21 @@ impl Round {
         dice: &mut impl Rng,
         out: &mut Outbox,
     ) -> Result<(), StorageError> {
-        let mut dropped = 0;
-        for (dot, key) in page {
-            if self.cut.contains(dot) && drop_one(store, around.replica, (dot, &key))? {
-                dropped += 1;
+        let (mut dropped, mut truncated) = (0, 0);
+        let mut histories: BTreeMap<Key, Vec<Dot>> = BTreeMap::new();
+        for (dot, key) in page.into_iter().filter(|(dot, _)| self.cut.contains(*dot)) {
+            if is_history(around.replica, &key) {
+                histories.entry(key).or_default().push(dot);
+            } else {
+                dropped += u64::from(drop_one(store, around.replica, (dot, &key))?);
             }
         }
-        if dropped > 0 && self.dropped == 0 {
+        if let Some(twice) = &self.twice {
+            for (key, dots) in histories {
+                truncated += truncate(store, around.replica, &key, (&dots, twice))?;
+            }
+        }
+        if dropped + truncated > 0 && self.dropped + self.truncated == 0 {
             around.replica.collect_at(&self.cut);
             if !mutants::is_on("no-epoch") {
                 let own = Own { replica: around.replica, members: around.members };
@@ -262,7 +321,9 @@ impl Round {
             }
         }
         self.dropped += dropped;
+        self.truncated += truncated;
         out.count("tombstones_collected", dropped);
+        out.count("transactions_truncated", truncated);
         Ok(())
     }
 
@@ -319,6 +380,39 @@ fn drop_one(
     store.apply(batch)?;
     replica.set_row(store, key, &after, &row.versions)?;
     Ok(true)
+}
+
+/// Takes out of the history of a key what lies below its latest checkpoint that is stable twice over with all its past;
+/// says how many transactions that were. `dots` may be checkpoints; those that nothing comes below any more are
+/// forgotten as such.
+fn truncate(
+    store: &mut impl Storage,
+    replica: &mut Replica,
+    key: &Key,
+    (dots, twice): (&[Dot], &DotSet),
+) -> Result<u64, StorageError> {
+    let Record::Row(row) = rows::record(store, key)? else { return Ok(0) };
+    let dag = history::dag(&row.versions, replica.seen());
+    let gone = history::truncatable(&dag, twice);
+    let stays = |version: &&Version| !gone.contains(&version.dot);
+    let goes = |at: &usize| gone.contains(&dag.transaction(*at).dot);
+    // One that is not held is left over from a record that could not be read when it was replaced.
+    let is_bare =
+        |dot: &&Dot| dag.place(**dot).is_none_or(|at| twice.contains(**dot) && dag.past(at).iter().all(goes));
+    let mut batch = Batch::default();
+    for dot in dots.iter().filter(is_bare) {
+        batch.remove(Table::Tombs, rows::encode_dot(*dot));
+    }
+    store.apply(batch)?;
+    if !gone.is_empty() {
+        let versions = row.versions.iter().filter(stays).cloned().collect();
+        replica.set_row(store, key, &Row { versions, context: row.context }, &row.versions)?;
+    }
+    Ok(gone.len() as u64)
+}
+
+fn is_history(replica: &Replica, key: &Key) -> bool {
+    matches!(replica.policy(key), Policy::History(_))
 }
 
 fn interval(grace: Duration) -> Duration {

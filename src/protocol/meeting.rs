@@ -69,6 +69,8 @@ struct Theirs {
     /// What it has certainly covered, in this life.
     covered: DotSet,
     is_covered_whole: bool,
+    /// All that it had covered at one moment, the last of which it told.
+    at_once: Option<DotSet>,
     /// What it has collected; known whole or not at all.
     collected: Option<DotSet>,
 }
@@ -173,10 +175,21 @@ impl Meetings {
         let (mut covered, same_collected) =
             same.map(|theirs| (theirs.covered, theirs.collected)).unwrap_or_default();
         covered.union(whole.as_ref().unwrap_or(told.seen.told()));
+        let at_once = whole;
         let collected = same_collected.or(collected);
         let Told { life, run, draws, fence, roster, policies, .. } = told;
-        meeting.theirs =
-            Some(Theirs { life, run, draws, fence, roster, policies, covered, is_covered_whole, collected });
+        meeting.theirs = Some(Theirs {
+            life,
+            run,
+            draws,
+            fence,
+            roster,
+            policies,
+            covered,
+            is_covered_whole,
+            at_once,
+            collected,
+        });
         meeting.failures = 0;
         if is_new {
             meeting.asking = None;
@@ -336,6 +349,7 @@ impl Meetings {
         let theirs = self.by_peer.get_mut(peer)?.theirs.as_mut()?;
         let set = outline.resolve(own.replica.seen()).or_else(|| outline.resolve(&theirs.covered));
         theirs.covered.union(set.as_ref().unwrap_or(outline.told()));
+        theirs.at_once = set.clone().or(theirs.at_once.take());
         if set.is_none() {
             let meeting = self.by_peer.get_mut(peer).expect("just found");
             let base = own.replica.seen().clone();
@@ -352,6 +366,9 @@ impl Meetings {
         if theirs.covered != *own.replica.seen() {
             theirs.covered = own.replica.seen().clone();
             theirs.is_covered_whole = true;
+        }
+        if theirs.at_once.as_ref() != Some(own.replica.seen()) {
+            theirs.at_once = Some(own.replica.seen().clone());
         }
     }
 
@@ -379,6 +396,19 @@ impl Meetings {
             }
         }
         (cut, unknown)
+    }
+
+    /// What every member had covered at some moment, and all that any of them had at its own: whoever writes later
+    /// writes on top of the first, and what was written before is in the second. `None` if a member has not told.
+    pub fn moments(&self, own: Own<'_>) -> Option<(DotSet, DotSet)> {
+        let (mut all, mut any) = (own.replica.seen().clone(), own.replica.seen().clone());
+        for peer in own.members.counted() {
+            let theirs = self.by_peer.get(&peer).and_then(|meeting| meeting.theirs.as_ref())?;
+            let theirs = theirs.at_once.as_ref()?;
+            all = all.intersection(theirs);
+            any.union(theirs);
+        }
+        Some((all, any))
     }
 
     /// Whether a peer is known to know the same members and to have covered all that this node has.

@@ -203,7 +203,7 @@ impl Replica {
         };
         let dot = self.next_dot(dice);
         if let Policy::History(_) = self.policy(&key) {
-            let version = transaction(stamp, dot, author_joined, replaced, change);
+            let version = self.transaction((stamp, dot, author_joined), replaced, change);
             let entry = Entry { key, version };
             self.add_transaction(store, &entry, replaced)?;
             return Ok(entry);
@@ -296,6 +296,9 @@ impl Replica {
         if is_held || is_collected && self.is_over_somewhere(now, version) {
             return Ok(Merged::Known);
         }
+        if is_collected && self.is_past(entry, current.versions()) {
+            return Ok(Merged::Known);
+        }
         if mutants::is_on("repair-overwrites") {
             self.set_row(store, &entry.key, &Row::one(version.clone()), current.versions())?;
             return Ok(Merged::Won);
@@ -350,6 +353,34 @@ impl Replica {
         Ok(Merged::Won)
     }
 
+    /// A client's change as a transaction on top of all heads that the writer holds.
+    fn transaction(
+        &self,
+        (stamp, dot, author_joined): (Stamp, Dot, WallTime),
+        held: &[Version],
+        change: Change,
+    ) -> Version {
+        let (kind, bytes, content_type) = match change {
+            Change::Value { value, content_type, ttl: _ } => (history::Kind::Full, value, content_type),
+            Change::Tombstone => (history::Kind::Delete, Bytes::new(), String::new()),
+            Change::Patch { offset, value, content_type } => {
+                (history::Kind::Patch { offset }, value, content_type)
+            }
+        };
+        let (parents, vector) = history::heads(held, &self.seen, &self.collected);
+        Version {
+            stamp,
+            dot,
+            author_joined,
+            ruling: 0,
+            confirms: None,
+            tombstone: false,
+            expires_at: None,
+            content_type,
+            value: history::transaction::value(kind, &parents, &vector, &bytes),
+        }
+    }
+
     /// Adds a transaction to the history of its key, whose transactions so far are `held`.
     fn add_transaction(
         &mut self,
@@ -365,6 +396,13 @@ impl Replica {
         self.set_row(store, &entry.key, &row, held)?;
         self.mark(entry.version.dot);
         Ok(())
+    }
+
+    /// Whether a transaction lies below a checkpoint that is here.
+    fn is_past(&self, entry: &Entry, held: &[Version]) -> bool {
+        let is_history = matches!(self.policy(&entry.key), Policy::History(_));
+        let merged = || history::merge(held, std::slice::from_ref(&entry.version));
+        is_history && history::past(&merged()).contains(&entry.version.dot)
     }
 
     /// Notes if the history of a key has more ends than it had.
@@ -753,29 +791,6 @@ fn rearmed(now: Now, entry: &Entry) -> Entry {
         entry.version.expires_at = Some(now.wall.after(ttl));
     }
     entry
-}
-
-/// A client's change as a transaction on top of all heads that the writer holds.
-fn transaction(stamp: Stamp, dot: Dot, author_joined: WallTime, held: &[Version], change: Change) -> Version {
-    let (kind, bytes, content_type) = match change {
-        Change::Value { value, content_type, ttl: _ } => (history::Kind::Full, value, content_type),
-        Change::Tombstone => (history::Kind::Delete, Bytes::new(), String::new()),
-        Change::Patch { offset, value, content_type } => {
-            (history::Kind::Patch { offset }, value, content_type)
-        }
-    };
-    let parents = history::heads(held);
-    Version {
-        stamp,
-        dot,
-        author_joined,
-        ruling: 0,
-        confirms: None,
-        tombstone: false,
-        expires_at: None,
-        content_type,
-        value: history::transaction::value(kind, &parents, &bytes),
-    }
 }
 
 fn is_well_formed(version: &Version, policy: Policy) -> bool {

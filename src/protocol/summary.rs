@@ -3,6 +3,7 @@
 //! The hash is keyed, so a client cannot choose keys whose differences cancel out. The key is drawn from the
 //! cluster's secret and is the same on all its nodes.
 
+use super::history;
 use crate::model::{Key, Sums, Version};
 use crate::storage::rows;
 
@@ -46,10 +47,11 @@ impl SummaryKey {
         blake3::keyed_hash(&self.0, key.as_bytes()).as_bytes()[0] & BOUNDARY_MASK == 0
     }
 
-    /// What the versions of one row come down to.
+    /// What the versions of one row come down to. What lies below a checkpoint of a history counts as gone already.
     pub fn sums(&self, key: &Key, versions: &[Version]) -> Sums {
         let mut sums = Sums::default();
-        for version in versions {
+        let past = history::past(versions);
+        for version in versions.iter().filter(|version| !past.contains(&version.dot)) {
             let hash = self.hash(key, version);
             if version.tombstone {
                 sums.dead.add(hash);

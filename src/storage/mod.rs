@@ -25,7 +25,8 @@ pub enum Table {
     Members,
     /// Name → value: identity and clock.
     Meta,
-    /// Dot → key, of tombstones and of versions with a deadline: what may be collected one day.
+    /// Dot → key, of tombstones, of versions with a deadline and of what may become a checkpoint of a history: where
+    /// there may be something to collect one day.
     Tombs,
     /// Origin → the runs of its numbers in the join of all cuts that this node ever collected at.
     Collected,

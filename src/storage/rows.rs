@@ -235,9 +235,10 @@ fn decode_context(at: &mut Cursor<'_>) -> Option<DotSet> {
     Some(context)
 }
 
-/// Whether a version is of the kind that is collected: a tombstone, or one with a deadline.
+/// Whether a version is of the kind that is collected, a tombstone or one with a deadline, or that others are
+/// collected for.
 fn is_collected_one_day(version: &Version) -> bool {
-    version.tombstone || version.expires_at.is_some()
+    version.tombstone || version.expires_at.is_some() || version.may_be_checkpoint()
 }
 
 /// A record's bytes. One version with nothing beside it is laid out as [`encode_record`] does.

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use reknit::model::{Key, Version};
+use reknit::protocol::history;
 
 use super::Dump;
 use super::facts::shown;
@@ -21,6 +22,13 @@ fn may_be_missing(dump: &Dump, version: &Version) -> bool {
     (version.tombstone || version.expires_at.is_some()) && dump.collected.contains(version.dot)
 }
 
+/// The row of a key, without what lies below the checkpoint of a history: each truncates that in its own time.
+fn above_past(dump: &Dump, key: &Key) -> Vec<Version> {
+    let row = dump.get(key).map_or(&[][..], Vec::as_slice);
+    let past = history::past(row);
+    row.iter().filter(|version| !past.contains(&version.dot)).cloned().collect()
+}
+
 /// Whether `row` has all of `whole`, in the same order, but for what was collected there.
 fn is_same(dump: &Dump, row: &[Version], whole: &[Version]) -> bool {
     let mut rest = row.iter().peekable();
@@ -33,9 +41,9 @@ pub fn differences(dumps: &BTreeMap<String, Dump>) -> Vec<(Key, String)> {
     let keys: BTreeSet<&Key> = dumps.values().flat_map(|dump| dump.keys()).collect();
     let mut out = Vec::new();
     for key in keys {
-        let rows: Vec<_> =
-            dumps.values().map(|dump| (dump, dump.get(key).map_or(&[][..], Vec::as_slice))).collect();
-        let longest = rows.iter().map(|(_, row)| *row).max_by_key(|row| row.len()).unwrap_or_default();
+        let rows: Vec<_> = dumps.values().map(|dump| (dump, above_past(dump, key))).collect();
+        let longest =
+            rows.iter().map(|(_, row)| row.as_slice()).max_by_key(|row| row.len()).unwrap_or_default();
         if !rows.iter().all(|(dump, row)| is_same(dump, row, longest)) {
             out.push((key.clone(), describe(key, dumps)));
         }

@@ -1,13 +1,13 @@
-//! Histories: every transaction that a node had it still has, everybody ends with all of them, and no view mixes
-//! generations.
+//! Histories: every transaction that a node had it still has, unless it lies below a checkpoint that nothing was
+//! written beside; everybody ends with all of them, and no view mixes generations.
 //!
 //! Keeps its own facts, because an order of versions says nothing about a key whose versions all stay.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use reknit::model::{Dot, Key, Policies, Policy, Request, Strategy, Version};
-use reknit::protocol::history::{self, Dag, Kind, Transaction, View};
+use reknit::model::{Dot, DotSet, Key, Policies, Policy, Request, Strategy, Version};
+use reknit::protocol::history::{self, Dag, Kind, Transaction, Vector, View};
 
 use super::Dump;
 
@@ -18,6 +18,8 @@ pub struct Histories {
     keys: BTreeMap<Key, Facts>,
     /// Whether a disk was replaced: then a transaction may be left whose parent is gone for good.
     was_replaced: bool,
+    /// Whether somebody came (back) from beside the members that count: then it may have written beside a checkpoint.
+    was_behind: bool,
 }
 
 /// What is known of one history.
@@ -29,6 +31,35 @@ struct Facts {
     whole: BTreeMap<Dot, Version>,
     /// What was durable at each node.
     held: BTreeMap<String, BTreeSet<Dot>>,
+}
+
+impl Facts {
+    /// What a dump shows of this history.
+    fn known(&self, records: &Dump, key: &Key) -> Known {
+        let versions = records.get(key).map_or(&[][..], Vec::as_slice);
+        let (dag, _) = history::read(versions, Strategy::Fail);
+        let held = versions.iter().map(|version| version.dot).collect();
+        let mut below = Vector::default();
+        for at in dag.shown() {
+            self.below(dag.transaction(*at)).dots().for_each(|dot| below.insert(dot));
+        }
+        Known { held, below, collected: records.collected.clone() }
+    }
+
+    /// All that lies below a transaction that can stand without it. A long vector leaves out what was collected before
+    /// it was written, so those of what it covers count as well.
+    fn below(&self, transaction: &Transaction) -> Vector {
+        let mut below = transaction.vector.clone().unwrap_or_default();
+        loop {
+            let before = below.clone();
+            let covered = self.whole.values().filter(|version| before.covers(version.dot));
+            let vectors = covered.filter_map(|version| Transaction::read(version).vector);
+            vectors.for_each(|vector| vector.dots().for_each(|dot| below.insert(dot)));
+            if below == before {
+                return below;
+            }
+        }
+    }
 }
 
 /// A promise that was broken: which, of which key, and how.
@@ -78,6 +109,11 @@ impl Histories {
         (!facts.asked.contains(&asked)).then(|| ("NOINV", key.clone(), text()))
     }
 
+    /// A node is held against another one, which collected without it.
+    pub fn is_behind(&mut self) {
+        self.was_behind = true;
+    }
+
     /// Nothing that was on the disk of `node` is known to be there any more.
     pub fn forget(&mut self, node: &str) {
         self.was_replaced = true;
@@ -90,8 +126,9 @@ impl Histories {
     pub fn dumped(&mut self, node: &str, records: &Dump) -> Vec<Broken> {
         let mut broken = Vec::new();
         for (key, facts) in &self.keys {
-            let found = dots(records, key);
-            if let Some(lost) = facts.held.get(node).and_then(|held| held.difference(&found).next()) {
+            let found = facts.known(records, key);
+            let held = facts.held.get(node).into_iter().flatten();
+            if let Some(lost) = held.copied().find(|dot| !found.covers(*dot)) {
                 broken.push(("HIST", key.clone(), format!("lost transaction {lost}")));
             }
         }
@@ -112,7 +149,8 @@ impl Histories {
             // Who left for good may have taken along what no link carried.
             let is_whole = facts.held.values().flatten().all(|dot| all.contains(dot));
             for (node, records) in running {
-                if let Some(lost) = all.difference(&dots(records, key)).next() {
+                let found = facts.known(records, key);
+                if let Some(lost) = all.iter().find(|dot| !found.covers(**dot)) {
                     broken.push(("HIST", key.clone(), format!("{node} does not have transaction {lost}")));
                 }
                 let versions = records.get(key).map_or(&[][..], Vec::as_slice);
@@ -130,6 +168,10 @@ impl Histories {
             && is_whole
         {
             return Some(format!("{} is not shown although everything is here", dag.transaction(hidden).dot));
+        }
+        let did_all_know = !self.was_replaced && !self.was_behind && is_whole;
+        if let Some(text) = beside(&dag).filter(|_| did_all_know) {
+            return Some(text);
         }
         let mut origins = BTreeSet::new();
         for head in &view.heads {
@@ -175,8 +217,32 @@ fn ancestors(dag: &Dag, at: usize) -> BTreeSet<usize> {
     found
 }
 
-fn dots(records: &Dump, key: &Key) -> BTreeSet<Dot> {
-    records.get(key).into_iter().flatten().map(|version| version.dot).collect()
+/// What a dump shows of a history: its transactions, and those that may have been truncated below one of them. Whether
+/// that was a checkpoint [`beside`] asks: who lost what he had may write beside one later.
+struct Known {
+    held: BTreeSet<Dot>,
+    below: Vector,
+    collected: DotSet,
+}
+
+impl Known {
+    fn covers(&self, dot: Dot) -> bool {
+        self.held.contains(&dot) || self.below.covers(dot) && self.collected.contains(dot)
+    }
+}
+
+/// What was written beside a transaction whose past was truncated, if something was.
+fn beside(dag: &Dag) -> Option<String> {
+    let lacks = |at: &usize| {
+        let held = dag.transactions();
+        let parents = &dag.transaction(*at).parents;
+        parents.iter().any(|parent| held.iter().all(|one| one.dot != parent.dot))
+    };
+    let bottom = dag.shown().iter().copied().find(lacks)?;
+    let is_above = |at: &&usize| dag.ancestors([**at]).contains(&bottom);
+    let other = dag.shown().iter().filter(|at| !dag.past(bottom).contains(at)).find(|at| !is_above(at))?;
+    let (bottom, other) = (dag.transaction(bottom).dot, dag.transaction(*other).dot);
+    Some(format!("what lay below {bottom} is gone, and {other} was written beside it"))
 }
 
 #[cfg(test)]

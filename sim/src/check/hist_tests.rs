@@ -1,5 +1,5 @@
 use reknit::model::{Origin, Stamp, WallTime};
-use reknit::protocol::history::transaction::{Parent, value};
+use reknit::protocol::history::transaction::{Parent, Vector, value};
 
 use super::*;
 
@@ -27,7 +27,7 @@ fn write(origin: u64, seq: u64, kind: Kind, parents: &[&Version], bytes: &str) -
         tombstone: false,
         expires_at: None,
         content_type: "text/plain".into(),
-        value: value(kind, &parents, &Bytes::copy_from_slice(bytes.as_bytes())),
+        value: value(kind, &parents, &Vector::default(), &Bytes::copy_from_slice(bytes.as_bytes())),
     }
 }
 

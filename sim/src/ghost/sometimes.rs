@@ -22,6 +22,7 @@ pub enum Sometimes {
     DisksReplaced,
     Rots,
     Collections,
+    Truncations,
     Rebases,
     SetAside,
     Pushed,
@@ -44,7 +45,7 @@ pub enum Sometimes {
 }
 
 /// All of them, in the order of the variants.
-const NAMES: [&str; 31] = [
+const NAMES: [&str; 32] = [
     "acked_puts",
     "acked_deletes",
     "acked_by_many",
@@ -57,6 +58,7 @@ const NAMES: [&str; 31] = [
     "disks_replaced",
     "rots",
     "collections",
+    "truncations",
     "rebases",
     "set_aside",
     "entries_pushed",

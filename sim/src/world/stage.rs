@@ -378,7 +378,7 @@ impl Stage {
                 self.ghost.sent(at, &self.names[node], message);
             }
             Output::Event(event) => {
-                if event.name == "collected" {
+                if ["collected", "history-truncated"].contains(&event.name) {
                     self.collected_at = at;
                 }
                 let level = level_word(event.level);

@@ -1,12 +1,17 @@
 //! The graph of a key's transactions: who was made on top of whom, and which of them can be shown yet.
 //!
-//! A transaction is *shown* once all its ancestors are: one whose parent is still on its way waits, and one whose
-//! parent will not come, or that names what cannot be a set of heads, is set aside. Everything here is a function of
-//! the set of transactions, the checkpoint and `seen`, so replicas that hold the same show the same.
+//! A patch is *shown* once all its ancestors are: one whose parent is still on its way waits, and one whose parent will
+//! not come, or that names what cannot be a set of heads, is set aside. A full write or a delete needs nothing below it
+//! and is shown at once; where a parent of it is missing it stands on what is here of its past, which it tells whole.
+//! Everything here is a function of the set of transactions, so replicas that hold the same show the same; `seen` only
+//! tells what waits from what is set aside.
+//!
+//! A full write or a delete that lies on every path from the beginning to every head is a *checkpoint*: its past makes
+//! no difference to any view, and is truncated once nobody can write beside it any more.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::transaction::Transaction;
+use super::transaction::{Parent, Transaction, Vector};
 use crate::model::{Dot, DotSet};
 
 /// Why a transaction is not shown.
@@ -36,9 +41,8 @@ pub struct Dag {
 }
 
 impl Dag {
-    /// Links transactions. `checkpoint` is the one whose ancestors were truncated, if any were; `seen` tells a
-    /// parent on its way from one that will not come.
-    pub fn new(mut transactions: Vec<Transaction>, checkpoint: Option<Dot>, seen: &DotSet) -> Dag {
+    /// Links transactions. `seen` tells a parent on its way from one that will not come.
+    pub fn new(mut transactions: Vec<Transaction>, seen: &DotSet) -> Dag {
         transactions.sort_by_key(|transaction| transaction.dot);
         let by_dot = transactions.iter().enumerate().map(|(at, transaction)| (transaction.dot, at)).collect();
         let count = transactions.len();
@@ -51,7 +55,7 @@ impl Dag {
             roots: Vec::new(),
             order: Vec::new(),
         };
-        dag.show_all(checkpoint, seen);
+        dag.show_all(seen);
         dag.rank();
         dag
     }
@@ -64,6 +68,11 @@ impl Dag {
     /// The transaction at this place.
     pub fn transaction(&self, at: usize) -> &Transaction {
         &self.transactions[at]
+    }
+
+    /// Where the transaction with this dot is.
+    pub fn place(&self, dot: Dot) -> Option<usize> {
+        self.by_dot.get(&dot).copied()
     }
 
     /// Why a transaction is not shown; `None` if it is.
@@ -114,6 +123,39 @@ impl Dag {
     /// The nearest transaction that lies on every path from the empty beginning to every head; `None` is the empty
     /// beginning itself.
     pub fn common(&self) -> Option<usize> {
+        self.on_every_path().first().copied()
+    }
+
+    /// Below which transactions nothing makes a difference any more, the latest first. What cannot be shown yet may need
+    /// what lies below one of them.
+    pub fn checkpoints(&self) -> impl Iterator<Item = usize> + '_ {
+        let needs = |&at: &usize| {
+            let dot = self.transactions[at].dot;
+            let missing = self.transactions[at].parents.iter().filter(|parent| self.held(parent).is_none());
+            missing.map(move |parent| (dot, parent.dot))
+        };
+        let needed: Vec<(Dot, Dot)> = self.hidden.keys().flat_map(needs).collect();
+        let is_free = move |vector: &Vector| {
+            needed.iter().all(|(dot, parent)| vector.covers(*dot) || !vector.covers(*parent))
+        };
+        self.on_every_path()
+            .into_iter()
+            .filter(move |at| self.transactions[*at].vector.as_ref().is_some_and(&is_free))
+    }
+
+    /// All that a transaction was made on top of, as far as it is here: what is shown, and what it tells as its past and
+    /// cannot be shown, because some of that past is gone.
+    pub fn past(&self, at: usize) -> BTreeSet<usize> {
+        let mut past = self.ancestors(self.parents[at].iter().copied());
+        if let Some(vector) = &self.transactions[at].vector {
+            let is_below = |hidden: &usize| vector.covers(self.transactions[*hidden].dot);
+            past.extend(self.hidden.keys().copied().filter(is_below));
+        }
+        past
+    }
+
+    /// The transactions that lie on every path from the empty beginning to every head, the nearest to the heads first.
+    fn on_every_path(&self) -> Vec<usize> {
         // Dominators in one pass, since parents come first: `above` is the next dominator, `depth` how many there are.
         let mut above: Vec<Option<usize>> = vec![None; self.transactions.len()];
         let mut depth: Vec<usize> = vec![0; self.transactions.len()];
@@ -121,72 +163,113 @@ impl Dag {
             above[at] = meet(&above, &depth, &self.parents[at]);
             depth[at] = above[at].map_or(1, |dominator| depth[dominator] + 1);
         }
-        meet(&above, &depth, &self.heads())
+        std::iter::successors(meet(&above, &depth, &self.heads()), |&at| above[at]).collect()
     }
 
     /// Shows what can be shown, parents first, and says of the rest why not.
-    fn show_all(&mut self, checkpoint: Option<Dot>, seen: &DotSet) {
-        let mut dependents: Vec<Vec<usize>> = vec![Vec::new(); self.transactions.len()];
-        let mut missing: Vec<usize> = vec![0; self.transactions.len()];
-        let mut todo: Vec<usize> = Vec::new();
-        for (at, transaction) in self.transactions.iter().enumerate() {
-            if Some(transaction.dot) != checkpoint {
-                for parent in &transaction.parents {
-                    missing[at] += 1;
-                    match self.by_dot.get(&parent.dot) {
-                        Some(&held) if self.transactions[held].id == parent.id => dependents[held].push(at),
-                        None if !seen.contains(parent.dot) => {
-                            self.hidden.entry(at).or_insert(Hidden::Awaiting);
-                        }
-                        Some(_) | None => {
-                            self.hidden.insert(at, Hidden::Aside);
-                        }
-                    }
-                }
-            }
-            if missing[at] == 0 {
-                todo.push(at);
-            }
-        }
+    fn show_all(&mut self, seen: &DotSet) {
+        let Links { mut below, mut open } = self.link(seen);
+        let mut todo: Vec<usize> = (0..open.len()).filter(|&at| open[at] == 0).collect();
+        let mut is_settled = vec![false; open.len()];
         while let Some(at) = todo.pop() {
-            let parents: Vec<usize> = match Some(self.transactions[at].dot) == checkpoint {
-                true => Vec::new(),
-                false => {
-                    self.transactions[at].parents.iter().map(|parent| self.by_dot[&parent.dot]).collect()
+            is_settled[at] = true;
+            self.settle(at);
+            let reason = self.hidden.get(&at).copied();
+            for child in std::mem::take(&mut below[at]) {
+                if let Some(reason) = reason
+                    && self.transactions[child].vector.is_none()
+                    && self.hidden.get(&child) != Some(&Hidden::Aside)
+                {
+                    self.hidden.insert(child, reason);
                 }
-            };
-            if !self.is_antichain(&parents) {
-                self.hidden.insert(at, Hidden::Aside);
-                continue;
-            }
-            self.parents[at] = parents;
-            self.order.push(at);
-            for &child in &dependents[at] {
-                missing[child] -= 1;
-                if missing[child] == 0 {
+                open[child] -= 1;
+                if open[child] == 0 {
                     todo.push(child);
                 }
             }
         }
-        self.hide_descendants(&dependents);
+        // Only nonsense is made on top of itself.
+        let circles = (0..is_settled.len()).filter(|&at| !is_settled[at]);
+        self.hidden.extend(circles.map(|at| (at, Hidden::Aside)));
     }
 
-    /// What was made on top of something hidden is hidden for the same reason.
-    fn hide_descendants(&mut self, dependents: &[Vec<usize>]) {
-        for reason in [Hidden::Aside, Hidden::Awaiting] {
-            let of_reason = |(&at, &hidden): (&usize, &Hidden)| (hidden == reason).then_some(at);
-            let mut todo: Vec<usize> = self.hidden.iter().filter_map(of_reason).collect();
-            while let Some(at) = todo.pop() {
-                for &child in &dependents[at] {
-                    if self.hidden.get(&child) != Some(&Hidden::Aside)
-                        && self.hidden.get(&child) != Some(&reason)
-                    {
-                        self.hidden.insert(child, reason);
-                        todo.push(child);
+    /// Shows a transaction all of whose links lead to settled ones, unless something keeps it hidden.
+    fn settle(&mut self, at: usize) {
+        if self.hidden.contains_key(&at) {
+            return;
+        }
+        let named = &self.transactions[at].parents;
+        let mut parents: Vec<usize> = named.iter().filter_map(|parent| self.held(parent)).collect();
+        let is_shown = |at: &usize| !self.hidden.contains_key(at);
+        if parents.len() < named.len() || !parents.iter().all(is_shown) {
+            parents = self.latest_below(at);
+        } else if !self.is_antichain(&parents) {
+            self.hidden.insert(at, Hidden::Aside);
+            return;
+        }
+        self.parents[at] = parents;
+        self.order.push(at);
+    }
+
+    /// The latest shown transactions that this one tells as its past.
+    fn latest_below(&self, at: usize) -> Vec<usize> {
+        let Some(vector) = &self.transactions[at].vector else { return Vec::new() };
+        let is_below = |other: &usize| vector.covers(self.transactions[*other].dot);
+        let covered: Vec<usize> = self.order.iter().copied().filter(is_below).collect();
+        let above = self.ancestors(covered.iter().flat_map(|&at| self.parents[at].iter().copied()));
+        covered.into_iter().filter(|at| !above.contains(at)).collect()
+    }
+
+    /// Whom every transaction has to be settled after; what lacks a parent and cannot stand without it is hidden.
+    fn link(&mut self, seen: &DotSet) -> Links {
+        let count = self.transactions.len();
+        let mut links = Links { below: vec![Vec::new(); count], open: vec![0; count] };
+        let mut gaps: BTreeSet<usize> = BTreeSet::new();
+        for at in 0..count {
+            for parent in self.transactions[at].parents.clone() {
+                match self.held(&parent) {
+                    Some(held) => links.add(held, at),
+                    None if self.transactions[at].vector.is_some() => drop(gaps.insert(at)),
+                    None if seen.contains(parent.dot) || self.by_dot.contains_key(&parent.dot) => {
+                        self.hidden.insert(at, Hidden::Aside);
                     }
+                    None => drop(self.hidden.entry(at).or_insert(Hidden::Awaiting)),
                 }
             }
         }
+        self.reach_gaps(&links, &mut gaps);
+        for at in gaps {
+            let named: BTreeSet<Dot> =
+                self.transactions[at].parents.iter().map(|parent| parent.dot).collect();
+            for other in (0..count).filter(|&other| other != at) {
+                let dot = self.transactions[other].dot;
+                let is_below = |vector: &Vector| vector.covers(dot);
+                if self.transactions[at].vector.as_ref().is_some_and(is_below) && !named.contains(&dot) {
+                    links.add(other, at);
+                }
+            }
+        }
+        links
+    }
+
+    /// What was made on top of hidden patches cannot stand on them either.
+    fn reach_gaps(&self, links: &Links, gaps: &mut BTreeSet<usize>) {
+        let mut todo: Vec<usize> = self.hidden.keys().copied().collect();
+        let mut reached: BTreeSet<usize> = todo.iter().copied().collect();
+        while let Some(at) = todo.pop() {
+            for &child in &links.below[at] {
+                if self.transactions[child].vector.is_some() {
+                    gaps.insert(child);
+                } else if reached.insert(child) {
+                    todo.push(child);
+                }
+            }
+        }
+    }
+
+    /// Where a parent is, if it is here and what it was said to be.
+    fn held(&self, parent: &Parent) -> Option<usize> {
+        self.by_dot.get(&parent.dot).copied().filter(|&at| self.transactions[at].id == parent.id)
     }
 
     /// Whether none of these was made on top of another one.
@@ -213,6 +296,21 @@ impl Dag {
 
     fn rank_of(&self, at: usize) -> (crate::model::WallTime, Dot) {
         (self.transactions[at].author_joined, self.transactions[at].dot)
+    }
+}
+
+/// Which transactions have to be settled before which.
+struct Links {
+    /// For each, those that wait for it.
+    below: Vec<Vec<usize>>,
+    /// For how many each waits.
+    open: Vec<usize>,
+}
+
+impl Links {
+    fn add(&mut self, first: usize, then: usize) {
+        self.below[first].push(then);
+        self.open[then] += 1;
     }
 }
 

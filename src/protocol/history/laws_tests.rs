@@ -49,18 +49,27 @@ fn history(writes: &[Write]) -> Vec<Version> {
             1 | 2 => Kind::Full,
             _ => Kind::Patch { offset: write.offset.into() },
         };
+        let mut vector = Vector::default();
+        saw.iter().for_each(|&at| vector.insert(versions[at].dot));
+        // A run knows all that it wrote; who does not is another one.
+        let joined = WallTime((write.author / 2).into());
+        let last = versions.iter().rposition(|version| version.dot.origin.0 / 100 == u64::from(write.author));
+        let run = match last {
+            Some(last) if saw.contains(&last) => versions[last].dot.origin,
+            _ => Origin(u64::from(write.author) * 100 + at as u64),
+        };
         let bytes = if kind == Kind::Delete { String::new() } else { format!("{at:02}") };
         versions.push(Version {
             stamp: Stamp { millis: 1000 + at as u64, counter: 0 },
-            dot: Dot { origin: Origin(write.author.into()), seq: at as u64 + 1 },
+            dot: Dot { origin: run, seq: at as u64 + 1 },
             // Two of the four are equally old.
-            author_joined: WallTime((write.author / 2).into()),
+            author_joined: joined,
             ruling: 0,
             confirms: None,
             tombstone: false,
             expires_at: None,
             content_type: String::new(),
-            value: transaction::value(kind, &parents, &bytes.into_bytes().into()),
+            value: transaction::value(kind, &parents, &vector, &bytes.into_bytes().into()),
         });
     }
     versions
@@ -68,7 +77,7 @@ fn history(writes: &[Write]) -> Vec<Version> {
 
 fn graph(versions: &[Version]) -> Dag {
     let seen: DotSet = versions.iter().map(|version| version.dot).collect();
-    Dag::new(versions.iter().map(Transaction::read).collect(), None, &seen)
+    Dag::new(versions.iter().map(Transaction::read).collect(), &seen)
 }
 
 fn part(versions: &[Version], mask: &[bool]) -> Vec<Version> {
@@ -223,24 +232,71 @@ proptest! {
     }
 
     #[test]
-    fn what_lacks_an_ancestor_is_hidden_and_all_is_shown_once_it_came(
+    fn a_patch_that_lacks_an_ancestor_is_hidden_and_all_is_shown_once_it_came(
         writes in vec(write(), 1..12),
         mask in vec(any::<bool>(), 12),
     ) {
         let versions = history(&writes);
         let held = part(&versions, &mask);
-        let dots: BTreeSet<Dot> = held.iter().map(|version| version.dot).collect();
 
         let dag = graph(&held);
 
+        // Parents were written first.
+        let mut shown: BTreeSet<Dot> = BTreeSet::new();
+        for version in &held {
+            let transaction = Transaction::read(version);
+            let has_parents = transaction.parents.iter().all(|parent| shown.contains(&parent.dot));
+            if has_parents || transaction.vector.is_some() {
+                shown.insert(version.dot);
+            }
+        }
         for at in 0..held.len() {
-            let whole = graph(&versions);
-            let place = whole.transactions().iter().position(|one| one.dot == dag.transaction(at).dot).unwrap();
-            let has_all =
-                whole.ancestors([place]).iter().all(|&above| dots.contains(&whole.transaction(above).dot));
-            prop_assert_eq!(dag.hidden(at), (!has_all).then_some(Hidden::Awaiting));
+            let is_shown = shown.contains(&dag.transaction(at).dot);
+            prop_assert_eq!(dag.hidden(at), (!is_shown).then_some(Hidden::Awaiting));
         }
         prop_assert_eq!(graph(&merge(&held, &versions)).shown().len(), versions.len());
+    }
+
+    #[test]
+    fn truncating_the_past_of_a_checkpoint_changes_no_view_nor_any_later_one(
+        writes in vec(write(), 1..7),
+        later in vec(write(), 0..6),
+        mask in vec(any::<bool>(), 12),
+    ) {
+        let before = writes.len();
+        let mut all = writes;
+        all.extend(later.into_iter().map(|mut write| {
+            // Whoever writes later has covered what was there.
+            write.saw[..before].fill(true);
+            write
+        }));
+        let versions = history(&all);
+        for checkpoint in graph(&versions[..before]).checkpoints() {
+            let early = graph(&versions[..before]);
+            let past: BTreeSet<Dot> =
+                early.past(checkpoint).into_iter().map(|at| early.transaction(at).dot).collect();
+            // Some of it may be left: truncated elsewhere, and come back by halves.
+            let stays = |at: usize| !past.contains(&versions[at].dot) || mask[at];
+            for count in before..=versions.len() {
+                let whole = graph(&versions[..count]);
+                let rest: Vec<Version> =
+                    (0..count).filter(|at| stays(*at)).map(|at| versions[at].clone()).collect();
+                let rest_graph = graph(&rest);
+                let dots = |dag: &Dag, places: &[usize]| -> Vec<Dot> {
+                    places.iter().map(|&at| dag.transaction(at).dot).collect()
+                };
+                for strategy in Strategy::ALL {
+                    let (one, other) = (View::of(&whole, strategy), View::of(&rest_graph, strategy));
+                    prop_assert_eq!(one.state, other.state);
+                    prop_assert_eq!(dots(&whole, &one.heads), dots(&rest_graph, &other.heads));
+                }
+                let counted = |versions: &[Version]| -> Vec<Dot> {
+                    let past = super::past(versions);
+                    versions.iter().map(|version| version.dot).filter(|dot| !past.contains(dot)).collect()
+                };
+                prop_assert_eq!(counted(&versions[..count]), counted(&rest), "the sums are equal");
+            }
+        }
     }
 
     #[test]

@@ -10,10 +10,12 @@ pub mod transaction;
 pub mod view;
 
 pub use dag::{Dag, Hidden};
-pub use transaction::{Kind, PARENTS_MAX, Parent, Transaction, TransactionId};
+pub use transaction::{Kind, PARENTS_MAX, Parent, Transaction, TransactionId, VECTOR_MAX, Vector};
 pub use view::{Fate, State, View, state_at};
 
-use crate::model::{DotSet, Strategy, Version};
+use std::collections::BTreeSet;
+
+use crate::model::{Dot, DotSet, Strategy, Version};
 
 /// Most transactions of one key before a node takes no more writes of it. A merge keeps all it meets.
 pub const TRANSACTIONS_MAX: usize = 1024;
@@ -22,16 +24,48 @@ pub const BYTES_MAX: usize = 8 << 20;
 
 /// The graph of a row, as its holder can show it.
 pub fn dag(versions: &[Version], seen: &DotSet) -> Dag {
-    Dag::new(versions.iter().map(Transaction::read).collect(), None, seen)
+    Dag::new(versions.iter().map(Transaction::read).collect(), seen)
 }
 
 /// What a write on top of these transactions names: all their heads, but at most [`PARENTS_MAX`]; what is left over
-/// stays a head beside it, for the next write.
-pub fn heads(versions: &[Version]) -> Vec<Parent> {
-    // Which transactions are shown does not depend on what was seen, only why the others are not.
-    let dag = dag(versions, &DotSet::default());
+/// stays a head beside it, for the next write. And all that they were made on top of, with what was set aside because
+/// what it needs is gone: of a past that is too long only what is here or was not `collected`, since hardly anybody has
+/// to be told where the rest belongs.
+pub fn heads(versions: &[Version], seen: &DotSet, collected: &DotSet) -> (Vec<Parent>, Vector) {
+    let dag = dag(versions, seen);
     let most = if crate::mutants::is_on("history-names-view") { 1 } else { PARENTS_MAX };
-    dag.heads().into_iter().take(most).map(|at| dag.transaction(at).as_parent()).collect()
+    let heads: Vec<usize> = dag.heads().into_iter().take(most).collect();
+    let below: Vec<&Transaction> =
+        dag.ancestors(heads.iter().copied()).into_iter().map(|at| dag.transaction(at)).collect();
+    let told = || below.iter().filter_map(|transaction| transaction.vector.as_ref()).flat_map(Vector::dots);
+    let aside = (0..versions.len()).filter(|at| dag.hidden(*at) == Some(Hidden::Aside));
+    let aside: Vec<Dot> = aside.map(|at| dag.transaction(at).dot).collect();
+    let here = || below.iter().map(|transaction| transaction.dot).chain(aside.iter().copied());
+    let mut vector: Vector = here().chain(told()).collect();
+    if vector.len() > VECTOR_MAX {
+        vector = here().chain(told().filter(|dot| !collected.contains(*dot))).collect();
+    }
+    (heads.into_iter().map(|at| dag.transaction(at).as_parent()).collect(), vector)
+}
+
+/// Transactions that make no difference to any view any more: the past of the latest checkpoint. Nodes truncate them
+/// at different moments, so they are in no sum.
+pub fn past(versions: &[Version]) -> BTreeSet<Dot> {
+    if versions.len() < 2 || !versions.iter().any(Version::may_be_checkpoint) {
+        return BTreeSet::new();
+    }
+    let dag = dag(versions, &DotSet::default());
+    let past = dag.checkpoints().next().map_or_else(BTreeSet::new, |at| dag.past(at));
+    past.into_iter().map(|at| dag.transaction(at).dot).collect()
+}
+
+/// What can be truncated if nobody can write beside `stable` any more: the past of the latest checkpoint that is in it
+/// with all its past.
+pub fn truncatable(dag: &Dag, stable: &DotSet) -> BTreeSet<Dot> {
+    let is_stable = |at: &usize| stable.contains(dag.transaction(*at).dot);
+    let pasts = dag.checkpoints().filter(is_stable).map(|at| dag.past(at));
+    let past = pasts.into_iter().find(|past| past.iter().all(is_stable)).unwrap_or_default();
+    past.into_iter().map(|at| dag.transaction(at).dot).collect()
 }
 
 /// What a read shows of these transactions: the graph, and its view.
@@ -62,7 +96,7 @@ pub fn is_well_formed(version: &Version) -> bool {
 
 /// How many of these transactions nothing was made on top of.
 pub fn ends(versions: &[Version]) -> usize {
-    let named: std::collections::BTreeSet<crate::model::Dot> =
+    let named: BTreeSet<Dot> =
         versions.iter().flat_map(transaction::parents).map(|parent| parent.dot).collect();
     versions.iter().filter(|version| !named.contains(&version.dot)).count()
 }

@@ -12,10 +12,11 @@ use crate::model::{Dot, Origin, Stamp, Strategy, WallTime};
 pub struct Script {
     pub versions: BTreeMap<String, Version>,
     names: BTreeMap<Dot, String>,
+    past: BTreeMap<Dot, Vector>,
 }
 
 pub fn script(text: &str) -> Script {
-    let mut script = Script { versions: BTreeMap::new(), names: BTreeMap::new() };
+    let mut script = Script { versions: BTreeMap::new(), names: BTreeMap::new(), past: BTreeMap::new() };
     for (number, line) in (1..).zip(text.lines().map(str::trim).filter(|line| !line.is_empty())) {
         let words: Vec<&str> = line.split_whitespace().collect();
         let author = words[1].as_bytes()[0];
@@ -23,8 +24,14 @@ pub fn script(text: &str) -> Script {
             "on" => (words[3].split(',').collect(), &words[4..]),
             _ => (Vec::new(), &words[2..]),
         };
-        let parents: Vec<Parent> =
-            parents.iter().map(|name| Transaction::read(&script.versions[*name]).as_parent()).collect();
+        let parents: Vec<Transaction> =
+            parents.iter().map(|name| Transaction::read(&script.versions[*name])).collect();
+        let mut vector = Vector::default();
+        for dot in parents.iter().flat_map(|parent| script.past[&parent.dot].dots()) {
+            vector.insert(dot);
+        }
+        parents.iter().for_each(|parent| vector.insert(parent.dot));
+        let parents: Vec<Parent> = parents.iter().map(Transaction::as_parent).collect();
         let (kind, bytes) = match *what {
             ["full", text] => (Kind::Full, text),
             ["full"] => (Kind::Full, ""),
@@ -42,8 +49,9 @@ pub fn script(text: &str) -> Script {
             tombstone: false,
             expires_at: None,
             content_type: "text/plain".into(),
-            value: transaction::value(kind, &parents, &bytes.as_bytes().to_vec().into()),
+            value: transaction::value(kind, &parents, &vector, &bytes.as_bytes().to_vec().into()),
         };
+        script.past.insert(dot, vector);
         script.names.insert(dot, words[0].to_owned());
         script.versions.insert(words[0].to_owned(), version);
     }
@@ -60,7 +68,7 @@ impl Script {
         };
         let covered = covered.split_whitespace().map(|name| &self.versions[name]);
         let seen = held.iter().copied().chain(covered).map(|version| version.dot).collect();
-        Dag::new(held.into_iter().map(Transaction::read).collect(), None, &seen)
+        Dag::new(held.into_iter().map(Transaction::read).collect(), &seen)
     }
 
     fn names(&self, dag: &Dag, places: &[usize]) -> String {
@@ -198,7 +206,7 @@ fn h8_a_parent_is_named_by_id_and_dot_and_another_content_under_its_dot_is_not_i
     let versions = [other, script.versions["c"].clone()];
 
     let seen = versions.iter().map(|version| version.dot).collect();
-    let dag = Dag::new(versions.iter().map(Transaction::read).collect(), None, &seen);
+    let dag = Dag::new(versions.iter().map(Transaction::read).collect(), &seen);
 
     assert_eq!(dag.hidden(1), Some(Hidden::Aside));
 }
@@ -284,7 +292,7 @@ fn e5_e7_equal_stamps_and_equal_bytes_are_different_transactions() {
         let old = &script.versions[name];
         let kind = Transaction::read(old).kind;
         let bytes = Transaction::read(old).bytes;
-        Version { value: transaction::value(kind, &[parent], &bytes), ..old.clone() }
+        Version { value: transaction::value(kind, &[parent], &Vector::default(), &bytes), ..old.clone() }
     };
     for name in ["n", "l"] {
         let relinked = child(name, &script);
@@ -327,4 +335,59 @@ fn a_version_from_before_the_policy_is_the_root_of_the_history() {
 
     assert_eq!((transaction.kind, transaction.parents.len()), (Kind::Full, 0));
     assert_eq!(transaction.bytes, "plain");
+}
+
+#[test]
+fn h2_who_does_not_lie_on_every_path_is_no_checkpoint() {
+    let script = script("p1 a full p\n t1 a on p1 full t\n x b full x\n m a on t1,x patch 0 m");
+
+    assert_eq!(script.dag("*").checkpoints().count(), 0);
+}
+
+#[test]
+fn h3_only_a_full_write_or_a_delete_is_a_checkpoint_because_a_patch_shows_what_lies_below_it() {
+    let fork = "p a full p\n n a on p patch 1 N\n l b on p patch 1 L";
+    let patched = script(&format!("{fork}\n r a on n,l patch 2 R"));
+    let written = script(&format!("{fork}\n r a on n,l full R\n s b on r patch 1 S"));
+    let deleted = script(&format!("{fork}\n d a on n,l delete\n s b on d full S"));
+    let checkpoints = |script: &Script| {
+        let dag = script.dag("*");
+        script.names(&dag, &dag.checkpoints().collect::<Vec<_>>())
+    };
+
+    assert_eq!(checkpoints(&patched), "");
+    assert_eq!(checkpoints(&written), "r");
+    assert_eq!(checkpoints(&deleted), "s d", "the latest first");
+}
+
+#[test]
+fn h4_a_delete_stays_as_the_checkpoint_and_what_is_written_beside_it_is_no_part_of_it() {
+    let script = script("p a full p\n d a on p delete\n y b on p patch 0 y\n z b on d patch 0 z");
+
+    assert_eq!(values(&script.dag("d z")), ["z"; 5]);
+    // y was written by somebody who was forgotten, and has not its base any more.
+    assert_eq!(values(&script.dag("d z y / p")), ["z"; 5]);
+    assert_eq!(fates(&script, "d z y / p", Strategy::PreferNetwork)["y"], "aside");
+}
+
+#[test]
+fn what_waits_for_a_part_of_the_past_keeps_it_from_being_a_past() {
+    // Seed 1642: x was written beside t; where its base was lost to rot it must come back from where it is.
+    let script = script("p a full p\n t a on p full t\n x b on p patch 1 x");
+
+    assert_eq!(script.dag("p t").checkpoints().count(), 1);
+    assert_eq!(script.dag("t x").checkpoints().count(), 0);
+    assert_eq!(script.dag("p t x").checkpoints().count(), 0);
+}
+
+#[test]
+fn a_full_write_overrules_what_was_set_aside_as_well() {
+    let script = script("p a full p\n t a on p full t\n x b on p patch 1 x");
+    let versions = ["t", "x"].map(|name| script.versions[name].clone());
+    let seen: DotSet = script.versions.values().map(|version| version.dot).collect();
+
+    let (parents, vector) = heads(&versions, &seen, &seen);
+
+    assert_eq!(parents.len(), 1);
+    assert!(vector.covers(versions[1].dot));
 }
