@@ -111,6 +111,8 @@ pub struct Versions {
     count: usize,
     /// How many of them are not in the view.
     discarded: usize,
+    /// Whether what the first of them were made on top of is not kept any more.
+    truncated: bool,
     versions: Vec<Shown>,
 }
 
@@ -162,6 +164,7 @@ impl History {
             strategy: self.strategy.name(),
             count,
             discarded: self.view.discarded(&self.dag),
+            truncated: self.dag.roots().iter().any(|at| !self.dag.transaction(*at).parents.is_empty()),
             versions: latest_first.take(limit).map(|at| self.shown(at)).collect(),
         }
     }

@@ -95,6 +95,9 @@ pub struct Version {
     pub value: Bytes,
 }
 
+/// The least head of a transaction in a history, up to how many parents it has.
+const HISTORY_HEAD_BYTES: usize = 11;
+
 /// What tells a client which version it has: enough to name it, not to order it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct VersionId {
@@ -121,6 +124,22 @@ impl Version {
     /// (`protocol::history::transaction` says how its value begins): then what lies below it may be truncated one day.
     pub fn may_be_checkpoint(&self) -> bool {
         matches!(self.value.get(..2), Some([0xE1, 3 | 4]))
+    }
+
+    /// Where the client's bytes begin: a transaction of a history has a head before them
+    /// (`protocol::history::transaction` says how it is laid out).
+    pub fn body_at(&self) -> usize {
+        let number = |at: usize| self.value.get(at).copied().map(usize::from);
+        let parents_end = || Some(HISTORY_HEAD_BYTES + number(HISTORY_HEAD_BYTES - 1)? * (16 + 16));
+        let end = || match (number(0)?, number(1)?) {
+            (0xE1, 0..=2) => parents_end(),
+            (0xE1, 3 | 4) => {
+                let at = parents_end()?;
+                Some(at + 2 + ((number(at)? << 8) + number(at + 1)?) * 16)
+            }
+            _ => None,
+        };
+        end().filter(|end| *end <= self.value.len()).unwrap_or(0)
     }
 
     /// The version's identity as clients see it.

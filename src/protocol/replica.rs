@@ -588,7 +588,7 @@ impl Replica {
         self.has_quarantine = true;
         let lost = rows::dots_of(store, key, &record)?;
         let mut batch = Batch::default();
-        rows::put_in_quarantine(&mut batch, key, record, &lost);
+        rows::put_in_quarantine(store, &mut batch, key, record, &lost)?;
         store.apply(batch)?;
         for dot in lost {
             self.uncover(dot);

@@ -402,6 +402,7 @@ fn definition(table: Table) -> TableDefinition<'static, Bytes, Bytes> {
         Table::Chunks => "chunks",
         Table::Quarantine => "quarantine",
         Table::Versions => "versions",
+        Table::Bodies => "bodies",
     })
 }
 

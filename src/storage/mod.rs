@@ -40,11 +40,13 @@ pub enum Table {
     Quarantine,
     /// Key, then dot → a version, where several lie under one key.
     Versions,
+    /// Key, then hash → the bytes that versions which lie apart have in common, once for all of them.
+    Bodies,
 }
 
 impl Table {
     /// Every table.
-    pub const ALL: [Table; 12] = [
+    pub const ALL: [Table; 13] = [
         Table::Records,
         Table::Dots,
         Table::Seen,
@@ -57,6 +59,7 @@ impl Table {
         Table::Chunks,
         Table::Quarantine,
         Table::Versions,
+        Table::Bodies,
     ];
 }
 

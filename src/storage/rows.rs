@@ -58,6 +58,11 @@ const FORMAT_ROW: u8 = 2;
 /// First byte of a record: what follows is a checksum, then a context and the dots of several versions. Each of them
 /// lies in [`Table::Versions`] as a record of its own, so that a write costs as much as what it adds.
 const FORMAT_INDEX: u8 = 3;
+/// A version whose body lies in [`Table::Bodies`]: the version with the rest of its value, then the body's hash.
+const FORMAT_BODILESS: u8 = 4;
+/// From how many bytes on the body of a version that lies apart is stored by its hash: equal ones once.
+pub const BODY_BYTES_MIN: usize = 64;
+const BODY_HASH_BYTES: usize = 16;
 /// Format and checksum.
 const HEAD_BYTES: usize = 9;
 
@@ -116,6 +121,11 @@ pub fn put_row(batch: &mut Batch, key: &Key, row: &Row, before: &[Version]) {
         }
         if was_apart && !(stays && is_apart) {
             batch.remove(Table::Versions, place_apart(key, old.dot));
+            let body = body(old);
+            let is_shared = is_apart && row.versions.iter().any(|version| self::body(version) == body);
+            if let Some(body) = body.filter(|_| !is_shared) {
+                batch.remove(Table::Bodies, place_of_body(key, &hash_of_body(body)));
+            }
         }
     }
     if row.versions.is_empty() && row.context.is_empty() {
@@ -128,7 +138,7 @@ pub fn put_row(batch: &mut Batch, key: &Key, row: &Row, before: &[Version]) {
     for version in &row.versions {
         let is_there = held.get(&version.dot).is_some_and(|held| *held == version);
         if is_apart && !(is_there && was_apart) {
-            batch.put(Table::Versions, place_apart(key, version.dot), encode_record(key, version));
+            put_apart(batch, key, version);
         }
         if is_there {
             continue;
@@ -150,6 +160,63 @@ fn lie_apart(versions: &[Version]) -> bool {
 /// Where a version lies that lies apart: after its key, so that the versions of a key are neighbours.
 fn place_apart(key: &Key, dot: Dot) -> Vec<u8> {
     [key.as_bytes(), &encode_dot(dot)].concat()
+}
+
+fn put_apart(batch: &mut Batch, key: &Key, version: &Version) {
+    let Some(body) = body(version) else {
+        return batch.put(Table::Versions, place_apart(key, version.dot), encode_record(key, version));
+    };
+    let hash = hash_of_body(body);
+    let mut out = vec![0; HEAD_BYTES];
+    let value = version.value.slice(..version.body_at());
+    encode_version(&mut out, &Version { value, ..version.clone() });
+    out.extend_from_slice(&hash);
+    batch.put(Table::Versions, place_apart(key, version.dot), seal(FORMAT_BODILESS, key, out));
+    batch.put(Table::Bodies, place_of_body(key, &hash), body);
+}
+
+/// Where the bodies lie that versions under one key have by themselves.
+pub fn places_of_bodies(key: &Key, versions: &[Version]) -> BTreeSet<Vec<u8>> {
+    let bodies = versions.iter().filter(|_| lie_apart(versions)).filter_map(body);
+    bodies.map(|body| place_of_body(key, &hash_of_body(body))).collect()
+}
+
+/// The client's bytes of a transaction, if they are worth a row of their own.
+fn body(version: &Version) -> Option<&[u8]> {
+    let at = version.body_at();
+    version.value.get(at..).filter(|body| at > 0 && body.len() >= BODY_BYTES_MIN)
+}
+
+fn hash_of_body(body: &[u8]) -> [u8; BODY_HASH_BYTES] {
+    let hash = blake3::hash(body);
+    hash.as_bytes()[..BODY_HASH_BYTES].try_into().expect("a hash has thirty-two bytes")
+}
+
+/// The length comes first: what lies under a key must not lie between what lies under a longer one.
+fn place_of_body(key: &Key, hash: &[u8]) -> Vec<u8> {
+    let len = u16::try_from(key.as_bytes().len()).expect("keys are bounded").to_be_bytes();
+    [&len, key.as_bytes(), hash].concat()
+}
+
+/// A version that was stored without its body; `None` if that is not what it was.
+fn with_body(
+    store: &(impl Read + ?Sized),
+    key: &Key,
+    bytes: &Bytes,
+) -> Result<Option<Version>, StorageError> {
+    let (head, hash) = bytes.split_at(bytes.len().saturating_sub(BODY_HASH_BYTES));
+    let sum = bytes.get(1..HEAD_BYTES).map(|sum| u64::from_be_bytes(sum.try_into().expect("eight bytes")));
+    let is_sound = sum == bytes.get(HEAD_BYTES..).map(|rest| checksum(key, FORMAT_BODILESS, rest));
+    if head.len() < HEAD_BYTES || !is_sound {
+        return Ok(None);
+    }
+    let version = decode_version(&bytes.slice(HEAD_BYTES..head.len()));
+    let body = store.get(Table::Bodies, &place_of_body(key, hash))?.filter(|body| hash_of_body(body) == hash);
+    let whole = version.zip(body).map(|(version, body)| {
+        let value = [&version.value[..], &body].concat().into();
+        Version { value, ..version }
+    });
+    Ok(whole)
 }
 
 fn encode_index(key: &Key, row: &Row) -> Vec<u8> {
@@ -194,6 +261,9 @@ fn decode_stored(store: &(impl Read + ?Sized), key: &Key, bytes: Bytes) -> Resul
 /// A version that lies apart from its record; `None` if it does not, or cannot be trusted.
 fn version_apart(store: &(impl Read + ?Sized), key: &Key, dot: Dot) -> Result<Option<Version>, StorageError> {
     let Some(bytes) = store.get(Table::Versions, &place_apart(key, dot))? else { return Ok(None) };
+    if bytes.first() == Some(&FORMAT_BODILESS) {
+        return Ok(with_body(store, key, &bytes.into())?.filter(|version| version.dot == dot));
+    }
     let row = decode_record(key, bytes.into()).row();
     Ok(row.and_then(|row| row.versions.into_iter().find(|version| version.dot == dot)))
 }
@@ -429,7 +499,16 @@ fn dots_in(
 
 /// Adds to `batch` what takes the bytes of a rotten record out of the way, and the rows of the log that lead to it.
 /// The dots that are lost with it stand behind its bytes.
-pub fn put_in_quarantine(batch: &mut Batch, key: &Key, mut record: Vec<u8>, dots: &[Dot]) {
+///
+/// # Errors
+/// Only when the disk is broken.
+pub fn put_in_quarantine(
+    store: &(impl Read + ?Sized),
+    batch: &mut Batch,
+    key: &Key,
+    mut record: Vec<u8>,
+    dots: &[Dot],
+) -> Result<(), StorageError> {
     for dot in dots {
         record.extend_from_slice(&encode_dot(*dot));
     }
@@ -441,6 +520,12 @@ pub fn put_in_quarantine(batch: &mut Batch, key: &Key, mut record: Vec<u8>, dots
         batch.remove(Table::Tombs, encode_dot(*dot));
         batch.remove(Table::Versions, place_apart(key, *dot));
     }
+    let (first, last) = (place_of_body(key, &[]), place_of_body(key, &[u8::MAX; BODY_HASH_BYTES]));
+    let range = (Bound::Included(first.as_slice()), Bound::Included(last.as_slice()));
+    for (place, _) in store.scan(Table::Bodies, range, usize::MAX, false)? {
+        batch.remove(Table::Bodies, place);
+    }
+    Ok(())
 }
 
 /// At most `limit` keys in quarantine from `from` on.

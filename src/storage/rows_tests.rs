@@ -39,6 +39,30 @@ fn versions() -> impl Strategy<Value = Version> {
     )
 }
 
+/// Versions of a history: with a head as `protocol::history::transaction` lays it out, and one of few bodies, of which
+/// some are long enough to lie by themselves.
+fn transactions() -> impl Strategy<Value = Row> {
+    let kind = prop_oneof![Just(0_u8), Just(1), Just(2), Just(3), Just(4)];
+    let body = prop_oneof![Just(0_usize), Just(BODY_BYTES_MIN - 1), Just(BODY_BYTES_MIN), Just(300)];
+    let one = (versions(), kind, 0_u8..3, 0_u8..3, body, 0_u8..2).prop_map(
+        |(version, kind, parents, past, len, byte)| {
+            let mut value = vec![0xE1, kind, 0, 0, 0, 0, 0, 0, 0, 0, parents];
+            value.extend(vec![7; usize::from(parents) * 32]);
+            if kind > 2 {
+                value.extend([0, past]);
+                value.extend(vec![9; usize::from(past) * 16]);
+            }
+            value.extend(vec![byte; len]);
+            Version { value: value.into(), tombstone: false, ..version }
+        },
+    );
+    vec(one, 0..6).prop_map(|mut versions| {
+        versions.sort_by_key(|version| version.dot);
+        versions.dedup_by_key(|version| version.dot);
+        Row { versions, context: DotSet::default() }
+    })
+}
+
 /// Rows of no, one and several versions, each dot once and in order, with and without a context.
 fn rows_() -> impl Strategy<Value = Row> {
     let context = vec(((0_u64..3).prop_map(Origin), 1..Dot::SEQ_MAX), 0..4);
@@ -103,6 +127,61 @@ proptest! {
         prop_assert_eq!(record(&store, &key).unwrap(), written);
         for dot in row.dots() {
             prop_assert_eq!(dots(&store, dot, dot, 2).unwrap(), vec![(dot, key.clone())]);
+        }
+    }
+
+    #[test]
+    fn a_history_reads_as_it_was_written_whatever_was_there_and_equal_bodies_lie_there_once(
+        key in keys(), before in transactions(), after in transactions(), stays in vec(any::<bool>(), 6),
+    ) {
+        // Some of what was there is still there.
+        let kept = before.versions.iter().zip(&stays).filter(|(_, stays)| **stays).map(|(version, _)| version);
+        let mut versions: Vec<Version> = kept.chain(&after.versions).cloned().collect();
+        versions.sort_by_key(|version| version.dot);
+        versions.dedup_by_key(|version| version.dot);
+        let row = Row { versions, context: DotSet::default() };
+        let other = Key::new([key.as_bytes(), b"x"].concat());
+
+        let mut batch = Batch::default();
+        put_row(&mut batch, &key, &before, &[]);
+        other.iter().for_each(|other| put_row(&mut batch, other, &before, &[]));
+        put_row(&mut batch, &key, &row, &before.versions);
+        let mut store = stored(batch);
+
+        let written = if row.versions.is_empty() { Record::Absent } else { Record::Row(row.clone()) };
+        prop_assert_eq!(record(&store, &key).unwrap(), written);
+        let bodies = |row: &Row| {
+            let long = |version: &Version| {
+                let body = version.value[version.body_at()..].to_vec();
+                (body.len() >= BODY_BYTES_MIN).then_some(body)
+            };
+            let distinct: std::collections::BTreeSet<Vec<u8>> = row.versions.iter().filter_map(long).collect();
+            if row.versions.len() > 1 { distinct.len() } else { 0 }
+        };
+        let beside = if other.is_ok() { bodies(&before) } else { 0 };
+        prop_assert_eq!(store.tables().rows(Table::Bodies).len(), bodies(&row) + beside);
+
+        let mut batch = Batch::default();
+        let dots: Vec<Dot> = row.dots().collect();
+        put_in_quarantine(&store, &mut batch, &key, Vec::new(), &dots).unwrap();
+        store.apply(batch).unwrap();
+        prop_assert_eq!(store.tables().rows(Table::Bodies).len(), beside, "nothing is left of a rotten one");
+    }
+
+    #[test]
+    fn a_flipped_bit_in_a_body_is_rot(key in keys(), row in transactions(), place in any::<usize>()) {
+        let mut batch = Batch::default();
+        put_row(&mut batch, &key, &row, &[]);
+        let mut store = stored(batch);
+        let all = store.scan(Table::Bodies, (Bound::Unbounded, Bound::Unbounded), 9, false).unwrap();
+        if let Some((at, mut bytes)) = all.first().cloned() {
+            let bit = place % (bytes.len() * 8);
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            let mut batch = Batch::default();
+            batch.put(Table::Bodies, at, bytes);
+            store.apply(batch).unwrap();
+
+            prop_assert_eq!(record(&store, &key).unwrap(), Record::Rotten);
         }
     }
 

@@ -1,10 +1,11 @@
-//! IDX: the log of a disk, from dot to key, is exactly the image of its records, in both directions.
+//! IDX: the log of a disk, from dot to key, is exactly the image of its records, in both directions; and so are the
+//! bodies that versions have in common.
 
 use std::collections::BTreeSet;
 use std::ops::Bound;
 
 use reknit::model::{Dot, Key, Origin};
-use reknit::storage::{Read, StorageError, rows};
+use reknit::storage::{Read, StorageError, Table, rows};
 
 /// What is wrong with the log of a store, if something is. What a rotten record should have there nobody knows.
 pub fn judge(store: &(impl Read + ?Sized)) -> Option<String> {
@@ -19,15 +20,22 @@ fn differences(store: &(impl Read + ?Sized)) -> Result<Option<String>, StorageEr
     let logged: BTreeSet<(Dot, Key)> = rows::dots(store, first, last, usize::MAX)?.into_iter().collect();
     let mut held = BTreeSet::new();
     let mut rotten = BTreeSet::new();
+    let mut bodies = BTreeSet::new();
     for (key, record) in rows::records(store, (Bound::Unbounded, Bound::Unbounded), usize::MAX, false)? {
         if !record.is_sound() {
             rotten.insert(key);
             continue;
         }
+        bodies.extend(rows::places_of_bodies(&key, record.versions()));
         held.extend(record.versions().iter().map(|version| (version.dot, key.clone())));
     }
     if let Some((dot, key)) = held.difference(&logged).next() {
         return Ok(Some(format!("{dot} of {key} is held and stands in no row of the log")));
+    }
+    // A rotten record may have bodies, or what is left of them.
+    let all = store.scan(Table::Bodies, (Bound::Unbounded, Bound::Unbounded), usize::MAX, false)?;
+    if rotten.is_empty() && !all.iter().map(|(place, _)| place).eq(&bodies) {
+        return Ok(Some(format!("{} bodies are stored, and {} are needed", all.len(), bodies.len())));
     }
     let stray = logged.difference(&held).find(|(_, key)| !rotten.contains(key));
     Ok(stray.map(|(dot, key)| format!("the log has {dot} under {key}, which does not hold it")))
@@ -37,7 +45,7 @@ fn differences(store: &(impl Read + ?Sized)) -> Result<Option<String>, StorageEr
 mod tests {
     use reknit::model::{Row, Stamp, Version, WallTime};
     use reknit::storage::memory::Memory;
-    use reknit::storage::{Batch, Storage, Table};
+    use reknit::storage::{Batch, Storage};
 
     use super::*;
 

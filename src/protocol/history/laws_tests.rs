@@ -308,6 +308,7 @@ proptest! {
         let transaction = Transaction::read(&version);
 
         let length = transaction.bytes.len();
+        prop_assert!(version.body_at() == bytes.len() - length || version.body_at() > 0 && length == bytes.len());
         prop_assert!(length == bytes.len() || bytes[0] == 0xE1);
     }
 }

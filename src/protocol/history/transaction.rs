@@ -203,11 +203,6 @@ pub fn parents(version: &Version) -> Vec<Parent> {
     read_head(&version.value).map_or_else(Vec::new, |head| head.parents)
 }
 
-/// Where the client's bytes begin.
-pub fn head_len(version: &Version) -> usize {
-    read_head(&version.value).map_or(0, |head| head.len)
-}
-
 const FULL: u8 = 0;
 const PATCH: u8 = 1;
 const DELETE: u8 = 2;
