@@ -17,6 +17,8 @@ use super::problem::{Code, Problem};
 
 /// Most bytes of a refused body that are read and dropped.
 pub const DISCARD_BYTES_MAX: usize = 8 << 20;
+/// Largest body of a request for which there is no room that is taken, so that its connection can go on.
+pub const REFUSED_BYTES_MAX: u64 = 64 << 10;
 /// Longest time spent on reading a refused body.
 pub const DISCARD_PATIENCE: Duration = Duration::from_secs(1);
 
@@ -72,10 +74,14 @@ async fn collect(body: &mut Body, limit: usize) -> Result<Option<Bytes>, Problem
 
 /// Reads on and drops what comes, within bounds: closing a socket on a client that still sends resets it, and
 /// the client would see that instead of the answer. A client that waits for `100 Continue` sends nothing yet.
-pub async fn discard(headers: &HeaderMap, mut body: Body) {
-    if headers.contains_key(EXPECT) {
-        return;
+pub async fn discard(headers: &HeaderMap, body: Body) {
+    if !headers.contains_key(EXPECT) {
+        read_on(body).await;
     }
+}
+
+/// [`discard`], of a body that is sent in any case.
+pub async fn read_on(mut body: Body) {
     let read_on = async {
         let mut bytes = 0;
         while let Some(Ok(frame)) = body.frame().await {

@@ -66,6 +66,9 @@ const PRESENT: [&str; 2] = ["peer_connections_open", "peers_connected"];
 pub struct Route(&'static str);
 
 impl Route {
+    /// One key.
+    pub const KEY: Route = Route("/kv/{*key}");
+
     /// The route that a request was matched with.
     pub fn of(path: Option<&MatchedPath>) -> Route {
         let known = path.and_then(|path| ROUTES.iter().find(|route| **route == path.as_str()));
@@ -75,6 +78,18 @@ impl Route {
     /// Its path.
     pub fn name(self) -> &'static str {
         self.0
+    }
+}
+
+/// A method as a label.
+fn word(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::PUT => "PUT",
+        Method::POST => "POST",
+        Method::DELETE => "DELETE",
+        _ => "other",
     }
 }
 
@@ -147,16 +162,15 @@ impl Metrics {
 
     /// Counts an answered request.
     pub fn answered(&self, Route(route): Route, method: &Method, code: StatusCode, took: Duration) {
-        let method = match *method {
-            Method::GET => "GET",
-            Method::HEAD => "HEAD",
-            Method::PUT => "PUT",
-            Method::POST => "POST",
-            Method::DELETE => "DELETE",
-            _ => "other",
-        };
+        let method = word(method);
         self.answered.get_or_create(&Answered { route, method, code: code.as_u16() }).inc();
         self.took.get_or_create(&Timed { route }).observe(took.as_secs_f64());
+    }
+
+    /// Counts a request that was refused before it was looked at.
+    pub fn refused(&self, Route(route): Route, method: &Method) {
+        let code = StatusCode::SERVICE_UNAVAILABLE.as_u16();
+        self.answered.get_or_create(&Answered { route, method: word(method), code }).inc();
     }
 
     /// Counts a read of a record that fails its checksum.

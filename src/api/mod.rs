@@ -16,6 +16,7 @@ mod changes;
 mod cluster;
 mod conflicts;
 mod context;
+mod door;
 mod events;
 mod explain;
 mod health;
@@ -66,6 +67,7 @@ use crate::driver::{Clock, Mailbox, Pulse};
 use crate::model::{NodeId, Policies, Reply, Request, Status, Version, WallTime};
 use auth::Grant;
 pub use auth::{Tokens, TokensError, new_token};
+use door::Door;
 use metrics::{Metrics, Route};
 pub use peer::router_with_peers;
 use problem::{Code, Problem};
@@ -213,10 +215,11 @@ fn routes() -> Router<Arc<Shared>> {
 
 /// Adds what every route has: ids, problems in one form, panics caught, counts.
 fn dress(routes: Router<Arc<Shared>>, shared: Arc<Shared>) -> Router {
-    routes
+    let routes = routes
         .layer(CatchPanicLayer::custom(panicked))
         .layer(from_fn_with_state(Arc::clone(&shared), finish))
-        .with_state(shared)
+        .with_state(Arc::clone(&shared));
+    Router::new().fallback_service(Door::new(shared, routes))
 }
 
 async fn no_route(request: HttpRequest) -> Problem {
@@ -290,7 +293,7 @@ impl Shared {
             }
             Err(problem) => {
                 // A small body is taken, so that the connection can go on.
-                if body.size_hint().upper().is_some_and(|bytes| bytes <= 64 << 10) {
+                if body.size_hint().upper().is_some_and(|bytes| bytes <= body::REFUSED_BYTES_MAX) {
                     body::discard(&parts.headers, body).await;
                 }
                 Err(problem)
@@ -310,12 +313,15 @@ impl Shared {
         if is_open || UNCOUNTED.contains(&route.name()) {
             return Ok((grant, None));
         }
-        let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| {
-            let limit = self.app.limits.requests_max as u64;
-            let detail = format!("{limit} requests are under way; nothing was done");
-            Problem::new(Code::Busy, detail).with_limit(limit)
-        })?;
+        let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| self.no_room())?;
         Ok((grant, Some(place)))
+    }
+
+    /// What a request is told for which there is no room.
+    fn no_room(&self) -> Problem {
+        let limit = self.app.limits.requests_max as u64;
+        let detail = format!("{limit} requests are under way; nothing was done");
+        Problem::new(Code::Busy, detail).with_limit(limit)
     }
 
     /// Room for a request's body of at most `limit` bytes, to be held as long as the bytes are.

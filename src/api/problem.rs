@@ -343,6 +343,20 @@ pub fn render(mut response: Response, request_id: &str, is_head: bool) -> Respon
         .extensions_mut()
         .remove::<Problem>()
         .unwrap_or_else(|| Problem::new(Code::of_status(status), status.to_string()));
+    let bytes = text(&problem, status, request_id);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    headers.insert(CONTENT_LENGTH, bytes.len().into());
+    *response.body_mut() = if is_head { Body::empty() } else { Body::from(bytes) };
+    response
+}
+
+/// The body of a problem that an own handler found.
+pub fn document(problem: &Problem, request_id: &str) -> Vec<u8> {
+    text(problem, problem.code.row().1, request_id)
+}
+
+fn text(problem: &Problem, status: StatusCode, request_id: &str) -> Vec<u8> {
     let (name, _, retryable, title) = problem.code.row();
     let code = problem.foreign.as_ref().map_or(name, |foreign| foreign.code);
     let document = Document {
@@ -357,12 +371,7 @@ pub fn render(mut response: Response, request_id: &str, is_head: bool) -> Respon
         written: problem.written.as_deref(),
         heads: &problem.heads,
     };
-    let bytes = serde_json::to_vec(&document).expect("a flat struct of text and numbers is JSON");
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-    headers.insert(CONTENT_LENGTH, bytes.len().into());
-    *response.body_mut() = if is_head { Body::empty() } else { Body::from(bytes) };
-    response
+    serde_json::to_vec(&document).expect("a flat struct of text and numbers is JSON")
 }
 
 impl From<KeyError> for Problem {

@@ -3,9 +3,10 @@
 //! An own loop rather than axum's, for what that leaves open: a client may be slow to ask, slow to read, or
 //! never leave, and none of these may keep others out.
 
+use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
@@ -18,9 +19,11 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
+use super::door::Refused;
 use super::patient::Patient;
 use crate::driver::tokio_world::Tls;
 use crate::driver::tokio_world::tls::{Certified, Io, certified};
@@ -43,6 +46,9 @@ pub struct Patience {
     pub head: Duration,
     /// How long a client may take none of what is written to it.
     pub write: Duration,
+    /// How long a connection rests whose request was refused for want of room: the refusal goes out at once, and the
+    /// next request is looked at after that, so that a crowd which asks again at once does not use up what others need.
+    pub refused: Duration,
     /// How long requests under way may take to finish when the node stops.
     pub drain: Duration,
 }
@@ -53,6 +59,7 @@ impl Default for Patience {
             connections_max: 1024,
             head: Duration::from_secs(60),
             write: Duration::from_secs(30),
+            refused: Duration::from_millis(100),
             drain: Duration::from_secs(10),
         }
     }
@@ -155,11 +162,23 @@ impl Line {
 
     async fn talk(self, stream: impl Io + 'static, shown: Certified) {
         let Line { remote, router, shutdown, patience } = self;
+        let rest = Arc::new(Mutex::new(None));
         let service = service_fn(move |request: hyper::Request<Incoming>| {
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(ConnectInfo(remote));
             request.extensions_mut().insert(shown);
-            router.clone().oneshot(request)
+            let (router, rest) = (router.clone(), Arc::clone(&rest));
+            async move {
+                let until = rest.lock().expect("nothing panics with it").take();
+                if let Some(until) = until {
+                    tokio::time::sleep_until(until).await;
+                }
+                let response = router.oneshot(request).await?;
+                if response.extensions().get::<Refused>().is_some() {
+                    *rest.lock().expect("nothing panics with it") = Some(Instant::now() + patience.refused);
+                }
+                Ok::<_, Infallible>(response)
+            }
         });
         let io = TokioIo::new(Patient::new(stream, patience.write));
         let connection = http1::Builder::new()

@@ -15,7 +15,13 @@ struct Served {
 
 fn quick() -> Patience {
     let millis = Duration::from_millis;
-    Patience { connections_max: 8, head: millis(200), write: millis(200), drain: millis(300) }
+    Patience {
+        connections_max: 8,
+        head: millis(200),
+        write: millis(200),
+        refused: millis(100),
+        drain: millis(300),
+    }
 }
 
 async fn served(router: Router, patience: Patience) -> Served {
@@ -57,6 +63,7 @@ fn slow() -> Router {
     };
     Router::new()
         .route("/now", get(move || wait(0)))
+        .route("/full", get(|| async { (axum::Extension(Refused), "full") }))
         .route("/slow", get(move || wait(100)))
         .route("/stuck", get(move || wait(60_000)))
         .route("/huge", get(|| async { vec![7_u8; 64 << 20] }))
@@ -178,4 +185,20 @@ async fn the_handlers_know_who_called() {
     stream.write_all(format!("GET /who {CLOSE}").as_bytes()).await.unwrap();
 
     assert!(rest(&mut stream).await.ends_with(&own));
+}
+
+#[tokio::test]
+async fn who_was_refused_and_asks_again_at_once_is_looked_at_again_after_a_rest() {
+    let served = served(slow(), quick()).await;
+    let asked = std::time::Instant::now();
+    let refused = served.talk(&format!("GET /full {CLOSE}")).await;
+    let at_once = asked.elapsed();
+
+    let asked = std::time::Instant::now();
+    let both = served.talk(&format!("GET /full HTTP/1.1\r\nhost: x\r\n\r\nGET /now {CLOSE}")).await;
+    let rested = asked.elapsed();
+
+    assert!(refused.ends_with("full") && both.contains("full") && both.ends_with("done"), "{refused} {both}");
+    assert!(rested >= Duration::from_millis(100), "{rested:?}");
+    assert!(at_once < rested, "{at_once:?}");
 }

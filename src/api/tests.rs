@@ -122,6 +122,28 @@ async fn a_node_with_a_full_mailbox_is_busy_and_alive() {
     assert_eq!(bed.ask("GET /readyz").await.problem(), problem(503, "busy"));
 }
 
+#[tokio::test]
+async fn a_node_without_room_refuses_before_it_looks_and_tells_the_same_as_after() {
+    let mut setup = Setup::new();
+    setup.limits.requests_max = 0;
+    let bed = setup.start();
+
+    let at_the_door = bed.send("PUT /kv/a", &[("x-request-id", "mine")], "1").await;
+    let inside = bed.send("POST /batch", &[("x-request-id", "mine")], "[]").await;
+
+    assert_eq!(at_the_door.problem(), problem(503, "busy"));
+    assert_eq!(at_the_door.json(), inside.json());
+    for name in ["retry-after", "content-type", "content-length", "x-request-id"] {
+        assert_eq!(at_the_door.header(name), inside.header(name), "{name}");
+    }
+    let head = bed.ask("HEAD /kv/a").await;
+    assert_eq!((head.status.as_u16(), head.text()), (503, ""));
+    assert_eq!(bed.ask("GET /livez").await.status, 200);
+    let metrics = bed.ask("GET /metrics").await;
+    let line = r#"reknit_http_requests_total{route="/kv/{*key}",method="PUT",code="503"} 1"#;
+    assert!(metrics.text().contains(line), "{}", metrics.text());
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_node_that_does_not_answer_is_not_waited_for_for_ever() {
     let (mailbox, _letters) = crate::driver::mailbox();

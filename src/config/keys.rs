@@ -290,7 +290,7 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         name: "bootstrap_max_age_hours",
-        about: "Kept for the bootstrap's order, which is not built yet [hours, default: 720]",
+        about: "An empty node takes what is younger than this first, serves once it has that, and takes the rest afterwards; nothing is left out. 0: no order [hours, default: 720]",
         list: false,
         sets: &[],
         set: |draft, given| {

@@ -407,14 +407,15 @@ fn after(dot: Dot) -> Option<Dot> {
 ///
 /// Where this node holds a later version of the key, or one just as late, the two meet in the usual way, and until they do
 /// the peer holds what it says it has covered. A delete that was not covered stays, however old: it brings nothing
-/// back. So does a transaction of a history, because none is ever collected.
+/// back. So does a transaction of a history: the checkpoint below which it was truncated is never dropped, and says of it
+/// that it lies there.
 ///
 /// # Errors
 /// The disk is broken.
 pub fn judge(store: &impl Read, seen: &DotSet, policy: Policy, held: &Held) -> Result<Fate, StorageError> {
     let is_held = match (rows::record(store, &held.key)?, policy) {
         // It may be in there.
-        (Record::Rotten, _) => !mutants::is_on("rot-is-absent"),
+        (Record::Rotten, _) => true,
         (record, Policy::Lww) => {
             record.versions().iter().any(|version| version.dot == held.dot || version.stamp >= held.stamp)
         }

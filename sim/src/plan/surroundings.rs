@@ -32,7 +32,14 @@ pub fn config(seed: u64) -> NodeConfig {
         collision: if dice.chance(10) { Some(CollisionRule::Oldest) } else { None },
         // Shorter than many delays and partitions: what is safe must not hang on it.
         tombstone_grace: Some(*Dice::of(seed, "grace").pick(&GRACES)),
+        bootstrap_window: bootstrap_window(seed),
     }
+}
+
+/// A knob: much of what there is comes after a node that was empty has begun to serve.
+fn bootstrap_window(seed: u64) -> Option<Duration> {
+    let mut dice = Dice::of(seed, "bootstrap window");
+    dice.chance(KNOB_PERCENT).then(|| *dice.pick(&[Duration::from_secs(1), Duration::from_secs(10)]))
 }
 
 /// Each quirk in a quarter of the lives.

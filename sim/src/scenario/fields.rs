@@ -127,6 +127,13 @@ pub const FIELDS: &[Field] = &[
         "the node's",
         "how long a tombstone is kept once every member has covered it",
     ),
+    field(
+        "config",
+        "bootstrap_window",
+        "10s",
+        "30 days",
+        "what an empty node takes first is younger than this; then it takes the rest",
+    ),
     field("network", "delay", "1ms..20ms", "1ms..5ms", "one-way delay of a message"),
     field("network", "loss", "1%", "0%", "share of messages that never arrive"),
     field("network", "duplicate", "0.5%", "0%", "share of messages that arrive a second time"),

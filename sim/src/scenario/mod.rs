@@ -82,6 +82,8 @@ pub struct NodeConfig {
     pub quirks: Vec<Quirk>,
     /// `tombstone_grace`: how long a tombstone is kept once every member has covered it.
     pub tombstone_grace: Option<Duration>,
+    /// `bootstrap_window`: what an empty node takes first is younger than this.
+    pub bootstrap_window: Option<Duration>,
 }
 
 /// A figure drawn anew each time it is needed, or once per seed.

@@ -310,6 +310,7 @@ impl Text<'_> {
                 "catchup_interval" => &mut config.catchup_interval,
                 "max_clock_drift" => &mut config.max_clock_drift,
                 "tombstone_grace" => &mut config.tombstone_grace,
+                "bootstrap_window" => &mut config.bootstrap_window,
                 "policies" => {
                     config.policies = self.figure(value, policies)?;
                     continue;

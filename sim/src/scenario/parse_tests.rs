@@ -173,7 +173,7 @@ fn unknown_words_are_named_with_their_place_and_a_suggestion() {
     refused(
         "cluster: { nodes: a b c, config: { port: 8080 } }\n",
         expect![[r#"
-            scenarios/x.yaml:1:36: unknown field 'port' of config, expected one of probe_interval, suspect_timeout, forget_after, gossip_interval, gossip_interval_min, gossip_interval_max, sync_interval, catchup_interval, max_clock_drift, policies, collision, stream_credit, quirks, tombstone_grace
+            scenarios/x.yaml:1:36: unknown field 'port' of config, expected one of probe_interval, suspect_timeout, forget_after, gossip_interval, gossip_interval_min, gossip_interval_max, sync_interval, catchup_interval, max_clock_drift, policies, collision, stream_credit, quirks, tombstone_grace, bootstrap_window
               1 | cluster: { nodes: a b c, config: { port: 8080 } }
                 |                                    ^
         "#]],

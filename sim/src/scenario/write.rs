@@ -48,6 +48,7 @@ fn config(config: &NodeConfig) -> String {
         ("catchup_interval", config.catchup_interval),
         ("max_clock_drift", config.max_clock_drift),
         ("tombstone_grace", config.tombstone_grace),
+        ("bootstrap_window", config.bootstrap_window),
     ];
     let set =
         keys.into_iter().filter_map(|(key, value)| Some(format!("    {key}: {}\n", show_duration(value?))));

@@ -26,6 +26,9 @@ pub fn settings(scenario: &Scenario) -> Vec<Settings> {
         if let Some(credit) = scenario.config.stream_credit {
             settings.stream_credit = credit;
         }
+        if let Some(window) = scenario.config.bootstrap_window {
+            settings.bootstrap_window = window;
+        }
         settings.quirks.on.clone_from(&scenario.config.quirks);
         settings.policies = scenario.config.policies.clone();
         settings.collision = scenario.config.collision.unwrap_or(settings.collision);
