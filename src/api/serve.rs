@@ -59,7 +59,7 @@ impl Default for Patience {
             connections_max: 1024,
             head: Duration::from_secs(60),
             write: Duration::from_secs(30),
-            refused: Duration::from_millis(100),
+            refused: Duration::from_millis(400),
             drain: Duration::from_secs(10),
         }
     }
