@@ -131,7 +131,8 @@ impl Dag {
     pub fn checkpoints(&self) -> impl Iterator<Item = usize> + '_ {
         let needs = |&at: &usize| {
             let dot = self.transactions[at].dot;
-            let missing = self.transactions[at].parents.iter().filter(|parent| self.held(parent).is_none());
+            let is_open = |parent: &&Parent| self.held(parent).is_none_or(|at| self.hidden.contains_key(&at));
+            let missing = self.transactions[at].parents.iter().filter(is_open);
             missing.map(move |parent| (dot, parent.dot))
         };
         let needed: Vec<(Dot, Dot)> = self.hidden.keys().flat_map(needs).collect();

@@ -378,6 +378,11 @@ fn what_waits_for_a_part_of_the_past_keeps_it_from_being_a_past() {
     assert_eq!(script.dag("p t").checkpoints().count(), 1);
     assert_eq!(script.dag("t x").checkpoints().count(), 0);
     assert_eq!(script.dag("p t x").checkpoints().count(), 0);
+
+    // Seed 13401: nor may what it needs be refused when that comes back one by one.
+    let script = self::script("p a full p\n q a on p patch 1 q\n t a on q full t\n x b on q patch 2 x");
+
+    assert_eq!(script.dag("q t x").checkpoints().count(), 0);
 }
 
 #[test]
