@@ -24,8 +24,9 @@ const CARRY_MAX: Duration = Duration::from_secs(1);
 impl ClockBounds {
     /// Whether `version` was past its deadline by every possible clock at `at`.
     pub fn is_expired(&self, version: &Version, at: Duration) -> bool {
-        let slowest = self.epoch.after(at.saturating_sub(self.behind_max));
-        version.expires_at.is_some_and(|deadline| deadline <= slowest)
+        // A clock may show a time from before the run, so the lag comes off the time and not off how long the run went.
+        let slowest = self.epoch.after(at).0.saturating_sub(self.behind_max.as_millis() as u64);
+        version.expires_at.is_some_and(|deadline| deadline.0 <= slowest)
     }
 
     /// Whether no stamp is ever so far ahead of a node's clock that the node may leave it out of its own.
@@ -57,7 +58,34 @@ pub fn judge_far(stamp: Stamp, wall: WallTime, before: Option<u64>, bounds: &Clo
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+    use reknit::model::{Dot, Origin};
+
     use super::*;
+
+    #[test]
+    fn a_clock_that_shows_a_time_from_before_the_run_is_given_its_lag_too() {
+        let second = Duration::from_secs;
+        let (epoch, drift_max) = (WallTime(100_000), second(60));
+        let bounds = ClockBounds { epoch, behind_max: second(30), ahead_max: second(0), drift_max };
+        let expires = |millis, at| {
+            let version = Version {
+                stamp: Stamp { millis: 75_000, counter: 0 },
+                dot: Dot { origin: Origin(1), seq: 1 },
+                author_joined: WallTime(0),
+                ruling: 0,
+                confirms: None,
+                tombstone: false,
+                expires_at: Some(WallTime(millis)),
+                content_type: String::new(),
+                value: Bytes::new(),
+            };
+            bounds.is_expired(&version, second(at))
+        };
+
+        assert!(!expires(82_000, 4), "the slowest clock shows 74,000");
+        assert!(expires(82_000, 12));
+    }
 
     #[test]
     fn a_stamp_far_ahead_of_its_clock_is_found_unless_its_key_had_one() {
