@@ -20,6 +20,7 @@ fn quick() -> Patience {
         head: millis(200),
         write: millis(200),
         refused: millis(100),
+        rest_max: millis(150),
         drain: millis(300),
     }
 }
@@ -201,4 +202,14 @@ async fn who_was_refused_and_asks_again_at_once_is_looked_at_again_after_a_rest(
     assert!(refused.ends_with("full") && both.contains("full") && both.ends_with("done"), "{refused} {both}");
     assert!(rested >= Duration::from_millis(100), "{rested:?}");
     assert!(at_once < rested, "{at_once:?}");
+}
+
+#[tokio::test]
+async fn refused_connections_get_their_turns_apart_and_none_rests_longer_than_the_bound() {
+    let turns = Turns::new(&quick());
+    let now = Instant::now() + Duration::from_secs(1);
+    let rests: Vec<_> = (0..3).map(|_| (turns.take(now) - now).as_millis()).collect();
+
+    assert_eq!(rests, [100, 150, 150]);
+    assert_eq!((turns.take(now + Duration::from_secs(1)) - now).as_millis(), 1_100, "a pause leaves no debt");
 }
