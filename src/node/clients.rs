@@ -304,9 +304,10 @@ impl<S: Storage> Node<S> {
     }
 
     pub(super) fn read(&mut self, now: Now, key: &Key) -> Result<Reply, StorageError> {
-        let record = rows::record(&self.store, key)?;
+        let mut record = rows::record(&self.store, key)?;
         if !record.is_sound() {
             self.set_apart(key)?;
+            record = rows::record(&self.store, key)?;
         }
         let policy = self.replica.policy(key);
         Ok(match record {

@@ -206,7 +206,7 @@ impl<S: Storage> Node<S> {
         if self.replica.quarantine(&mut self.store, key)? {
             self.out.count("records_rotten", 1);
             let text = format!(
-                "the record of {key} fails its checksum; it is set apart, and peers are asked for it"
+                "the record of {key} fails its checksum; what cannot be read of it is set apart, and peers are asked for it"
             );
             self.out.event(Level::Warn, "record-rotten", text);
             // Its chunk was counted anew, so whatever else is missing there shows in a comparison, and only there.

@@ -14,6 +14,7 @@ use std::time::Duration;
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 
+use super::history;
 use super::meeting::{Meetings, Own};
 use super::membership::Membership;
 use super::message::Message;
@@ -407,8 +408,8 @@ fn after(dot: Dot) -> Option<Dot> {
 ///
 /// Where this node holds a later version of the key, or one just as late, the two meet in the usual way, and until they do
 /// the peer holds what it says it has covered. A delete that was not covered stays, however old: it brings nothing
-/// back. So does a transaction of a history: the checkpoint below which it was truncated is never dropped, and says of it
-/// that it lies there.
+/// back. So does a transaction of a history, which may have been written on top of what was truncated since, and
+/// one that is known to lie below a checkpoint; what was covered and is in nobody's past any more goes.
 ///
 /// # Errors
 /// The disk is broken.
@@ -420,7 +421,9 @@ pub fn judge(store: &impl Read, seen: &DotSet, policy: Policy, held: &Held) -> R
             record.versions().iter().any(|version| version.dot == held.dot || version.stamp >= held.stamp)
         }
         (record, Policy::Siblings) => record.versions().iter().any(|version| version.dot == held.dot),
-        (_, Policy::History(_)) => true,
+        (record, Policy::History(_)) => {
+            !seen.contains(held.dot) || history::knows(record.versions(), held.dot)
+        }
     };
     Ok(if is_held {
         Fate::Stays

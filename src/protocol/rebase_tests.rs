@@ -1,5 +1,6 @@
 use super::*;
 use crate::model::{Version, WallTime};
+use crate::protocol::history::{self, Kind, Transaction};
 use crate::storage::Table;
 use crate::storage::memory::{Memory, Tables};
 
@@ -113,12 +114,26 @@ fn the_walk_over_dots_comes_to_its_end() {
 }
 
 #[test]
-fn a_transaction_of_a_history_stays_whatever_was_collected_beside_it() {
+fn a_transaction_of_a_history_goes_only_if_it_was_covered_and_lies_in_nobody_s_past() {
     let held = version(dot(1, 1), at(5));
     let history = Policy::History(crate::model::Strategy::default());
+    let later = |vector: &[Dot]| {
+        let transaction = Transaction::read(&held);
+        let vector = vector.iter().copied().collect();
+        let value = history::transaction::value(Kind::Full, &[transaction.as_parent()], &vector, &"w".into());
+        Version { value, ..version(dot(2, 1), at(7)) }
+    };
+    let unrelated = version(dot(3, 1), at(7));
 
-    assert_eq!(fate_under(history, &store(&[], at(9)), &[], &held), Fate::Stays);
-    assert_eq!(fate_under(history, &store(&[], at(9)), &[held.dot], &held), Fate::Stays);
+    assert_eq!(fate_under(history, &store(&[], at(9)), &[], &held), Fate::Stays, "nobody had it");
+    assert_eq!(fate_under(history, &store(&[later(&[held.dot])], at(9)), &[held.dot], &held), Fate::Stays);
+    assert_eq!(
+        fate_under(history, &store(&[later(&[])], at(9)), &[held.dot], &held),
+        Fate::Stays,
+        "it is named"
+    );
+    // What was collected is left out of a vector that is too long.
+    assert_eq!(fate_under(history, &store(&[unrelated], at(9)), &[held.dot], &held), Fate::Goes);
 }
 
 #[test]

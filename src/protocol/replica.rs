@@ -3,6 +3,7 @@
 //! Promises that `seen` never runs ahead of the records: both change in the same turn, so in the same
 //! transaction. Leaves to others who sends what to whom.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::ops::Bound;
 use std::time::Duration;
@@ -180,10 +181,10 @@ impl Replica {
         (key, current): (Key, &Record),
         (change, saw): (Change, &Saw),
     ) -> Result<Entry, StorageError> {
+        let current = self.saved(store, &key, current)?;
         let replaced = current.versions();
         let mut floor = replaced.iter().map(|version| version.stamp).max().unwrap_or_default();
         if !current.is_sound() {
-            self.quarantine(store, &key)?;
             // A stamp that is far ahead is damage more likely than a broken clock's, and would hold the key for years.
             let seems = rows::quarantined_stamp(store, &key)?;
             floor = if self.clock.is_far(seems, now) { Stamp::default() } else { seems };
@@ -319,9 +320,7 @@ impl Replica {
         entry: &Entry,
         current: &Record,
     ) -> Result<Merged, StorageError> {
-        if !current.is_sound() {
-            self.quarantine(store, &entry.key)?;
-        }
+        let current = &*self.saved(store, &entry.key, current)?;
         if !mutants::is_on("clock-unseen") {
             self.clock.observe(entry.version.stamp, now);
         }
@@ -571,8 +570,9 @@ impl Replica {
         Ok(())
     }
 
-    /// Takes a record that fails its checksum out of the way: its bytes are kept apart, its dots are no longer
-    /// seen, and so whoever holds them sends them again. Says whether there was such a record.
+    /// Takes a record that fails its checksum out of the way: what can be read of its versions makes it up again, the
+    /// dots of what cannot are no longer seen, and so whoever holds them sends them again. Says whether there was such a
+    /// record.
     ///
     /// # Errors
     /// The disk is broken.
@@ -586,15 +586,30 @@ impl Replica {
             return Ok(false);
         }
         self.has_quarantine = true;
-        let lost = rows::dots_of(store, key, &record)?;
+        let dots = rows::dots_of(store, key, &record)?;
         let mut batch = Batch::default();
-        rows::put_in_quarantine(store, &mut batch, key, record, &lost)?;
+        let lost = rows::put_in_quarantine(store, &mut batch, key, record, &dots)?;
         store.apply(batch)?;
         for dot in lost {
             self.uncover(dot);
         }
         self.chunks.recount(store, key.as_bytes())?;
         Ok(true)
+    }
+
+    /// A record that is about to be changed. One that cannot be read goes into quarantine first, and what could be saved
+    /// from it is changed.
+    fn saved<'a>(
+        &mut self,
+        store: &mut impl Storage,
+        key: &Key,
+        current: &'a Record,
+    ) -> Result<Cow<'a, Record>, StorageError> {
+        if current.is_sound() {
+            return Ok(Cow::Borrowed(current));
+        }
+        self.quarantine(store, key)?;
+        Ok(Cow::Owned(rows::record(store, key)?))
     }
 
     /// Forgets records in quarantine whose dots are all covered again although no record came with them: whoever has

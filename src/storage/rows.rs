@@ -162,6 +162,19 @@ fn place_apart(key: &Key, dot: Dot) -> Vec<u8> {
     [key.as_bytes(), &encode_dot(dot)].concat()
 }
 
+/// Whether a row of a table belongs to the record of this key.
+pub fn is_of(table: Table, place: &[u8], key: &[u8]) -> bool {
+    match table {
+        Table::Records => place == key,
+        Table::Versions => place.len() == key.len() + 16 && place.starts_with(key),
+        Table::Bodies => place
+            .get(2..)
+            .and_then(|rest| rest.strip_prefix(key))
+            .is_some_and(|hash| hash.len() == BODY_HASH_BYTES),
+        _ => false,
+    }
+}
+
 fn put_apart(batch: &mut Batch, key: &Key, version: &Version) {
     let Some(body) = body(version) else {
         return batch.put(Table::Versions, place_apart(key, version.dot), encode_record(key, version));
@@ -497,8 +510,9 @@ fn dots_in(
         .collect()
 }
 
-/// Adds to `batch` what takes the bytes of a rotten record out of the way, and the rows of the log that lead to it.
-/// The dots that are lost with it stand behind its bytes.
+/// Adds to `batch` what takes a rotten record out of the way; `dots` lead to it. Those of its versions that lie apart
+/// and can be read are its row from then on. Where something is lost, the record's bytes are kept with the dots of
+/// that behind them, and the log leads to those no longer. Returns the lost dots.
 ///
 /// # Errors
 /// Only when the disk is broken.
@@ -508,13 +522,16 @@ pub fn put_in_quarantine(
     key: &Key,
     mut record: Vec<u8>,
     dots: &[Dot],
-) -> Result<(), StorageError> {
+) -> Result<Vec<Dot>, StorageError> {
+    let (mut saved, mut lost) = (Vec::new(), Vec::new());
     for dot in dots {
-        record.extend_from_slice(&encode_dot(*dot));
+        match version_apart(store, key, *dot)? {
+            Some(version) => saved.push(version),
+            None => lost.push(*dot),
+        }
     }
-    record.extend_from_slice(&(dots.len() as u32).to_be_bytes());
+    saved.sort_by_key(|version| version.dot);
     batch.remove(Table::Records, key.as_bytes());
-    batch.put(Table::Quarantine, key.as_bytes(), record);
     for dot in dots {
         batch.remove(Table::Dots, encode_dot(*dot));
         batch.remove(Table::Tombs, encode_dot(*dot));
@@ -525,7 +542,15 @@ pub fn put_in_quarantine(
     for (place, _) in store.scan(Table::Bodies, range, usize::MAX, false)? {
         batch.remove(Table::Bodies, place);
     }
-    Ok(())
+    put_row(batch, key, &Row { versions: saved, ..Row::default() }, &[]);
+    if !lost.is_empty() || dots.is_empty() {
+        for dot in &lost {
+            record.extend_from_slice(&encode_dot(*dot));
+        }
+        record.extend_from_slice(&(lost.len() as u32).to_be_bytes());
+        batch.put(Table::Quarantine, key.as_bytes(), record);
+    }
+    Ok(lost)
 }
 
 /// At most `limit` keys in quarantine from `from` on.

@@ -163,9 +163,50 @@ proptest! {
 
         let mut batch = Batch::default();
         let dots: Vec<Dot> = row.dots().collect();
-        put_in_quarantine(&store, &mut batch, &key, Vec::new(), &dots).unwrap();
+        let lost = put_in_quarantine(&store, &mut batch, &key, Vec::new(), &dots).unwrap();
         store.apply(batch).unwrap();
-        prop_assert_eq!(store.tables().rows(Table::Bodies).len(), beside, "nothing is left of a rotten one");
+        if row.versions.len() > 1 {
+            let versions = Row { versions: row.versions.clone(), ..Row::default() };
+            prop_assert_eq!(record(&store, &key).unwrap(), Record::Row(versions), "a rotten index costs nothing");
+            prop_assert!(lost.is_empty());
+        } else {
+            prop_assert_eq!(record(&store, &key).unwrap(), Record::Rotten);
+            prop_assert_eq!(lost, dots);
+            prop_assert_eq!(store.tables().rows(Table::Bodies).len(), beside, "nothing is left of it");
+        }
+    }
+
+    #[test]
+    fn of_versions_that_lie_apart_only_those_are_lost_that_cannot_be_read(
+        key in keys(),
+        row in transactions(),
+        place in any::<usize>(),
+    ) {
+        let mut batch = Batch::default();
+        put_row(&mut batch, &key, &row, &[]);
+        let mut store = stored(batch);
+        let all = store.scan(Table::Versions, (Bound::Unbounded, Bound::Unbounded), 99, false).unwrap();
+        prop_assume!(!all.is_empty());
+        let (at, mut bytes) = all[place % all.len()].clone();
+        let bit = place / all.len() % (bytes.len() * 8);
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        let mut batch = Batch::default();
+        batch.put(Table::Versions, at, bytes);
+        store.apply(batch).unwrap();
+        prop_assert_eq!(record(&store, &key).unwrap(), Record::Rotten);
+
+        let dots: Vec<Dot> = row.dots().collect();
+        let mut batch = Batch::default();
+        let lost = put_in_quarantine(&store, &mut batch, &key, vec![1, 2, 3], &dots).unwrap();
+        store.apply(batch).unwrap();
+
+        prop_assert_eq!(lost.len(), 1);
+        let left = row.versions.iter().filter(|version| version.dot != lost[0]).cloned().collect();
+        prop_assert_eq!(
+            record(&store, &key).unwrap(),
+            Record::Row(Row { versions: left, ..Row::default() })
+        );
+        prop_assert_eq!(quarantined_dots(&store, &key).unwrap(), lost);
     }
 
     #[test]

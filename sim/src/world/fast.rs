@@ -13,7 +13,7 @@ use reknit::model::{DotSet, Key, NodeId, Reply, Request, RequestId};
 use reknit::node::{Input, Node, Output};
 use reknit::protocol::wire::{self, Assembler};
 use reknit::storage::memory::{Fails, Memory, Tables};
-use reknit::storage::{StorageError, Table};
+use reknit::storage::{StorageError, Table, rows};
 
 use super::{Order, Played, Stage, State, dies_after};
 use crate::check::{self, Dump};
@@ -387,7 +387,17 @@ impl FastWorld {
             let place = dice.below(rows.len().max(1) as u64) as usize;
             let drawn = || rows.keys().nth(place).cloned();
             let Some(key) = wanted.or_else(drawn) else { continue };
-            let Some(value) = rows.get_mut(&key).filter(|value| !value.is_empty()) else { continue };
+            // What lies apart from the record of a key rots as well.
+            let mut places = vec![(Table::Records, key.clone())];
+            for table in [Table::Versions, Table::Bodies] {
+                let all = tables.rows(table).keys();
+                places.extend(
+                    all.filter(|place| rows::is_of(table, place, &key)).map(|place| (table, place.clone())),
+                );
+            }
+            let (table, place) = places.swap_remove(dice.below(places.len() as u64) as usize);
+            let rows = tables.rows_mut(table);
+            let Some(value) = rows.get_mut(&place).filter(|value| !value.is_empty()) else { continue };
             let at = dice.below(value.len() as u64) as usize;
             value[at] ^= 1 << dice.below(8);
             let key = Key::new(key).expect("only keys have records");

@@ -2,7 +2,8 @@
 //!
 //! A patch is *shown* once all its ancestors are: one whose parent is still on its way waits, and one whose parent will
 //! not come, or that names what cannot be a set of heads, is set aside. A full write or a delete needs nothing below it
-//! and is shown at once; where a parent of it is missing it stands on what is here of its past, which it tells whole.
+//! and is shown at once; it stands on what is here of its past, which it tells whole. That may be more than the parents
+//! that it names: what its writer had set aside lies below it too, also where it can be shown.
 //! Everything here is a function of the set of transactions, so replicas that hold the same show the same; `seen` only
 //! tells what waits from what is set aside.
 //!
@@ -169,12 +170,24 @@ impl Dag {
 
     /// Shows what can be shown, parents first, and says of the rest why not.
     fn show_all(&mut self, seen: &DotSet) {
+        let count = self.transactions.len();
         let Links { mut below, mut open } = self.link(seen);
-        let mut todo: Vec<usize> = (0..open.len()).filter(|&at| open[at] == 0).collect();
-        let mut is_settled = vec![false; open.len()];
-        while let Some(at) = todo.pop() {
-            is_settled[at] = true;
-            self.settle(at);
+        let mut above: Vec<Places> = vec![Places::none(count); count];
+        let mut settled = Places::none(count);
+        let mut todo: Vec<usize> = (0..count).filter(|&at| open[at] == 0).collect();
+        while let Some(at) = todo.pop().or_else(|| self.in_a_circle(&settled)) {
+            if settled.contains(at) {
+                continue;
+            }
+            let covered = self.covered(at);
+            let waits_for: Vec<usize> = covered.iter().filter(|&other| !settled.contains(other)).collect();
+            if open[at] == 0 && !waits_for.is_empty() {
+                open[at] = waits_for.len();
+                waits_for.into_iter().for_each(|other| below[other].push(at));
+                continue;
+            }
+            settled.insert(at);
+            self.settle(at, &covered, &mut above);
             let reason = self.hidden.get(&at).copied();
             for child in std::mem::take(&mut below[at]) {
                 if let Some(reason) = reason
@@ -190,47 +203,70 @@ impl Dag {
             }
         }
         // Only nonsense is made on top of itself.
-        let circles = (0..is_settled.len()).filter(|&at| !is_settled[at]);
+        let circles = (0..count).filter(|&at| !settled.contains(at));
         self.hidden.extend(circles.map(|at| (at, Hidden::Aside)));
     }
 
-    /// Shows a transaction all of whose links lead to settled ones, unless something keeps it hidden.
-    fn settle(&mut self, at: usize) {
+    /// Where nothing else is left to settle: the first whose parents are settled, although it says that some of what was
+    /// made on top of it is its past. Such a lie must not hide what others wrote.
+    fn in_a_circle(&self, settled: &Places) -> Option<usize> {
+        let is_based = |at: &usize| {
+            let mut parents = self.transactions[*at].parents.iter().filter_map(|parent| self.held(parent));
+            parents.all(|parent| settled.contains(parent))
+        };
+        let tells_all = |at: &usize| self.transactions[*at].vector.is_some();
+        (0..self.transactions.len()).filter(|&at| !settled.contains(at)).filter(tells_all).find(is_based)
+    }
+
+    /// Shows a transaction all of whose links lead to settled ones, unless something keeps it hidden. `above` is all that
+    /// each shown one was made on top of, itself included.
+    fn settle(&mut self, at: usize, covered: &Places, above: &mut [Places]) {
         if self.hidden.contains_key(&at) {
             return;
         }
-        let named = &self.transactions[at].parents;
-        let mut parents: Vec<usize> = named.iter().filter_map(|parent| self.held(parent)).collect();
-        let is_shown = |at: &usize| !self.hidden.contains_key(at);
-        if parents.len() < named.len() || !parents.iter().all(is_shown) {
-            parents = self.latest_below(at);
-        } else if !self.is_antichain(&parents) {
+        let is_shown = |place: &usize| above[*place].contains(*place);
+        let named = self.transactions[at].parents.iter().filter_map(|parent| self.held(parent));
+        let mut parents: Vec<usize> = named.filter(is_shown).collect();
+        let mut all = Places::none(above.len());
+        parents.iter().for_each(|&parent| all.union(&above[parent]));
+        parents.extend(covered.iter().filter(is_shown).filter(|&place| !all.contains(place)));
+        let mut lower = Places::none(above.len());
+        for grandparent in parents.iter().flat_map(|&parent| &self.parents[parent]) {
+            lower.union(&above[*grandparent]);
+        }
+        let is_latest = |parent: &usize| !lower.contains(*parent);
+        if self.transactions[at].vector.is_none() && !parents.iter().all(is_latest) {
             self.hidden.insert(at, Hidden::Aside);
             return;
         }
+        parents.retain(is_latest);
+        parents.iter().for_each(|&parent| all.union(&above[parent]));
+        all.insert(at);
+        above[at] = all;
         self.parents[at] = parents;
         self.order.push(at);
     }
 
-    /// The latest shown transactions that this one tells as its past.
-    fn latest_below(&self, at: usize) -> Vec<usize> {
-        let Some(vector) = &self.transactions[at].vector else { return Vec::new() };
-        let is_below = |other: &usize| vector.covers(self.transactions[*other].dot);
-        let covered: Vec<usize> = self.order.iter().copied().filter(is_below).collect();
-        let above = self.ancestors(covered.iter().flat_map(|&at| self.parents[at].iter().copied()));
-        covered.into_iter().filter(|at| !above.contains(at)).collect()
+    /// What this one tells as its past, as far as it is here.
+    fn covered(&self, at: usize) -> Places {
+        let mut covered = Places::none(self.transactions.len());
+        for last in self.transactions[at].vector.iter().flat_map(Vector::dots) {
+            let first = self.transactions.partition_point(|one| one.dot < Dot { seq: 0, ..last });
+            let end = self.transactions.partition_point(|one| one.dot <= last);
+            (first..end).filter(|&place| place != at).for_each(|place| covered.insert(place));
+        }
+        covered
     }
 
-    /// Whom every transaction has to be settled after; what lacks a parent and cannot stand without it is hidden.
+    /// After which parents every transaction has to be settled; what lacks one and cannot stand without it is hidden.
     fn link(&mut self, seen: &DotSet) -> Links {
         let count = self.transactions.len();
         let mut links = Links { below: vec![Vec::new(); count], open: vec![0; count] };
-        let mut gaps: BTreeSet<usize> = BTreeSet::new();
         for at in 0..count {
             for parent in self.transactions[at].parents.clone() {
                 match self.held(&parent) {
                     Some(held) => links.add(held, at),
-                    None if self.transactions[at].vector.is_some() => drop(gaps.insert(at)),
+                    None if self.transactions[at].vector.is_some() => {}
                     None if seen.contains(parent.dot) || self.by_dot.contains_key(&parent.dot) => {
                         self.hidden.insert(at, Hidden::Aside);
                     }
@@ -238,48 +274,12 @@ impl Dag {
                 }
             }
         }
-        self.reach_gaps(&links, &mut gaps);
-        for at in gaps {
-            let named: BTreeSet<Dot> =
-                self.transactions[at].parents.iter().map(|parent| parent.dot).collect();
-            for other in (0..count).filter(|&other| other != at) {
-                let dot = self.transactions[other].dot;
-                let is_below = |vector: &Vector| vector.covers(dot);
-                if self.transactions[at].vector.as_ref().is_some_and(is_below) && !named.contains(&dot) {
-                    links.add(other, at);
-                }
-            }
-        }
         links
-    }
-
-    /// What was made on top of hidden patches cannot stand on them either.
-    fn reach_gaps(&self, links: &Links, gaps: &mut BTreeSet<usize>) {
-        let mut todo: Vec<usize> = self.hidden.keys().copied().collect();
-        let mut reached: BTreeSet<usize> = todo.iter().copied().collect();
-        while let Some(at) = todo.pop() {
-            for &child in &links.below[at] {
-                if self.transactions[child].vector.is_some() {
-                    gaps.insert(child);
-                } else if reached.insert(child) {
-                    todo.push(child);
-                }
-            }
-        }
     }
 
     /// Where a parent is, if it is here and what it was said to be.
     fn held(&self, parent: &Parent) -> Option<usize> {
         self.by_dot.get(&parent.dot).copied().filter(|&at| self.transactions[at].id == parent.id)
-    }
-
-    /// Whether none of these was made on top of another one.
-    fn is_antichain(&self, places: &[usize]) -> bool {
-        if places.len() < 2 {
-            return true;
-        }
-        let above = self.ancestors(places.iter().flat_map(|&at| self.parents[at].iter().copied()));
-        !places.iter().any(|at| above.contains(at))
     }
 
     fn rank(&mut self) {
@@ -312,6 +312,36 @@ impl Links {
     fn add(&mut self, first: usize, then: usize) {
         self.below[first].push(then);
         self.open[then] += 1;
+    }
+}
+
+/// A set of places of one graph.
+#[derive(Clone, Debug)]
+struct Places(Vec<u64>);
+
+impl Places {
+    fn none(count: usize) -> Places {
+        Places(vec![0; count.div_ceil(64)])
+    }
+
+    fn contains(&self, place: usize) -> bool {
+        self.0[place / 64] & (1 << (place % 64)) != 0
+    }
+
+    fn insert(&mut self, place: usize) {
+        self.0[place / 64] |= 1 << (place % 64);
+    }
+
+    fn union(&mut self, other: &Places) {
+        self.0.iter_mut().zip(&other.0).for_each(|(ours, theirs)| *ours |= theirs);
+    }
+
+    fn iter(&self) -> impl Iterator<Item = usize> + '_ {
+        let bits = |word: usize| (0..64).map(move |bit| word * 64 + bit);
+        (0..self.0.len())
+            .filter(|&word| self.0[word] != 0)
+            .flat_map(bits)
+            .filter(|&place| self.contains(place))
     }
 }
 

@@ -300,6 +300,56 @@ proptest! {
     }
 
     #[test]
+    fn what_a_full_write_stands_on_does_not_depend_on_what_is_left_of_its_past(
+        writes in vec(write(), 1..7),
+        beside in (vec(any::<bool>(), 12), 0_u8..6),
+        later in vec((any::<bool>(), 0_u8..5), 1..4),
+        masks in [vec(any::<bool>(), 12), vec(any::<bool>(), 12)],
+    ) {
+        // Somebody who came back with an old disk patches what others have truncated, while they write on.
+        let mut all = writes.clone();
+        all.push(Write { author: 9, saw: beside.0, kind: 4, offset: beside.1 });
+        let mut versions = history(&all);
+        let patch = versions.pop().expect("just written");
+        let early = graph(&versions);
+        let Some(checkpoint) = early.checkpoints().next() else { return Ok(()) };
+        let past: BTreeSet<Dot> = early.past(checkpoint).into_iter().map(|at| early.transaction(at).dot).collect();
+        let mut seen: DotSet = versions.iter().map(|version| version.dot).collect();
+        seen.insert(patch.dot);
+        let rest = |versions: &[Version], mask: &[bool]| -> Vec<Version> {
+            let stays = |at: &usize| !past.contains(&versions[*at].dot) || mask.get(*at).copied().unwrap_or(true);
+            (0..versions.len()).filter(stays).map(|at| versions[at].clone()).collect()
+        };
+        versions.push(patch);
+        for (number, (is_whole, kind)) in later.into_iter().enumerate() {
+            let held = if is_whole { versions.clone() } else { rest(&versions, &masks[0]) };
+            let (parents, vector) = super::heads(&held, &seen, &DotSet::default());
+            let kind = if kind == 0 { Kind::Delete } else { Kind::Full };
+            let mut version = versions[0].clone();
+            version.stamp = Stamp { millis: 2_000 + number as u64, counter: 0 };
+            version.dot = Dot { origin: Origin(1_000), seq: 1 + number as u64 };
+            version.value = transaction::value(kind, &parents, &vector, &vec![number as u8].into());
+            seen.insert(version.dot);
+            versions.push(version);
+
+            let some = rest(&versions, &masks[1]);
+            let (one, other) = (graph(&versions), graph(&some));
+            let counted = |versions: &[Version]| -> Vec<Dot> {
+                let past = super::past(versions);
+                versions.iter().map(|version| version.dot).filter(|dot| !past.contains(dot)).collect()
+            };
+            let heads = |dag: &Dag| -> Vec<Dot> {
+                dag.heads().into_iter().map(|at| dag.transaction(at).dot).collect()
+            };
+            prop_assert_eq!(heads(&one), heads(&other));
+            prop_assert_eq!(counted(&versions), counted(&some), "the sums are equal");
+            for strategy in Strategy::ALL {
+                prop_assert_eq!(View::of(&one, strategy).state, View::of(&other, strategy).state);
+            }
+        }
+    }
+
+    #[test]
     fn any_bytes_are_a_transaction_and_only_a_head_reads_as_one(bytes in vec(any::<u8>(), 0..60)) {
         let version = Version { value: bytes.clone().into(), ..history(&[]).pop().unwrap_or_else(|| {
             history(&[Write { author: 0, saw: Vec::new(), kind: 1, offset: 0 }]).remove(0)

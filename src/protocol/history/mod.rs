@@ -94,6 +94,17 @@ pub fn is_well_formed(version: &Version) -> bool {
     end.is_some_and(|end| end <= Version::VALUE_BYTES_MAX as u64)
 }
 
+/// Whether this transaction is one of these, or one of these says that it was made on top of it. A long past leaves out
+/// what was collected.
+pub fn knows(versions: &[Version], dot: Dot) -> bool {
+    versions.iter().any(|version| {
+        let one = Transaction::read(version);
+        one.dot == dot
+            || one.vector.is_some_and(|vector| vector.covers(dot))
+            || one.parents.iter().any(|parent| parent.dot == dot)
+    })
+}
+
 /// How many of these transactions nothing was made on top of.
 pub fn ends(versions: &[Version]) -> usize {
     let named: BTreeSet<Dot> =
