@@ -66,9 +66,10 @@ diff one other:
     @cargo run --quiet --release -p reknit-sim --bin sim -- diff {{ quote(one) }} {{ quote(other) }}
 
 # Lets the fuzzer at one target, with the nightly compiler: just fuzz wire | just fuzz store 30
-# cargo-fuzz sets RUSTFLAGS, which replace .cargo/config.toml's; it keeps what it finds there.
+# cargo-fuzz sets RUSTFLAGS, which replace .cargo/config.toml's; it keeps what it finds there. New inputs go to fuzz/found.
 fuzz target minutes="1":
-    RUSTFLAGS="--cfg madsim" cargo +nightly fuzz run --sanitizer none --features libfuzzer "$1" -- -max_total_time=$(( $2 * 60 )) -max_len=4096 -timeout=20 -rss_limit_mb=2048
+    mkdir -p "fuzz/found/$1"
+    RUSTFLAGS="--cfg madsim" cargo +nightly fuzz run --sanitizer none --features libfuzzer "$1" "fuzz/found/$1" "fuzz/corpus/$1" -- -max_total_time=$(( $2 * 60 )) -max_len=4096 -timeout=20 -rss_limit_mb=2048
 
 # All targets, one after the other, for the night: just fuzz-all | just fuzz-all 60
 fuzz-all minutes="30":

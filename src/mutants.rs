@@ -131,6 +131,10 @@ pub const ALL: &[Mutant] = &[
     hard("no-epoch", "a collection does not end the meetings there are"),
     middling("grace-only", "tombstones are collected when they are old, whoever has covered them"),
     hard("collect-now", "tombstones are collected without any grace"),
+    hard(
+        "stands-on-named",
+        "a full write stands on the parents that it names and not on all that it tells as its past",
+    ),
     hard("truncate-once", "a history is truncated as soon as all have covered its checkpoint"),
     hard("push-from-memory", "a write that waits for confirmations is pushed again although it was replaced"),
     hard("cut-reachable", "the stable cut asks the members that can be reached only"),

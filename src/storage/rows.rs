@@ -72,6 +72,7 @@ const DOT_AT: usize = HEAD_BYTES + 1 + 10;
 const FLAG_TOMBSTONE: u8 = 1;
 const FLAG_CONFIRMS: u8 = 2;
 const FLAG_EXPIRES: u8 = 4;
+const FLAGS: u8 = FLAG_TOMBSTONE | FLAG_CONFIRMS | FLAG_EXPIRES;
 
 /// The record under `key`.
 ///
@@ -423,7 +424,8 @@ fn decode_versions(body: &Bytes) -> Option<Row> {
 
 fn decode_version(bytes: &Bytes) -> Option<Version> {
     let mut at = Cursor { bytes, at: 0 };
-    let flags = at.u8()?;
+    // What a flag would mean that nobody has set yet, nobody can say.
+    let flags = at.u8().filter(|flags| flags & !FLAGS == 0)?;
     let stamp = Stamp { millis: at.u64()?, counter: at.u16()? };
     let dot = at.dot()?;
     let author_joined = WallTime(at.u64()?);

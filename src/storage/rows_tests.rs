@@ -210,6 +210,17 @@ proptest! {
     }
 
     #[test]
+    fn a_version_with_a_flag_that_nobody_sets_is_none(key in keys(), version in crate::testing::arbitrary::version(), flag in 3_u32..8) {
+        let mut body = vec![0; HEAD_BYTES];
+        encode_version(&mut body, &version);
+        body[HEAD_BYTES] |= 1 << flag;
+
+        let bytes = seal(FORMAT_ONE_VERSION, &key, body);
+
+        prop_assert_eq!(decode_record(&key, bytes.into()), Record::Rotten);
+    }
+
+    #[test]
     fn a_flipped_bit_in_a_body_is_rot(key in keys(), row in transactions(), place in any::<usize>()) {
         let mut batch = Batch::default();
         put_row(&mut batch, &key, &row, &[]);

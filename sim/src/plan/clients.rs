@@ -18,6 +18,10 @@ pub const OPERATIONS: (u64, u64) = (100, 250);
 
 /// Writes of one storm.
 pub const STORM: u64 = 200;
+/// Most hot keys of one life.
+const HOT_KEYS_MAX: u64 = 8;
+/// How often somebody is there when a node is back with an old disk.
+const RETURNS_PERCENT: u32 = 70;
 /// The first operation; the nodes may have found each other by then or not.
 const FIRST: Duration = Duration::from_millis(300);
 
@@ -38,7 +42,7 @@ impl Habits {
         let mut dice = Dice::of(seed, "clients");
         let (Draw::Each(delay) | Draw::Once(delay)) = &story.network.delay;
         Habits {
-            hot_keys: dice.number(1, 8),
+            hot_keys: dice.number(1, HOT_KEYS_MAX),
             hot_percent: *dice.pick(&[30, 50, 50, 80]),
             delete_percent: *dice.pick(&[5, 30, 60]),
             race_percent: *dice.pick(&[30, 45, 60]),
@@ -56,6 +60,7 @@ pub fn draw(seed: u64, kinds: &Kinds, story: &Scenario, faults: &[Timed]) -> Vec
     let many = Dice::of(seed, "operations").number(OPERATIONS.0, OPERATIONS.1);
     let slot = readable((LIFE - FIRST) / u32::try_from(many).expect("a few hundred"));
     let mut stage = Stage::of(story);
+    let drawn_faults = faults;
     let mut faults = faults.iter().peekable();
     let mut fresh: Vec<Vec<u8>> = Vec::new();
     let mut steps: Vec<Timed> = Vec::new();
@@ -86,8 +91,46 @@ pub fn draw(seed: u64, kinds: &Kinds, story: &Scenario, faults: &[Timed]) -> Vec
         operation += 1;
     }
     steps.extend(storm(seed, kinds, story));
+    steps.extend(returns(seed, story, drawn_faults));
     steps.sort_by_key(|timed| timed.at);
     steps
+}
+
+/// Who is back with an old disk is asked at once to patch a log that the others may have truncated, and they write it
+/// anew before or after a session has brought its base back.
+fn returns(seed: u64, story: &Scenario, faults: &[Timed]) -> Vec<Timed> {
+    let policies = &story.config.policies;
+    let keys = (1..=HOT_KEYS_MAX).map(|number| format!("h/{number}").into_bytes());
+    let logs: Vec<Vec<u8>> = keys.filter(|key| has_history(policies, key)).collect();
+    let mut dice = Dice::of(seed, "returns");
+    let mut steps = Vec::new();
+    for (at, fault) in faults.iter().enumerate() {
+        let Step::Restore(node) = &fault.step else { continue };
+        let is_back = |timed: &&Timed| matches!(&timed.step, Step::Restart(other) if other == node);
+        let Some(back) = faults[at..].iter().find(is_back).filter(|_| !logs.is_empty()) else { continue };
+        let others: Vec<&String> = story.nodes.iter().filter(|other| *other != node).collect();
+        if others.is_empty() || !dice.chance(RETURNS_PERCENT) {
+            continue;
+        }
+        let (key, number) = (dice.pick(&logs).clone(), steps.len());
+        let mut put = |node: &str, later: Duration, offset| {
+            let (node, key, value) = (node.to_owned(), key.clone(), format!("back{number}-{node}"));
+            let step =
+                Step::Put { node, key, value, options: WriteOptions { offset, ..WriteOptions::default() } };
+            steps.push(Timed { at: (back.at + later).min(LIFE), step });
+        };
+        let patched = dice.log_between(Duration::from_millis(1), Duration::from_millis(200));
+        let offset = dice.number(0, 8);
+        put(node, patched, Some(offset));
+        let other: &&String = dice.pick(&others);
+        put(other, patched + dice.log_between(Duration::from_millis(20), TIMERS[3] * 2), None);
+    }
+    steps
+}
+
+fn has_history(policies: &Policies, key: &[u8]) -> bool {
+    let key = Key::new(key.to_vec());
+    key.is_ok_and(|key| matches!(policies.of(&key), Policy::History(_)))
 }
 
 /// Very many writes at one moment.
@@ -225,7 +268,7 @@ impl Writer<'_> {
             value = format!("{value}-{}", "x".repeat(bytes));
         }
         let mut options = self.options(true);
-        if self.has_history(&key) {
+        if has_history(self.policies, &key) {
             // It would be refused, and no life needs many refusals.
             options.ttl = None;
             options.offset = self.dice.chance(50).then(|| self.dice.number(0, 8));
@@ -242,11 +285,6 @@ impl Writer<'_> {
 
     fn has_siblings(&self, key: &[u8]) -> bool {
         Key::new(key.to_vec()).is_ok_and(|key| self.policies.of(&key) == Policy::Siblings)
-    }
-
-    fn has_history(&self, key: &[u8]) -> bool {
-        let key = Key::new(key.to_vec());
-        key.is_ok_and(|key| matches!(self.policies.of(&key), Policy::History(_)))
     }
 
     fn options(&mut self, with_ttl: bool) -> WriteOptions {

@@ -229,7 +229,10 @@ impl Dag {
         let mut parents: Vec<usize> = named.filter(is_shown).collect();
         let mut all = Places::none(above.len());
         parents.iter().for_each(|&parent| all.union(&above[parent]));
-        parents.extend(covered.iter().filter(is_shown).filter(|&place| !all.contains(place)));
+        let is_whole = parents.len() == self.transactions[at].parents.len() && !parents.is_empty();
+        if !(is_whole && crate::mutants::is_on("stands-on-named")) {
+            parents.extend(covered.iter().filter(is_shown).filter(|&place| !all.contains(place)));
+        }
         let mut lower = Places::none(above.len());
         for grandparent in parents.iter().flat_map(|&parent| &self.parents[parent]) {
             lower.union(&above[*grandparent]);
