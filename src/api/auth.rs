@@ -168,6 +168,11 @@ impl Token {
         let scopes = scopes?;
         let hash = blake3::Hash::from_hex(hash).map_err(|_| "the hash is not 64 hex digits".to_owned())?;
         let prefix = key::decode(words.next().unwrap_or_default()).map_err(|error| error.to_string())?;
+        // Keys are written with or without it, as in a path.
+        let prefix = match prefix.strip_prefix(b"/") {
+            Some(rest) if !rest.is_empty() => rest.to_vec(),
+            _ => prefix,
+        };
         if words.next().is_some() {
             return Err("there is more than `name scopes hash [prefix]`".into());
         }
@@ -252,6 +257,11 @@ impl Grant {
     /// What everybody has where there are no tokens.
     pub fn everything() -> Grant {
         Grant { name: None, scopes: vec![Scope::Read, Scope::Write, Scope::Admin], prefix: Vec::new() }
+    }
+
+    /// Whose it is, where there are tokens.
+    pub fn name(&self) -> Option<&str> {
+        self.name.as_deref()
     }
 
     /// Whether this may do what `scope` says. An admin may do everything.

@@ -1,8 +1,9 @@
 //! `POST /batch`: many operations in one request, one JSON a line, each with an answer of its own.
 //!
 //! The operations are asked in their order, so those on one key happen in it; they share turns, and so the disk.
-//! They are no transaction: each succeeds or fails alone. Under an `Idempotency-Key` a batch that was answered is
-//! answered again and not done again, as long as this node remembers it.
+//! They are no transaction: each succeeds or fails alone. Under an `Idempotency-Key` a batch is done to its end, whether
+//! its client waits or not, and is then answered again and not done again, as long as this node remembers it. Keys of
+//! different tokens are different keys.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
@@ -17,16 +18,16 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use super::auth::Grant;
+use super::auth::{Grant, Scope};
 use super::kv::{ACK_TIMEOUT, ACK_TIMEOUT_MAX, TTL_MAX, Written, ack_of};
 use super::params::{self, Params};
 use super::problem::{Code, Problem, single_header};
 use super::shown::{Exact, NDJSON, Shown};
-use super::{Shared, body, media};
+use super::{Place, Shared, body, media};
 use crate::model::{Ack, Condition, Instant, Key, Request};
 
 /// Most operations of a batch.
@@ -35,10 +36,10 @@ const ITEMS_MAX: usize = 1000;
 const BODY_BYTES_MAX: usize = 16 << 20;
 /// Operations of one batch that wait for the node at once.
 const AT_ONCE: usize = 128;
-/// Most answered batches that are remembered.
-const ANSWERED_MAX: usize = 512;
-/// An answer larger than this is not remembered.
-const ANSWER_BYTES_MAX: usize = 256 << 10;
+/// Most batches that are remembered.
+const ANSWERED_MAX: usize = 4096;
+/// Most bytes of answers that are remembered; the oldest are forgotten first.
+const ANSWERS_BYTES_MAX: usize = 64 << 20;
 /// How long an answered batch is remembered.
 const ANSWERED_FOR: Duration = Duration::from_secs(600);
 /// Longest idempotency key.
@@ -55,6 +56,7 @@ pub struct Item {
     op: Op,
     key: String,
     /// The value of a put, in one of three forms.
+    #[serde(default, deserialize_with = "given")]
     value: Option<Box<RawValue>>,
     text: Option<String>,
     base64: Option<String>,
@@ -93,6 +95,11 @@ pub struct Outcome {
     retryable: Option<bool>,
 }
 
+/// `null` is a value like any other.
+fn given<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Box<RawValue>>, D::Error> {
+    Box::<RawValue>::deserialize(from).map(Some)
+}
+
 /// How the writes of a batch are confirmed.
 #[derive(Clone, Copy)]
 struct Wanted {
@@ -115,7 +122,7 @@ pub async fn batch(State(shared): State<Arc<Shared>>, request: HttpRequest) -> R
     }
     let grant = parts.extensions.get::<Grant>().cloned().unwrap_or_else(Grant::everything);
     // Held until the answer: the operations keep the bytes.
-    let _room = shared.room(&parts.headers, BODY_BYTES_MAX)?;
+    let room = shared.room(&parts.headers, BODY_BYTES_MAX)?;
     let patience = shared.app.limits.body_patience;
     let bytes = body::take(&parts.headers, body, BODY_BYTES_MAX, patience).await?;
     let items = items(&bytes)?;
@@ -123,15 +130,24 @@ pub async fn batch(State(shared): State<Arc<Shared>>, request: HttpRequest) -> R
         return Ok(answer(shared.run(items, wanted, &grant).await, false));
     };
     let query = parts.uri.query().unwrap_or_default();
-    let fingerprint = *blake3::hash(&[query.as_bytes(), b"\n", &bytes].concat()).as_bytes();
+    // A grant that changed since is another one: it may not have the answer that the old one had.
+    let asked = format!("{grant:?}\n{query}\n");
+    let fingerprint = *blake3::hash(&[asked.as_bytes(), &bytes].concat()).as_bytes();
+    let name = (grant.name().map(str::to_owned), name);
     let now = shared.app.clock.now().mono;
     if let Some(known) = shared.batches.begin(&name, fingerprint, now)? {
         return Ok(answer(known, true));
     }
-    // If the client goes before the answer, the batch is done all the same; then it is not remembered.
-    let claim = Claim { shared: &shared, name: &name, answer: None };
-    let answered = shared.run(items, wanted, &grant).await;
-    claim.keep(&answered);
+    // If the client goes before the answer, the batch is done all the same, for it to ask again.
+    let place = parts.extensions.get::<Place>().cloned();
+    let doing = tokio::spawn(async move {
+        let claim = Claim { shared: &shared, name: &name, answer: None };
+        let answered = shared.run(items, wanted, &grant).await;
+        claim.keep(&answered);
+        drop((room, place));
+        answered
+    });
+    let answered = doing.await.map_err(|_| Problem::new(Code::Internal, "the batch broke off"))?;
     Ok(answer(answered, false))
 }
 
@@ -236,6 +252,7 @@ impl Shared {
                 Ok(Done::Deleted(Written::of(self.write(request, timeout).await?)))
             }
             Op::Get => {
+                grant.check(Scope::Read)?;
                 item.has_no_value()?;
                 let version = self.version(&key).await?.ok_or_else(|| {
                     Problem::new(Code::NotFound, format!("this node has no value under {key}"))
@@ -295,15 +312,20 @@ impl Item {
     }
 }
 
+/// Whose key, and which.
+type Name = (Option<String>, String);
+
 /// The batches that this node has answered, by idempotency key.
 #[derive(Default)]
 pub struct Answered(Mutex<Book>);
 
 #[derive(Default)]
 struct Book {
-    pages: BTreeMap<String, Page>,
+    pages: BTreeMap<Name, Page>,
     /// The names in the order in which they came.
-    order: VecDeque<String>,
+    order: VecDeque<Name>,
+    /// Of all answers.
+    bytes: usize,
 }
 
 struct Page {
@@ -315,7 +337,7 @@ struct Page {
 
 impl Answered {
     /// The answer to a batch that is known, or `None` for one that is to be done now.
-    fn begin(&self, name: &str, fingerprint: [u8; 32], now: Instant) -> Result<Option<Bytes>, Problem> {
+    fn begin(&self, name: &Name, fingerprint: [u8; 32], now: Instant) -> Result<Option<Bytes>, Problem> {
         let mut book = self.0.lock().expect("nobody panics while holding it");
         book.forget(now);
         if let Some(page) = book.pages.get(name) {
@@ -327,17 +349,19 @@ impl Answered {
             return page.answer.clone().map(Some).ok_or_else(doing);
         }
         let page = Page { fingerprint, since: now, answer: None };
-        book.pages.insert(name.to_owned(), page);
-        book.order.push_back(name.to_owned());
+        book.pages.insert(name.clone(), page);
+        book.order.push_back(name.clone());
         Ok(None)
     }
 
-    fn end(&self, name: &str, answer: Option<&Bytes>) {
+    fn end(&self, name: &Name, answer: Option<&Bytes>) {
         let mut book = self.0.lock().expect("nobody panics while holding it");
-        match answer.filter(|answer| answer.len() <= ANSWER_BYTES_MAX) {
+        let book = &mut *book;
+        match answer {
             Some(answer) => {
                 if let Some(page) = book.pages.get_mut(name) {
                     page.answer = Some(answer.clone());
+                    book.bytes += answer.len();
                 }
             }
             None => {
@@ -349,23 +373,33 @@ impl Answered {
 }
 
 impl Book {
-    /// Drops what is old, and the oldest beyond the bound.
+    /// Drops what is old, and the oldest beyond the bounds; nothing that is still being done.
     fn forget(&mut self, now: Instant) {
         while let Some(oldest) = self.order.front() {
-            let is_old = self.pages.get(oldest).is_none_or(|page| now.since(page.since) > ANSWERED_FOR);
-            if !is_old && self.order.len() < ANSWERED_MAX {
+            let page = self.pages.get(oldest);
+            let is_old = page.is_none_or(|page| now.since(page.since) > ANSWERED_FOR);
+            let has_room = self.order.len() < ANSWERED_MAX && self.bytes < ANSWERS_BYTES_MAX;
+            if !is_old && has_room {
                 break;
             }
             let oldest = self.order.pop_front().expect("just looked");
+            match self.pages.get(&oldest).map(|page| &page.answer) {
+                Some(None) => {
+                    self.order.push_back(oldest);
+                    break;
+                }
+                Some(Some(answer)) => self.bytes -= answer.len(),
+                None => {}
+            }
             self.pages.remove(&oldest);
         }
     }
 }
 
-/// A batch under way; forgotten if its client goes before the end.
+/// A batch under way; forgotten if it breaks off before the end.
 struct Claim<'a> {
     shared: &'a Shared,
-    name: &'a str,
+    name: &'a Name,
     answer: Option<Bytes>,
 }
 

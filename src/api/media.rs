@@ -1,7 +1,7 @@
 //! Media types: what a value's bytes are said to be.
 
-use axum::http::HeaderMap;
 use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, HeaderValue};
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
@@ -34,7 +34,10 @@ pub fn check_type(given: &str) -> Result<(), Problem> {
         return Err(Problem::new(Code::BadHeader, detail).with_limit(limit as u64));
     }
     let is_token = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_graphic());
-    let is_type = essence(given).split_once('/').is_some_and(|(kind, sub)| is_token(kind) && is_token(sub));
+    // It is sent as a header again, and must not become two.
+    let is_header = HeaderValue::from_str(given).is_ok();
+    let is_type = is_header
+        && essence(given).split_once('/').is_some_and(|(kind, sub)| is_token(kind) && is_token(sub));
     if !is_type {
         return Err(Problem::new(Code::BadHeader, format!("{given:?} is no media type such as {JSON}")));
     }
@@ -69,6 +72,16 @@ pub fn raw_json(version: &Version) -> Option<Box<RawValue>> {
     }
     let text = std::str::from_utf8(&version.value).ok()?;
     serde_json::from_str::<Box<RawValue>>(text).ok()
+}
+
+/// The media type as a header. The door checked it, but a peer's door may be another one.
+pub fn header(version: &Version) -> &str {
+    let is_header = HeaderValue::from_str(&version.content_type).is_ok();
+    if is_header && !version.content_type.is_empty() {
+        &version.content_type
+    } else {
+        "application/octet-stream"
+    }
 }
 
 fn essence(content_type: &str) -> &str {

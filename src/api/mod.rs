@@ -51,7 +51,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::HttpBody;
 use axum::extract::{MatchedPath, Request as HttpRequest, State};
-use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, TRANSFER_ENCODING};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, Method};
 use axum::middleware::{Next, from_fn_with_state};
@@ -230,6 +230,10 @@ fn panicked(_: Box<dyn Any + Send + 'static>) -> Response {
     Problem::new(Code::Internal, "the handler panicked; the log says where").into_response()
 }
 
+/// One request's place among those under way, free again once nobody does anything for it any more.
+#[derive(Clone, Debug)]
+struct Place(#[expect(dead_code, reason = "it is held, and then not")] Arc<OwnedSemaphorePermit>);
+
 /// The outermost layer.
 async fn finish(State(shared): State<Arc<Shared>>, request: HttpRequest, next: Next) -> Response {
     let began = shared.app.clock.now().mono;
@@ -241,7 +245,8 @@ async fn finish(State(shared): State<Arc<Shared>>, request: HttpRequest, next: N
         Ok((request, place)) => {
             let response = next.run(request).await;
             drop(place);
-            shared.hold(response)
+            // What may have been done is told, however much that is: it would be done again.
+            if method.is_safe() { shared.hold(response) } else { response }
         }
         Err(problem) => problem.into_response(),
     };
@@ -283,12 +288,16 @@ impl Shared {
         &self,
         request: HttpRequest,
         route: Route,
-    ) -> Result<(HttpRequest, Option<OwnedSemaphorePermit>), Problem> {
+    ) -> Result<(HttpRequest, Option<Place>), Problem> {
         let (mut parts, body) = request.into_parts();
         let admitted = self.check(&parts, route);
         match admitted {
             Ok((grant, place)) => {
+                let place = place.map(|permit| Place(Arc::new(permit)));
                 parts.extensions.insert(grant);
+                if let Some(place) = &place {
+                    parts.extensions.insert(place.clone());
+                }
                 Ok((HttpRequest::from_parts(parts, body), place))
             }
             Err(problem) => {
@@ -309,6 +318,10 @@ impl Shared {
             Err(problem) => return Err(problem),
         };
         grant.check_request(parts, route.name())?;
+        let is_chunked = |coding: &HeaderValue| coding.as_bytes().eq_ignore_ascii_case(b"chunked");
+        if !parts.headers.get_all(TRANSFER_ENCODING).iter().all(is_chunked) {
+            return Err(Problem::new(Code::BadHeader, "no transfer coding but `chunked` is known here"));
+        }
         auth::check_origin(parts)?;
         if is_open || UNCOUNTED.contains(&route.name()) {
             return Ok((grant, None));

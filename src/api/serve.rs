@@ -3,9 +3,11 @@
 //! An own loop rather than axum's, for what that leaves open: a client may be slow to ask, slow to read, or
 //! never leave, and none of these may keep others out.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -16,6 +18,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
@@ -34,6 +37,10 @@ const HEAD_BYTES_MAX: usize = 64 << 10;
 const BUFFER_BYTES_MAX: usize = 128 << 10;
 /// Most headers of a request.
 const HEADERS_MAX: usize = 100;
+/// What the system may buffer of an answer; Linux takes twice as much.
+const SEND_BUFFER_BYTES: usize = 256 << 10;
+/// While no place is left, the connection that has been here longest is let go this often, as soon as it is idle.
+const LET_GO_EVERY: Duration = Duration::from_millis(20);
 /// How long to wait after the system refused a connection for lack of means.
 const ACCEPT_RETRY: Duration = Duration::from_millis(200);
 
@@ -47,10 +54,10 @@ pub struct Patience {
     /// How long a client may take none of what is written to it.
     pub write: Duration,
     /// How far apart connections whose requests were refused for want of room get their next turn: the refusal goes
-    /// out at once, and the next request is looked at after that, so that a crowd which asks again at once does not
-    /// use up what others need.
+    /// out at once, and the next request for a key is looked at in its turn, so that a crowd which asks again at once
+    /// does not use up what others need.
     pub refused: Duration,
-    /// Longest rest of one such connection, the time after which it was told to come back.
+    /// Longest wait for such a turn, the time after which they were told to come back.
     pub rest_max: Duration,
     /// How long requests under way may take to finish when the node stops.
     pub drain: Duration,
@@ -107,6 +114,7 @@ pub async fn serve_with(
 ) {
     let places = Arc::new(Semaphore::new(patience.connections_max));
     let turns = Arc::new(Turns::new(&patience));
+    let oldest = Oldest::default();
     let mut connections = JoinSet::new();
     let mut was_full = false;
     loop {
@@ -115,13 +123,14 @@ pub async fn serve_with(
             biased;
             () = shutdown.cancelled() => break,
             Some(_) = connections.join_next() => {}
-            (place, accepted) = accept(&listener, &places) => match accepted {
+            (place, accepted) = accept(&listener, &places, &oldest) => match accepted {
                 Ok((stream, remote)) => {
                     let line = Line {
                         remote,
                         router: router.clone(),
                         shutdown: shutdown.clone(),
                         turns: Arc::clone(&turns),
+                        let_go: oldest.add(),
                         patience: patience.clone(),
                     };
                     let tls = tls.clone();
@@ -145,13 +154,20 @@ pub async fn serve_with(
     }
 }
 
-/// Waits for a place first: without one, a connection stays in the system's queue.
+/// Waits for a place first: without one, a connection stays in the system's queue, and those who only keep theirs for
+/// later are let go.
 async fn accept(
     listener: &TcpListener,
     places: &Arc<Semaphore>,
+    oldest: &Oldest,
 ) -> (OwnedSemaphorePermit, io::Result<(TcpStream, SocketAddr)>) {
-    let place = Arc::clone(places).acquire_owned().await.expect("it is never closed");
-    (place, listener.accept().await)
+    loop {
+        let place = Arc::clone(places).acquire_owned();
+        if let Ok(place) = tokio::time::timeout(LET_GO_EVERY, place).await {
+            return (place.expect("it is never closed"), listener.accept().await);
+        }
+        oldest.let_go();
+    }
 }
 
 /// One line when the places run out, and not another before half of them were free again.
@@ -163,12 +179,47 @@ fn warn_once_full(places: &Semaphore, was_full: bool, connections_max: usize) ->
     free == 0 || (was_full && free <= connections_max / 2)
 }
 
+/// The connections in the order in which they came.
+#[derive(Clone, Debug, Default)]
+struct Oldest(Arc<Mutex<BTreeMap<u64, CancellationToken>>>);
+
+/// One of them; it is no longer among them once this is dropped.
+struct LetGo {
+    all: Oldest,
+    number: u64,
+    token: CancellationToken,
+}
+
+impl Oldest {
+    fn add(&self) -> LetGo {
+        let mut all = self.0.lock().expect("nothing panics with it");
+        let number = all.last_key_value().map_or(0, |(last, _)| last + 1);
+        let token = CancellationToken::new();
+        all.insert(number, token.clone());
+        LetGo { all: self.clone(), number, token }
+    }
+
+    /// Asks the oldest to go as soon as it has no request under way; not twice.
+    fn let_go(&self) {
+        if let Some((_, token)) = self.0.lock().expect("nothing panics with it").pop_first() {
+            token.cancel();
+        }
+    }
+}
+
+impl Drop for LetGo {
+    fn drop(&mut self) {
+        self.all.0.lock().expect("nothing panics with it").remove(&self.number);
+    }
+}
+
 /// One connection and what it needs.
 struct Line {
     remote: SocketAddr,
     router: Router,
     shutdown: CancellationToken,
     turns: Arc<Turns>,
+    let_go: LetGo,
     patience: Patience,
 }
 
@@ -177,6 +228,9 @@ impl Line {
     async fn open(self, stream: TcpStream, tls: Option<Tls>) {
         // Answers are small and whole; waiting to fill a packet would only delay them.
         let _ = stream.set_nodelay(true);
+        // The system says that there is room when a third of its buffer has been taken; with megabytes of it a client
+        // that reads slowly would seem to take nothing.
+        let _ = SockRef::from(&stream).set_send_buffer_size(SEND_BUFFER_BYTES);
         let Some(tls) = tls else { return self.talk(stream, Certified(false)).await };
         // Whoever is slow here is as slow as with a head.
         match tokio::time::timeout(self.patience.head, tls.accept(stream)).await {
@@ -190,21 +244,21 @@ impl Line {
     }
 
     async fn talk(self, stream: impl Io + 'static, shown: Certified) {
-        let Line { remote, router, shutdown, turns, patience } = self;
-        let rest = Arc::new(Mutex::new(None));
+        let Line { remote, router, shutdown, turns, let_go, patience } = self;
+        let was_refused = Arc::new(AtomicBool::new(false));
         let service = service_fn(move |request: hyper::Request<Incoming>| {
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(ConnectInfo(remote));
             request.extensions_mut().insert(shown);
-            let (router, rest, turns) = (router.clone(), Arc::clone(&rest), Arc::clone(&turns));
+            let (router, was_refused, turns) = (router.clone(), Arc::clone(&was_refused), Arc::clone(&turns));
             async move {
-                let until = rest.lock().expect("nothing panics with it").take();
-                if let Some(until) = until {
-                    tokio::time::sleep_until(until).await;
+                let asks_again = request.uri().path().starts_with("/kv/");
+                if asks_again && was_refused.swap(false, Ordering::Relaxed) {
+                    tokio::time::sleep_until(turns.take(Instant::now())).await;
                 }
                 let response = router.oneshot(request).await?;
                 if response.extensions().get::<Refused>().is_some() {
-                    *rest.lock().expect("nothing panics with it") = Some(turns.take(Instant::now()));
+                    was_refused.store(true, Ordering::Relaxed);
                 }
                 Ok::<_, Infallible>(response)
             }
@@ -222,7 +276,7 @@ impl Line {
         let result = tokio::select! {
             biased;
             result = connection.as_mut() => result,
-            () = shutdown.cancelled() => {
+            () = async { tokio::select! { () = shutdown.cancelled() => {} () = let_go.token.cancelled() => {} } } => {
                 connection.as_mut().graceful_shutdown();
                 connection.await
             }

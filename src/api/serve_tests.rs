@@ -64,7 +64,8 @@ fn slow() -> Router {
     };
     Router::new()
         .route("/now", get(move || wait(0)))
-        .route("/full", get(|| async { (axum::Extension(Refused), "full") }))
+        .route("/kv/full", get(|| async { (axum::Extension(Refused), "full") }))
+        .route("/kv/now", get(move || wait(0)))
         .route("/slow", get(move || wait(100)))
         .route("/stuck", get(move || wait(60_000)))
         .route("/huge", get(|| async { vec![7_u8; 64 << 20] }))
@@ -119,6 +120,23 @@ async fn a_connection_beyond_the_places_waits_for_one() {
 
     assert!(rest(&mut first).await.ends_with("done"));
     assert!(second.ends_with("done"), "{second}");
+}
+
+#[tokio::test]
+async fn who_only_keeps_a_connection_for_later_lets_go_of_it_for_the_next() {
+    let patience = Patience { connections_max: 2, head: Duration::from_secs(60), ..quick() };
+    let served = served(slow(), patience).await;
+    let mut silent = served.connect().await;
+    let mut kept = served.connect().await;
+    kept.write_all(b"GET /now HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+
+    for _ in 0..5 {
+        assert!(served.talk(&format!("GET /now {CLOSE}")).await.ends_with("done"));
+    }
+
+    assert!(rest(&mut silent).await.is_empty(), "it was here longest");
+    kept.write_all(format!("GET /now {CLOSE}").as_bytes()).await.unwrap();
+    assert_eq!(rest(&mut kept).await.matches("done").count(), 2);
 }
 
 #[tokio::test]
@@ -192,11 +210,11 @@ async fn the_handlers_know_who_called() {
 async fn who_was_refused_and_asks_again_at_once_is_looked_at_again_after_a_rest() {
     let served = served(slow(), quick()).await;
     let asked = std::time::Instant::now();
-    let refused = served.talk(&format!("GET /full {CLOSE}")).await;
+    let refused = served.talk(&format!("GET /kv/full {CLOSE}")).await;
     let at_once = asked.elapsed();
 
     let asked = std::time::Instant::now();
-    let both = served.talk(&format!("GET /full HTTP/1.1\r\nhost: x\r\n\r\nGET /now {CLOSE}")).await;
+    let both = served.talk(&format!("GET /kv/full HTTP/1.1\r\nhost: x\r\n\r\nGET /kv/now {CLOSE}")).await;
     let rested = asked.elapsed();
 
     assert!(refused.ends_with("full") && both.contains("full") && both.ends_with("done"), "{refused} {both}");

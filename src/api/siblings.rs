@@ -66,10 +66,9 @@ fn boundary(live: &[Version], tag: Uuid) -> String {
 fn multipart(live: &[Version], boundary: &str) -> BytesMut {
     let mut out = BytesMut::new();
     for version in live {
-        // A media type was a header once, so it can be one again.
         let head = format!(
             "--{boundary}\r\nContent-Type: {}\r\nContent-Length: {}\r\nETag: \"{}\"\r\n{TIMESTAMP}: {}\r\n\r\n",
-            version.content_type,
+            media::header(version),
             version.value.len(),
             version.uuid(),
             version.stamp.millis

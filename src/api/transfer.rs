@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{Request as HttpRequest, State};
+use axum::http::HeaderValue;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
@@ -98,6 +99,9 @@ impl Exported {
 
     fn version(self) -> Result<Version, String> {
         let confirms = self.confirms.map(|(origin, seq)| dot(&origin, seq)).transpose()?;
+        if HeaderValue::from_str(&self.content_type).is_err() {
+            return Err(format!("{:?} is no media type", self.content_type));
+        }
         Ok(Version {
             stamp: Stamp { millis: self.millis, counter: self.counter },
             dot: dot(&self.origin, self.seq)?,
