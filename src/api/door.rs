@@ -17,6 +17,7 @@ use axum::http::{HeaderValue, Method, StatusCode};
 use axum::response::Response;
 use futures_util::FutureExt;
 use http_body_util::BodyExt;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tower::{Service, ServiceExt};
 
 use super::metrics::Route;
@@ -25,9 +26,49 @@ use super::{REQUEST_ID, Shared, body, problem};
 /// What stands in the answer where a request's id goes.
 const ID: &str = "{id}";
 
-/// Marks the answer to a request for which there was no room.
-#[derive(Clone, Copy, Debug)]
-pub struct Refused;
+/// Marks the answer to a request for which there was no room, and tells when there is some again.
+#[derive(Clone, Debug)]
+pub struct Refused(pub Arc<Room>);
+
+/// The places of requests under way.
+#[derive(Debug)]
+pub struct Room {
+    places: Arc<Semaphore>,
+    /// From how many free places on those who were refused are let in again before their time: full use is made of the
+    /// node, and no crowd stands at the door for the last place.
+    spare: usize,
+    freed: Notify,
+}
+
+impl Room {
+    /// So many places.
+    pub fn new(places: usize) -> Room {
+        Room { places: Arc::new(Semaphore::new(places)), spare: places / 8 + 1, freed: Notify::new() }
+    }
+
+    /// A place, if one is free.
+    pub fn take(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.places).try_acquire_owned().ok()
+    }
+
+    /// A place was given back.
+    pub fn freed(&self) {
+        if self.places.available_permits() >= self.spare {
+            self.freed.notify_one();
+        }
+    }
+
+    /// Waits until there are some places to spare; as many as there are get through, the first first.
+    pub async fn spare(&self) {
+        if self.places.available_permits() < self.spare {
+            self.freed.notified().await;
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.places.available_permits() == 0
+    }
+}
 
 /// All routes, and who stands before them.
 #[derive(Clone)]
@@ -49,7 +90,7 @@ impl Door {
 
     /// Whether this is one of the requests that are counted, and there is no room for it.
     fn refuses(&self, request: &Request) -> bool {
-        request.uri().path().starts_with("/kv/") && self.shared.places.available_permits() == 0
+        request.uri().path().starts_with("/kv/") && self.shared.room.is_full()
     }
 
     async fn refuse(self, request: Request) -> Response {
@@ -62,7 +103,7 @@ impl Door {
         let text = [before, id.as_str(), after].concat();
         let mut response = Response::new(Body::empty());
         *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
-        response.extensions_mut().insert(Refused);
+        response.extensions_mut().insert(Refused(Arc::clone(&self.shared.room)));
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         headers.insert(CONTENT_LENGTH, text.len().into());

@@ -67,7 +67,7 @@ use crate::driver::{Clock, Mailbox, Pulse};
 use crate::model::{NodeId, Policies, Reply, Request, Status, Version, WallTime};
 use auth::Grant;
 pub use auth::{Tokens, TokensError, new_token};
-use door::Door;
+use door::{Door, Room};
 use metrics::{Metrics, Route};
 pub use peer::router_with_peers;
 use problem::{Code, Problem};
@@ -162,7 +162,7 @@ struct Shared {
     scans: Arc<Semaphore>,
     watches: Arc<Semaphore>,
     /// One permit per request under way.
-    places: Arc<Semaphore>,
+    room: Arc<Room>,
     /// One permit per KiB of a request's body.
     bodies: Arc<Semaphore>,
     /// One permit per KiB of a large answer.
@@ -232,7 +232,20 @@ fn panicked(_: Box<dyn Any + Send + 'static>) -> Response {
 
 /// One request's place among those under way, free again once nobody does anything for it any more.
 #[derive(Clone, Debug)]
-struct Place(#[expect(dead_code, reason = "it is held, and then not")] Arc<OwnedSemaphorePermit>);
+struct Place(#[expect(dead_code, reason = "it is held, and then not")] Arc<Taken>);
+
+#[derive(Debug)]
+struct Taken {
+    permit: Option<OwnedSemaphorePermit>,
+    room: Arc<Room>,
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        self.permit = None;
+        self.room.freed();
+    }
+}
 
 /// The outermost layer.
 async fn finish(State(shared): State<Arc<Shared>>, request: HttpRequest, next: Next) -> Response {
@@ -269,7 +282,7 @@ impl Shared {
             metrics: Metrics::new(&app.info),
             scans: Arc::new(Semaphore::new(SCANS_MAX)),
             watches: Arc::new(Semaphore::new(changes::WATCHES_MAX)),
-            places: Arc::new(Semaphore::new(app.limits.requests_max)),
+            room: Arc::new(Room::new(app.limits.requests_max)),
             bodies: Arc::new(Semaphore::new(app.limits.bodies_bytes_max / BODY_UNIT)),
             answers: Arc::new(Semaphore::new(app.limits.answers_bytes_max / BODY_UNIT)),
             transfers: Arc::new(Semaphore::new(TRANSFERS_MAX)),
@@ -293,7 +306,6 @@ impl Shared {
         let admitted = self.check(&parts, route);
         match admitted {
             Ok((grant, place)) => {
-                let place = place.map(|permit| Place(Arc::new(permit)));
                 parts.extensions.insert(grant);
                 if let Some(place) = &place {
                     parts.extensions.insert(place.clone());
@@ -310,7 +322,7 @@ impl Shared {
         }
     }
 
-    fn check(&self, parts: &Parts, route: Route) -> Result<(Grant, Option<OwnedSemaphorePermit>), Problem> {
+    fn check(&self, parts: &Parts, route: Route) -> Result<(Grant, Option<Place>), Problem> {
         let is_open = auth::needs(&parts.method, route.name()).is_none();
         let grant = match self.app.tokens.grant(&parts.headers) {
             Ok(grant) => grant,
@@ -326,8 +338,9 @@ impl Shared {
         if is_open || UNCOUNTED.contains(&route.name()) {
             return Ok((grant, None));
         }
-        let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| self.no_room())?;
-        Ok((grant, Some(place)))
+        let permit = self.room.take().ok_or_else(|| self.no_room())?;
+        let taken = Taken { permit: Some(permit), room: Arc::clone(&self.room) };
+        Ok((grant, Some(Place(Arc::new(taken)))))
     }
 
     /// What a request is told for which there is no room.

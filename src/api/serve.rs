@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -54,8 +53,8 @@ pub struct Patience {
     /// How long a client may take none of what is written to it.
     pub write: Duration,
     /// How far apart connections whose requests were refused for want of room get their next turn: the refusal goes
-    /// out at once, and the next request for a key is looked at in its turn, so that a crowd which asks again at once
-    /// does not use up what others need.
+    /// out at once, and the next request for a key is looked at in its turn, or once there is room to spare, so that a
+    /// crowd which asks again at once does not use up what others need.
     pub refused: Duration,
     /// Longest wait for such a turn, the time after which they were told to come back.
     pub rest_max: Duration,
@@ -245,20 +244,23 @@ impl Line {
 
     async fn talk(self, stream: impl Io + 'static, shown: Certified) {
         let Line { remote, router, shutdown, turns, let_go, patience } = self;
-        let was_refused = Arc::new(AtomicBool::new(false));
+        let refused = Arc::new(Mutex::new(None));
         let service = service_fn(move |request: hyper::Request<Incoming>| {
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(ConnectInfo(remote));
             request.extensions_mut().insert(shown);
-            let (router, was_refused, turns) = (router.clone(), Arc::clone(&was_refused), Arc::clone(&turns));
+            let (router, refused, turns) = (router.clone(), Arc::clone(&refused), Arc::clone(&turns));
             async move {
-                let asks_again = request.uri().path().starts_with("/kv/");
-                if asks_again && was_refused.swap(false, Ordering::Relaxed) {
-                    tokio::time::sleep_until(turns.take(Instant::now())).await;
+                if request.uri().path().starts_with("/kv/") {
+                    let refused = refused.lock().expect("nothing panics with it").take();
+                    if let Some(Refused(room)) = refused {
+                        let turn = turns.take(Instant::now());
+                        let _ = tokio::time::timeout_at(turn, room.spare()).await;
+                    }
                 }
                 let response = router.oneshot(request).await?;
-                if response.extensions().get::<Refused>().is_some() {
-                    was_refused.store(true, Ordering::Relaxed);
+                if let Some(now) = response.extensions().get::<Refused>() {
+                    *refused.lock().expect("nothing panics with it") = Some(now.clone());
                 }
                 Ok::<_, Infallible>(response)
             }

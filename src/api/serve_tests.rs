@@ -1,4 +1,5 @@
 use super::*;
+use crate::api::door::Room;
 use crate::api::testbed::Bed;
 use axum::routing::get;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -64,7 +65,7 @@ fn slow() -> Router {
     };
     Router::new()
         .route("/now", get(move || wait(0)))
-        .route("/kv/full", get(|| async { (axum::Extension(Refused), "full") }))
+        .route("/kv/full", get(|| async { (axum::Extension(Refused(Arc::new(Room::new(0)))), "full") }))
         .route("/kv/now", get(move || wait(0)))
         .route("/slow", get(move || wait(100)))
         .route("/stuck", get(move || wait(60_000)))
