@@ -278,7 +278,7 @@ impl Line {
         let result = tokio::select! {
             biased;
             result = connection.as_mut() => result,
-            () = async { tokio::select! { () = shutdown.cancelled() => {} () = let_go.token.cancelled() => {} } } => {
+            () = async { tokio::select! { biased; () = shutdown.cancelled() => {} () = let_go.token.cancelled() => {} } } => {
                 connection.as_mut().graceful_shutdown();
                 connection.await
             }
