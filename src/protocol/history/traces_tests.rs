@@ -338,6 +338,20 @@ fn a_version_from_before_the_policy_is_the_root_of_the_history() {
 }
 
 #[test]
+fn bytes_from_before_the_policy_that_look_like_a_patch_beyond_all_bounds_are_a_value() {
+    let mut looks = vec![0xE1, 1];
+    looks.extend_from_slice(&u64::MAX.to_be_bytes());
+    looks.extend_from_slice(b"\0patch");
+    let odd = Version { value: looks.clone().into(), ..script("p a full p").versions["p"].clone() };
+
+    let (dag, view) = read(std::slice::from_ref(&odd), Strategy::LocalOverNetwork);
+
+    assert_eq!(dag.transaction(0).kind, Kind::Full);
+    assert_eq!(view.state.expect("a value").bytes, looks);
+    assert!(is_well_formed(&odd), "whoever is filled later takes it, too");
+}
+
+#[test]
 fn h2_who_does_not_lie_on_every_path_is_no_checkpoint() {
     let script = script("p1 a full p\n t1 a on p1 full t\n x b full x\n m a on t1,x patch 0 m");
 

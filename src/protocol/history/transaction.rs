@@ -10,8 +10,9 @@
 //! Kinds 3 and 4 are a full write and a delete that can be shown without what they were made on top of: after the
 //! parents they tell their whole past as a version vector, `origins u16 | (origin 8, seq 8) for each`.
 //!
-//! Integers are big-endian. A version that does not begin like this was written before its key had a history; it
-//! counts as a full write without parents, so that a policy can be given to keys that exist.
+//! Integers are big-endian. A version that does not begin like this, or would end beyond the largest value, was written
+//! before its key had a history; it counts as a full write without parents, so that a policy can be given to keys that
+//! exist.
 
 use std::collections::BTreeMap;
 
@@ -138,7 +139,7 @@ pub struct Transaction {
 impl Transaction {
     /// Reads a stored or received version.
     pub fn read(version: &Version) -> Transaction {
-        let head = read_head(&version.value);
+        let head = read_head(&version.value).filter(|head| head.fits(version.value.len()));
         let legacy = if version.tombstone { Kind::Delete } else { Kind::Full };
         let Head { kind, parents, vector, len } =
             head.unwrap_or(Head { kind: legacy, parents: Vec::new(), vector: None, len: 0 });
@@ -221,6 +222,15 @@ struct Head {
 }
 
 /// The head of a value; `None` for what no transaction begins like.
+impl Head {
+    /// Whether what it says ends where a value may. What does not is bytes that a client wrote under another policy.
+    fn fits(&self, value_bytes: usize) -> bool {
+        let offset = if let Kind::Patch { offset } = self.kind { offset } else { 0 };
+        let end = offset.checked_add((value_bytes - self.len) as u64);
+        end.is_some_and(|end| end <= Version::VALUE_BYTES_MAX as u64)
+    }
+}
+
 fn read_head(value: &[u8]) -> Option<Head> {
     let (&[format, number], rest) = value.split_first_chunk::<2>()?;
     let (offset, rest) = rest.split_first_chunk::<8>()?;
