@@ -30,6 +30,11 @@ const ID: &str = "{id}";
 #[derive(Clone, Debug)]
 pub struct Refused(pub Arc<Room>);
 
+/// Whether a request is for a key: these are counted and may be refused before they are routed.
+pub fn counts(request: &Request) -> bool {
+    request.uri().path().starts_with("/kv/")
+}
+
 /// The places of requests under way.
 #[derive(Debug)]
 pub struct Room {
@@ -90,7 +95,7 @@ impl Door {
 
     /// Whether this is one of the requests that are counted, and there is no room for it.
     fn refuses(&self, request: &Request) -> bool {
-        request.uri().path().starts_with("/kv/") && self.shared.room.is_full()
+        counts(request) && self.shared.room.is_full()
     }
 
     async fn refuse(self, request: Request) -> Response {

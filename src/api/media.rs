@@ -74,10 +74,14 @@ pub fn raw_json(version: &Version) -> Option<Box<RawValue>> {
     serde_json::from_str::<Box<RawValue>>(text).ok()
 }
 
+/// Whether a text can be sent as a header, and does not become two.
+pub fn is_header(text: &str) -> bool {
+    HeaderValue::from_str(text).is_ok()
+}
+
 /// The media type as a header. The door checked it, but a peer's door may be another one.
 pub fn header(version: &Version) -> &str {
-    let is_header = HeaderValue::from_str(&version.content_type).is_ok();
-    if is_header && !version.content_type.is_empty() {
+    if is_header(&version.content_type) && !version.content_type.is_empty() {
         &version.content_type
     } else {
         "application/octet-stream"

@@ -25,7 +25,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-use super::door::Refused;
+use super::door::{self, Refused};
 use super::patient::Patient;
 use crate::driver::tokio_world::Tls;
 use crate::driver::tokio_world::tls::{Certified, Io, certified};
@@ -127,9 +127,8 @@ pub async fn serve_with(
                     let line = Line {
                         remote,
                         router: router.clone(),
-                        shutdown: shutdown.clone(),
                         turns: Arc::clone(&turns),
-                        let_go: oldest.add(),
+                        let_go: oldest.add(&shutdown),
                         patience: patience.clone(),
                     };
                     let tls = tls.clone();
@@ -190,10 +189,11 @@ struct LetGo {
 }
 
 impl Oldest {
-    fn add(&self) -> LetGo {
+    /// One more; it goes when the node stops, or when its turn comes before that.
+    fn add(&self, shutdown: &CancellationToken) -> LetGo {
         let mut all = self.0.lock().expect("nothing panics with it");
         let number = all.last_key_value().map_or(0, |(last, _)| last + 1);
-        let token = CancellationToken::new();
+        let token = shutdown.child_token();
         all.insert(number, token.clone());
         LetGo { all: self.clone(), number, token }
     }
@@ -216,7 +216,6 @@ impl Drop for LetGo {
 struct Line {
     remote: SocketAddr,
     router: Router,
-    shutdown: CancellationToken,
     turns: Arc<Turns>,
     let_go: LetGo,
     patience: Patience,
@@ -243,7 +242,7 @@ impl Line {
     }
 
     async fn talk(self, stream: impl Io + 'static, shown: Certified) {
-        let Line { remote, router, shutdown, turns, let_go, patience } = self;
+        let Line { remote, router, turns, let_go, patience } = self;
         let refused = Arc::new(Mutex::new(None));
         let service = service_fn(move |request: hyper::Request<Incoming>| {
             let mut request = request.map(Body::new);
@@ -251,7 +250,7 @@ impl Line {
             request.extensions_mut().insert(shown);
             let (router, refused, turns) = (router.clone(), Arc::clone(&refused), Arc::clone(&turns));
             async move {
-                if request.uri().path().starts_with("/kv/") {
+                if door::counts(&request) {
                     let refused = refused.lock().expect("nothing panics with it").take();
                     if let Some(Refused(room)) = refused {
                         let turn = turns.take(Instant::now());
@@ -278,7 +277,7 @@ impl Line {
         let result = tokio::select! {
             biased;
             result = connection.as_mut() => result,
-            () = async { tokio::select! { biased; () = shutdown.cancelled() => {} () = let_go.token.cancelled() => {} } } => {
+            () = let_go.token.cancelled() => {
                 connection.as_mut().graceful_shutdown();
                 connection.await
             }

@@ -14,7 +14,6 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{Request as HttpRequest, State};
-use axum::http::HeaderValue;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
@@ -25,7 +24,7 @@ use serde::{Deserialize, Serialize};
 use super::params::Params;
 use super::problem::{Code, Problem};
 use super::shown::{Exact, NDJSON};
-use super::{Shared, body, json, list, odd};
+use super::{Shared, body, json, list, media, odd};
 use crate::model::{Dot, Entry, Imported, Key, Origin, Reply, Request, Stamp, Version, WallTime};
 use crate::storage::rows::{self, Record};
 
@@ -99,7 +98,7 @@ impl Exported {
 
     fn version(self) -> Result<Version, String> {
         let confirms = self.confirms.map(|(origin, seq)| dot(&origin, seq)).transpose()?;
-        if HeaderValue::from_str(&self.content_type).is_err() {
+        if !media::is_header(&self.content_type) {
             return Err(format!("{:?} is no media type", self.content_type));
         }
         Ok(Version {

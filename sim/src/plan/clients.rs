@@ -60,8 +60,7 @@ pub fn draw(seed: u64, kinds: &Kinds, story: &Scenario, faults: &[Timed]) -> Vec
     let many = Dice::of(seed, "operations").number(OPERATIONS.0, OPERATIONS.1);
     let slot = readable((LIFE - FIRST) / u32::try_from(many).expect("a few hundred"));
     let mut stage = Stage::of(story);
-    let drawn_faults = faults;
-    let mut faults = faults.iter().peekable();
+    let mut coming = faults.iter().peekable();
     let mut fresh: Vec<Vec<u8>> = Vec::new();
     let mut steps: Vec<Timed> = Vec::new();
     let mut operation = 0;
@@ -71,7 +70,7 @@ pub fn draw(seed: u64, kinds: &Kinds, story: &Scenario, faults: &[Timed]) -> Vec
         let at = FIRST
             + slot * u32::try_from(steps.len()).expect("a few hundred")
             + dice.between(Duration::ZERO, slot);
-        while let Some(fault) = faults.next_if(|fault| fault.at <= at) {
+        while let Some(fault) = coming.next_if(|fault| fault.at <= at) {
             stage.play(&fault.step).expect("drawn faults make sense");
         }
         let mut writer = Writer {
@@ -91,7 +90,7 @@ pub fn draw(seed: u64, kinds: &Kinds, story: &Scenario, faults: &[Timed]) -> Vec
         operation += 1;
     }
     steps.extend(storm(seed, kinds, story));
-    steps.extend(returns(seed, story, drawn_faults));
+    steps.extend(returns(seed, story, faults));
     steps.sort_by_key(|timed| timed.at);
     steps
 }

@@ -86,12 +86,7 @@ pub fn full(versions: &[Version], bytes: usize) -> Option<usize> {
 
 /// Whether a node of ours can have written this version as a transaction: what it writes must end where a value may.
 pub fn is_well_formed(version: &Version) -> bool {
-    let transaction = Transaction::read(version);
-    let end = match transaction.kind {
-        Kind::Patch { offset } => offset.checked_add(transaction.bytes.len() as u64),
-        Kind::Full | Kind::Delete => Some(transaction.bytes.len() as u64),
-    };
-    end.is_some_and(|end| end <= Version::VALUE_BYTES_MAX as u64)
+    Transaction::read(version).bytes.len() <= Version::VALUE_BYTES_MAX
 }
 
 /// Whether this transaction is one of these, or one of these says that it was made on top of it. A long past leaves out

@@ -217,8 +217,8 @@ fn patched(state: Option<State>, offset: u64, patch: &Transaction) -> State {
         Some(State { bytes, content_type, expires_at }) => (bytes, content_type, expires_at),
         None => (Bytes::new(), patch.content_type.clone(), patch.expires_at),
     };
-    // Both ends are bounded where a patch is taken and where one is received.
-    let offset = usize::try_from(offset).expect("offsets are bounded at the door");
+    // What ends beyond the largest value is read as no patch.
+    let offset = usize::try_from(offset).expect("offsets are bounded where they are read");
     let mut bytes = old.to_vec();
     if bytes.len() < offset + patch.bytes.len() {
         bytes.resize(offset + patch.bytes.len(), 0);
