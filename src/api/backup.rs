@@ -25,7 +25,10 @@ const CHUNK_BYTES: usize = 256 << 10;
 pub async fn backup(State(shared): State<Arc<Shared>>, request: HttpRequest) -> Result<Response, Problem> {
     Params::parse(request.uri().query(), &[])?;
     let place = shared.transfer()?;
-    let (file, Counted { rows, bytes }) = shared.scan(spool).await?;
+    // Not among the scans, or a few backups would hold up every listing; the thread has the place with it, because its
+    // client may be gone before it is done.
+    let spooled = shared.beside(|shared| Ok((spool(shared)?, place))).await?;
+    let ((file, Counted { rows, bytes }), place) = spooled;
     let mut headers = HeaderMap::new();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/vnd.reknit.backup"));
     headers.insert(CONTENT_LENGTH, bytes.into());

@@ -27,7 +27,7 @@ use super::kv::{ACK_TIMEOUT, ACK_TIMEOUT_MAX, TTL_MAX, Written, ack_of};
 use super::params::{self, Params};
 use super::problem::{Code, Problem, single_header};
 use super::shown::{Exact, NDJSON, Shown};
-use super::{Place, Shared, body, media};
+use super::{Shared, media};
 use crate::model::{Ack, Condition, Instant, Key, Request};
 
 /// Most operations of a batch.
@@ -122,9 +122,7 @@ pub async fn batch(State(shared): State<Arc<Shared>>, request: HttpRequest) -> R
     }
     let grant = parts.extensions.get::<Grant>().cloned().unwrap_or_else(Grant::everything);
     // Held until the answer: the operations keep the bytes.
-    let room = shared.room(&parts.headers, BODY_BYTES_MAX)?;
-    let patience = shared.app.limits.body_patience;
-    let bytes = body::take(&parts.headers, body, BODY_BYTES_MAX, patience).await?;
+    let (bytes, hold) = shared.body(&parts, body, BODY_BYTES_MAX).await?;
     let items = items(&bytes)?;
     let Some(name) = name else {
         return Ok(answer(shared.run(items, wanted, &grant).await, false));
@@ -139,12 +137,11 @@ pub async fn batch(State(shared): State<Arc<Shared>>, request: HttpRequest) -> R
         return Ok(answer(known, true));
     }
     // If the client goes before the answer, the batch is done all the same, for it to ask again.
-    let place = parts.extensions.get::<Place>().cloned();
     let doing = tokio::spawn(async move {
         let claim = Claim { shared: &shared, name: &name, answer: None };
         let answered = shared.run(items, wanted, &grant).await;
         claim.keep(&answered);
-        drop((room, place));
+        drop(hold);
         answered
     });
     let answered = doing.await.map_err(|_| Problem::new(Code::Internal, "the batch broke off"))?;

@@ -35,6 +35,8 @@ pub const WATCHES_MAX: usize = 256;
 pub const KEYS_MAX: usize = 500;
 /// An answer takes no further key once it has this many bytes of values.
 const BYTES_MAX: usize = 2 << 20;
+/// As [`BYTES_MAX`], of what a watch is told at once: each of them may wait for a client that reads nothing.
+const STEP_BYTES_MAX: usize = 256 << 10;
 /// Longest time a poll may wait.
 const WAIT_MAX: Duration = Duration::from_secs(60);
 /// The time between two looks of one watch: a busy node's turns are told together.
@@ -63,9 +65,11 @@ pub async fn changes(State(shared): State<Arc<Shared>>, request: HttpRequest) ->
         let detail = format!("{WATCHES_MAX} clients watch already");
         Problem::new(Code::Busy, detail).with_limit(WATCHES_MAX as u64)
     })?;
-    let bounds = Bounds { keys_max: limit(&params)?, bytes_max: BYTES_MAX };
+    let is_stream = accepts(&parts.headers, EVENT_STREAM);
+    let bytes_max = if is_stream { STEP_BYTES_MAX } else { BYTES_MAX };
+    let bounds = Bounds { keys_max: limit(&params)?, bytes_max };
     let watch = Watch::new(shared, cursor, prefix, bounds, place);
-    if accepts(&parts.headers, EVENT_STREAM) {
+    if is_stream {
         Ok(watch.stream())
     } else {
         watch.poll(params.duration("wait", WAIT_MAX)?.unwrap_or_default()).await
@@ -115,6 +119,8 @@ struct Watch {
     /// Whether it was told that it has everything.
     is_live: bool,
     behind: Duration,
+    /// Held until the last events are taken.
+    told: Option<OwnedSemaphorePermit>,
     _place: OwnedSemaphorePermit,
 }
 
@@ -137,6 +143,7 @@ impl Watch {
             is_reset: false,
             is_live: false,
             behind,
+            told: None,
             _place: place,
         }
     }
@@ -226,8 +233,9 @@ impl Watch {
         ([(BUFFERING, HeaderValue::from_static("no"))], sse).into_response()
     }
 
-    /// The next events, or `None` when the node stops.
+    /// The next events, or `None` when the node stops. Asked for once the last ones are on their way.
     async fn events(&mut self) -> Result<Option<Vec<Event>>, Problem> {
+        self.told = None;
         loop {
             let before = self.cursor.clone();
             let Some(step) = self.look().await? else {
@@ -236,13 +244,14 @@ impl Watch {
                 }
                 continue;
             };
-            let (is_whole, mut events) = (step.is_whole, Vec::new());
+            let (is_whole, mut events, mut bytes) = (step.is_whole, Vec::new(), 0);
             if std::mem::take(&mut self.is_reset) {
                 self.is_live = false;
                 events.push(Event::default().event("reset").data("{}"));
             }
             for change in self.shown(step) {
                 let data = serde_json::to_string(&change).expect("our own structs are JSON");
+                bytes += data.len();
                 events.push(Event::default().event(change.kind).data(data));
             }
             if self.cursor != before {
@@ -255,6 +264,8 @@ impl Watch {
                 events.push(Event::default().event("live").data("{}"));
             }
             if !events.is_empty() {
+                // A client that is sent away goes on from its last id, and misses nothing.
+                self.told = self.shared.answer_room(bytes as u64)?;
                 tokio::time::sleep(if is_whole { PAUSE } else { Duration::ZERO }).await;
                 return Ok(Some(events));
             }

@@ -3,7 +3,7 @@ use serde_json::Value;
 use tower::ServiceExt;
 
 use super::*;
-use crate::api::testbed::{Bed, problem};
+use crate::api::testbed::{Bed, Setup, problem};
 
 async fn poll(bed: &Bed, query: &str) -> Value {
     let answer = bed.ask(&format!("GET /changes?{query}")).await;
@@ -80,7 +80,8 @@ async fn a_cursor_from_elsewhere_that_is_never_covered_begins_anew_and_says_so()
 async fn read_until(body: &mut axum::body::Body, text: &mut String, what: &str) {
     let read = async {
         while !text.contains(what) {
-            let frame = body.frame().await.expect("it goes on").unwrap();
+            let Some(frame) = body.frame().await else { panic!("no {what} to the end of {text}") };
+            let frame = frame.unwrap();
             text.push_str(std::str::from_utf8(&frame.into_data().unwrap()).unwrap());
         }
     };
@@ -141,4 +142,36 @@ async fn watches_have_a_bound() {
     assert_eq!(answer.header("retry-after"), "1");
     drop(held);
     assert_eq!(bed.ask("GET /changes").await.status, 200);
+}
+
+#[tokio::test]
+async fn what_watches_are_told_and_do_not_read_is_bounded() {
+    let mut setup = Setup::new();
+    setup.limits.answers_bytes_max = 600 << 10;
+    let bed = setup.start();
+    for number in 0..4 {
+        bed.put(&format!("k{number}"), &format!("\"{}\"", "x".repeat(200 << 10))).await;
+    }
+    let watch = || async {
+        let request = axum::http::Request::get("/changes").header("accept", EVENT_STREAM);
+        bed.router
+            .clone()
+            .oneshot(request.body(axum::body::Body::empty()).unwrap())
+            .await
+            .unwrap()
+            .into_body()
+    };
+    let (mut first, mut second, mut text) = (watch().await, watch().await, String::new());
+    read_until(&mut first, &mut text, "k1").await;
+
+    let mut told = String::new();
+    read_until(&mut second, &mut told, "event: error").await;
+    assert!(told.contains("wait for their clients"), "{told}");
+    // Whoever takes what it is told is told the rest, and with it goes what it held.
+    read_until(&mut first, &mut text, "event: live").await;
+    assert_eq!(text.matches("event: put").count(), 4);
+    drop(first);
+    let (mut third, mut text) = (watch().await, String::new());
+    read_until(&mut third, &mut text, "event: live").await;
+    assert_eq!(text.matches("event: put").count(), 4);
 }

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::params::Params;
 use super::problem::{Code, Problem};
-use super::{Shared, body, json, odd};
+use super::{Shared, json, odd};
 use crate::model::{Address, MemberState, MemberView, Mode, NodeId, ProtocolRange, Reply, Request};
 
 /// Largest body of a wish about members.
@@ -150,8 +150,7 @@ async fn wish<T: DeserializeOwned>(shared: &Shared, request: HttpRequest) -> Res
     let (parts, body) = request.into_parts();
     shared.check_operator(&parts)?;
     Params::parse(parts.uri.query(), &[])?;
-    let patience = shared.app.limits.body_patience;
-    let bytes = body::take(&parts.headers, body, BODY_BYTES_MAX, patience).await?;
+    let (bytes, _hold) = shared.body(&parts, body, BODY_BYTES_MAX).await?;
     let bytes = if bytes.is_empty() { b"{}".as_slice() } else { &bytes };
     serde_json::from_slice(bytes).map_err(|error| {
         let code = if error.is_data() { Code::BadBody } else { Code::InvalidJson };

@@ -21,7 +21,7 @@ use super::context::CONTEXT;
 use super::params::{self, Params};
 use super::problem::{Code, Problem};
 use super::tags::{self, Tags};
-use super::{Shared, body, history, json, media, odd, reads, siblings};
+use super::{Shared, history, json, media, odd, reads, siblings};
 use crate::model::{
     Ack, Condition, Key, Policy, Refusal, Reply, Request, Row, Token, Version, VersionId, row,
 };
@@ -64,22 +64,9 @@ impl Written {
 /// `PUT /kv/{key}`
 pub async fn put(State(shared): State<Arc<Shared>>, request: HttpRequest) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
-    let wanted = match Put::read(&parts) {
-        Ok(wanted) => wanted,
-        Err(problem) => {
-            body::discard(&parts.headers, body).await;
-            return Err(problem);
-        }
-    };
+    let wanted = Put::read(&parts)?;
     let limits = &shared.app.limits;
-    let _room = match shared.room(&parts.headers, limits.value_bytes_max) {
-        Ok(room) => room,
-        Err(problem) => {
-            body::discard(&parts.headers, body).await;
-            return Err(problem);
-        }
-    };
-    let value = body::take(&parts.headers, body, limits.value_bytes_max, limits.body_patience).await?;
+    let (value, _hold) = shared.body(&parts, body, limits.value_bytes_max).await?;
     let Put { key, content_type, ttl, offset, write } = wanted;
     let Write { condition, ack, timeout } = write;
     let condition = shared.with_token(&parts.headers, &key, condition)?;

@@ -43,20 +43,23 @@ mod transfer;
 mod ui;
 
 use std::any::Any;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::HttpBody;
-use axum::extract::{MatchedPath, Request as HttpRequest, State};
-use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, TRANSFER_ENCODING};
+use axum::body::{Body, HttpBody};
+use axum::extract::{ConnectInfo, MatchedPath, Request as HttpRequest, State};
+use axum::http::header::{CONTENT_TYPE, HOST, HeaderValue, TRANSFER_ENCODING};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName, Method};
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, HeaderName, Method, StatusCode, Version as HttpVersion};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use bytes::Bytes;
 use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -72,7 +75,7 @@ use metrics::{Metrics, Route};
 pub use peer::router_with_peers;
 use problem::{Code, Problem};
 pub use reads::SharedReader;
-pub use serve::{Patience, serve, serve_with};
+pub use serve::{Patience, listen, serve, serve_with};
 
 /// Names a request in answers and logs; taken from the client if it sends one.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -87,10 +90,11 @@ const SCANS_MAX: usize = 4;
 const TRANSFERS_MAX: usize = 8;
 /// A smaller answer is not counted: the connections' own bound is enough for these.
 const ANSWER_BYTES_MIN: u64 = 64 << 10;
-/// Bodies are counted in units of this many bytes.
-const BODY_UNIT: usize = 1 << 10;
 /// Routes that take no place among the requests under way: they have bounds of their own, or must always answer.
 const UNCOUNTED: [&str; 4] = ["/changes", "/events", "/metrics", "/status"];
+
+/// Routes that do nothing before all of their body is here, and take a place only then. Beside these, writes of a key.
+const WAITING: [&str; 5] = ["/batch", "/members/join", "/members/leave", "/members/remove", "/members/mode"];
 
 /// What the API stands on.
 pub struct App {
@@ -234,6 +238,12 @@ fn panicked(_: Box<dyn Any + Send + 'static>) -> Response {
 #[derive(Clone, Debug)]
 struct Place(#[expect(dead_code, reason = "it is held, and then not")] Arc<Taken>);
 
+/// What a request with a body holds while it is under way.
+struct Hold {
+    _place: Place,
+    _room: Option<OwnedSemaphorePermit>,
+}
+
 #[derive(Debug)]
 struct Taken {
     permit: Option<OwnedSemaphorePermit>,
@@ -247,14 +257,28 @@ impl Drop for Taken {
     }
 }
 
+/// Whoever stands before this node may choose by the host, so no request may have two, and what came over a connection
+/// as HTTP/1.1 has one.
+fn check_host(parts: &Parts) -> Result<(), Problem> {
+    let is_host = |host: &HeaderValue| host.is_empty() || Authority::try_from(host.as_bytes()).is_ok();
+    let mut hosts = parts.headers.get_all(HOST).iter();
+    let came_over_a_connection = parts.extensions.get::<ConnectInfo<SocketAddr>>().is_some();
+    match (hosts.next(), hosts.next()) {
+        (Some(host), None) if is_host(host) => Ok(()),
+        (None, None) if parts.version != HttpVersion::HTTP_11 || !came_over_a_connection => Ok(()),
+        _ => Err(Problem::new(Code::BadHeader, "a request names its host, once")),
+    }
+}
+
 /// The outermost layer.
 async fn finish(State(shared): State<Arc<Shared>>, request: HttpRequest, next: Next) -> Response {
     let began = shared.app.clock.now().mono;
     let id = shared.request_id(request.headers());
     let method = request.method().clone();
     let route = Route::of(request.extensions().get::<MatchedPath>());
+    let (request, leftover) = body::lend(request);
 
-    let response = match shared.admit(request, route).await {
+    let response = match shared.admit(request, route) {
         Ok((request, place)) => {
             let response = next.run(request).await;
             drop(place);
@@ -263,6 +287,9 @@ async fn finish(State(shared): State<Arc<Shared>>, request: HttpRequest, next: N
         }
         Err(problem) => problem.into_response(),
     };
+    if let Some(leftover) = leftover {
+        leftover.discard(response.status() == StatusCode::SERVICE_UNAVAILABLE).await;
+    }
 
     if response.status().is_server_error() {
         shared.complain(&id, route, &response);
@@ -283,8 +310,8 @@ impl Shared {
             scans: Arc::new(Semaphore::new(SCANS_MAX)),
             watches: Arc::new(Semaphore::new(changes::WATCHES_MAX)),
             room: Arc::new(Room::new(app.limits.requests_max)),
-            bodies: Arc::new(Semaphore::new(app.limits.bodies_bytes_max / BODY_UNIT)),
-            answers: Arc::new(Semaphore::new(app.limits.answers_bytes_max / BODY_UNIT)),
+            bodies: Arc::new(Semaphore::new(app.limits.bodies_bytes_max / body::UNIT)),
+            answers: Arc::new(Semaphore::new(app.limits.answers_bytes_max / body::UNIT)),
             transfers: Arc::new(Semaphore::new(TRANSFERS_MAX)),
             batches: batch::Answered::default(),
             seal: context::Seal::new(&app.info.cluster_secret),
@@ -297,32 +324,30 @@ impl Shared {
 
     /// Lets a request in: its caller may ask this, and there is room for it. What is refused here costs next to
     /// nothing, so that a node with more to do than it can still answers at once.
-    async fn admit(
-        &self,
-        request: HttpRequest,
-        route: Route,
-    ) -> Result<(HttpRequest, Option<Place>), Problem> {
+    fn admit(&self, request: HttpRequest, route: Route) -> Result<(HttpRequest, Option<Place>), Problem> {
         let (mut parts, body) = request.into_parts();
-        let admitted = self.check(&parts, route);
-        match admitted {
-            Ok((grant, place)) => {
-                parts.extensions.insert(grant);
-                if let Some(place) = &place {
-                    parts.extensions.insert(place.clone());
-                }
-                Ok((HttpRequest::from_parts(parts, body), place))
-            }
-            Err(problem) => {
-                // A small body is taken, so that the connection can go on.
-                if body.size_hint().upper().is_some_and(|bytes| bytes <= body::REFUSED_BYTES_MAX) {
-                    body::discard(&parts.headers, body).await;
-                }
-                Err(problem)
-            }
+        let grant = self.check(&parts, route)?;
+        let (method, name) = (&parts.method, route.name());
+        let is_counted = auth::needs(method, name).is_some() && !UNCOUNTED.contains(&name);
+        let waits = WAITING.contains(&name) || *method == Method::PUT && name.starts_with("/kv");
+        let place = match is_counted && (body.is_end_stream() || !waits) {
+            true => Some(self.place()?),
+            false => None,
+        };
+        parts.extensions.insert(grant);
+        if let Some(place) = &place {
+            parts.extensions.insert(place.clone());
         }
+        Ok((HttpRequest::from_parts(parts, body), place))
     }
 
-    fn check(&self, parts: &Parts, route: Route) -> Result<(Grant, Option<Place>), Problem> {
+    /// A place among the requests under way.
+    fn place(&self) -> Result<Place, Problem> {
+        let permit = self.room.take().ok_or_else(|| self.no_room())?;
+        Ok(Place(Arc::new(Taken { permit: Some(permit), room: Arc::clone(&self.room) })))
+    }
+
+    fn check(&self, parts: &Parts, route: Route) -> Result<Grant, Problem> {
         let is_open = auth::needs(&parts.method, route.name()).is_none();
         let grant = match self.app.tokens.grant(&parts.headers) {
             Ok(grant) => grant,
@@ -330,17 +355,13 @@ impl Shared {
             Err(problem) => return Err(problem),
         };
         grant.check_request(parts, route.name())?;
+        check_host(parts)?;
         let is_chunked = |coding: &HeaderValue| coding.as_bytes().eq_ignore_ascii_case(b"chunked");
         if !parts.headers.get_all(TRANSFER_ENCODING).iter().all(is_chunked) {
             return Err(Problem::new(Code::BadHeader, "no transfer coding but `chunked` is known here"));
         }
         auth::check_origin(parts)?;
-        if is_open || UNCOUNTED.contains(&route.name()) {
-            return Ok((grant, None));
-        }
-        let permit = self.room.take().ok_or_else(|| self.no_room())?;
-        let taken = Taken { permit: Some(permit), room: Arc::clone(&self.room) };
-        Ok((grant, Some(Place(Arc::new(taken)))))
+        Ok(grant)
     }
 
     /// What a request is told for which there is no room.
@@ -350,33 +371,45 @@ impl Shared {
         Problem::new(Code::Busy, detail).with_limit(limit)
     }
 
-    /// Room for a request's body of at most `limit` bytes, to be held as long as the bytes are.
-    fn room(&self, headers: &HeaderMap, limit: usize) -> Result<OwnedSemaphorePermit, Problem> {
-        let declared = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-        let units = declared.unwrap_or(limit).min(limit).div_ceil(BODY_UNIT).max(1);
-        let units = u32::try_from(units).unwrap_or(u32::MAX);
-        Arc::clone(&self.bodies).try_acquire_many_owned(units).map_err(|_| {
-            let limit = self.app.limits.bodies_bytes_max as u64;
-            let detail = format!("bodies of {limit} bytes are being taken already; nothing was done");
-            Problem::new(Code::Busy, detail).with_limit(limit)
-        })
+    /// A request's whole body, of at most `limit` bytes, and what it takes to go on with it. The request is under way
+    /// only from here on: clients that are slow to send must not keep others out.
+    async fn body(&self, head: &Parts, body: Body, limit: usize) -> Result<(Bytes, Hold), Problem> {
+        let limits = &self.app.limits;
+        let bounds = body::Bounds {
+            limit,
+            patience: limits.body_patience,
+            pool: &self.bodies,
+            pool_bytes: limits.bodies_bytes_max,
+        };
+        let (bytes, room) = body::take(head, body, bounds).await?.split();
+        let place = match head.extensions.get::<Place>() {
+            Some(place) => place.clone(),
+            None => self.place()?,
+        };
+        Ok((bytes, Hold { _place: place, _room: room }))
     }
 
     /// Counts a large answer until it is sent: clients that read slowly, or not at all, must not fill the memory.
     fn hold(&self, response: Response) -> Response {
         let bytes = HttpBody::size_hint(response.body()).exact().unwrap_or(0);
+        match self.answer_room(bytes) {
+            Ok(Some(room)) => response.map(|body| body::Held::body(body, room)),
+            Ok(None) => response,
+            Err(problem) => problem.into_response(),
+        }
+    }
+
+    /// Room for an answer of so many bytes; none is counted for a small one.
+    fn answer_room(&self, bytes: u64) -> Result<Option<OwnedSemaphorePermit>, Problem> {
         if bytes < ANSWER_BYTES_MIN {
-            return response;
+            return Ok(None);
         }
-        let units = u32::try_from(bytes.div_ceil(BODY_UNIT as u64)).unwrap_or(u32::MAX);
-        match Arc::clone(&self.answers).try_acquire_many_owned(units) {
-            Ok(room) => response.map(|body| body::Held::body(body, room)),
-            Err(_) => {
-                let limit = self.app.limits.answers_bytes_max as u64;
-                let detail = format!("answers of {limit} bytes wait for their clients; ask again");
-                Problem::new(Code::Busy, detail).with_limit(limit).into_response()
-            }
-        }
+        let units = u32::try_from(bytes.div_ceil(body::UNIT as u64)).unwrap_or(u32::MAX);
+        Arc::clone(&self.answers).try_acquire_many_owned(units).map(Some).map_err(|_| {
+            let limit = self.app.limits.answers_bytes_max as u64;
+            let detail = format!("answers of {limit} bytes wait for their clients; ask again");
+            Problem::new(Code::Busy, detail).with_limit(limit)
+        })
     }
 
     /// A place for an export, import or backup, to be held until its end.
@@ -451,15 +484,23 @@ impl Shared {
         scan: impl FnOnce(&Shared) -> Result<T, Problem> + Send + 'static,
     ) -> Result<T, Problem> {
         let permit = Arc::clone(&self.scans).acquire_owned().await.expect("it is never closed");
-        let shared = Arc::clone(self);
-        let task = tokio::task::spawn_blocking(move || {
-            let result = scan(&shared);
+        self.beside(move |shared| {
+            let result = scan(shared);
             // Held by the thread and not by the waiter, who may be gone long before the scan ends.
             drop(permit);
             result
-        });
-        task.await
-            .unwrap_or_else(|_| Err(Problem::new(Code::Internal, "the scan panicked; the log says where")))
+        })
+        .await
+    }
+
+    /// Runs what is bounded otherwise on a thread of its own.
+    async fn beside<T: Send + 'static>(
+        self: &Arc<Shared>,
+        work: impl FnOnce(&Shared) -> Result<T, Problem> + Send + 'static,
+    ) -> Result<T, Problem> {
+        let shared = Arc::clone(self);
+        let task = tokio::task::spawn_blocking(move || work(&shared));
+        task.await.unwrap_or_else(|_| Err(Problem::new(Code::Internal, "it panicked; the log says where")))
     }
 }
 

@@ -776,8 +776,9 @@ impl Operation {
             None => &[],
         };
         let mut all: BTreeMap<u16, BTreeMap<_, _>> = BTreeMap::new();
-        let panics: &[Code] = &[Code::Internal];
-        for code in self.problems.iter().copied().flatten().chain(guarded).chain(panics) {
+        // A panic, and heads that two readers could take apart differently.
+        let always: &[Code] = &[Code::Internal, Code::BadHeader];
+        for code in self.problems.iter().copied().flatten().chain(guarded).chain(always) {
             all.entry(code.status().as_u16()).or_default().insert(code.name(), code.title());
         }
         all

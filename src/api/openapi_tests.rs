@@ -323,6 +323,15 @@ impl Draw {
         if self.happens(3) {
             query.push("nonsense=1".into());
         }
+        for host in self
+            .of::<&[&str]>(&[&["node1"], &["node1"], &["node1"], &[], &["a b"], &["node1", "node1"]])
+            .iter()
+        {
+            request = request.header("host", *host);
+        }
+        if self.happens(5) {
+            request = request.header("transfer-encoding", "gzip");
+        }
         let body =
             if operation.sent.is_some() || self.happens(5) { self.body(operation.id) } else { Vec::new() };
         if self.happens(50) {

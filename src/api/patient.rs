@@ -4,6 +4,8 @@
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -17,22 +19,26 @@ pub struct Patient<S> {
     patience: Duration,
     /// Runs while `is_waiting`.
     timer: Pin<Box<Sleep>>,
-    is_waiting: bool,
+    is_waiting: Arc<AtomicBool>,
 }
 
 impl<S> Patient<S> {
     /// Wraps `stream`.
     pub fn new(stream: S, patience: Duration) -> Patient<S> {
-        Patient { stream, patience, timer: Box::pin(sleep(patience)), is_waiting: false }
+        Patient { stream, patience, timer: Box::pin(sleep(patience)), is_waiting: Arc::default() }
+    }
+
+    /// Tells whether something that was written waits for the client to take it.
+    pub fn is_waiting(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.is_waiting)
     }
 
     fn watch<T>(&mut self, cx: &mut Context<'_>, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if polled.is_ready() {
-            self.is_waiting = false;
+            self.is_waiting.store(false, Ordering::Relaxed);
             return polled;
         }
-        if !self.is_waiting {
-            self.is_waiting = true;
+        if !self.is_waiting.swap(true, Ordering::Relaxed) {
             let deadline = Instant::now() + self.patience;
             self.timer.as_mut().reset(deadline);
         }

@@ -7,24 +7,29 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, HttpBody};
 use axum::extract::ConnectInfo;
-use hyper::body::Incoming;
+use bytes::Bytes;
+use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use socket2::SockRef;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
+use super::body::Hurry;
 use super::door::{self, Refused};
 use super::patient::Patient;
 use crate::driver::tokio_world::Tls;
@@ -40,6 +45,10 @@ const HEADERS_MAX: usize = 100;
 const SEND_BUFFER_BYTES: usize = 256 << 10;
 /// While no place is left, the connection that has been here longest is let go this often, as soon as it is idle.
 const LET_GO_EVERY: Duration = Duration::from_millis(20);
+/// Connections that the system keeps until they are taken: a crowd that comes at once is not made to try again.
+const BACKLOG: u32 = 1024;
+/// A connection that was asked to go is looked at this often: one whose client is in the midst of a head goes then.
+const LINGER: Duration = Duration::from_secs(1);
 /// How long to wait after the system refused a connection for lack of means.
 const ACCEPT_RETRY: Duration = Duration::from_millis(200);
 
@@ -97,6 +106,18 @@ impl Turns {
     }
 }
 
+/// Listens where clients and peers come.
+///
+/// # Errors
+/// The address is taken, or not ours.
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // A node that starts again must not wait for what is left of its old connections.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
 /// Serves until `shutdown`, then until the last request is answered or patience ends. With `tls` nobody is
 /// answered in plain text.
 pub async fn serve(listener: TcpListener, router: Router, shutdown: CancellationToken, tls: Option<Tls>) {
@@ -128,7 +149,8 @@ pub async fn serve_with(
                         remote,
                         router: router.clone(),
                         turns: Arc::clone(&turns),
-                        let_go: oldest.add(&shutdown),
+                        let_go: oldest.add(),
+                        shutdown: shutdown.clone(),
                         patience: patience.clone(),
                     };
                     let tls = tls.clone();
@@ -189,16 +211,16 @@ struct LetGo {
 }
 
 impl Oldest {
-    /// One more; it goes when the node stops, or when its turn comes before that.
-    fn add(&self, shutdown: &CancellationToken) -> LetGo {
+    /// One more.
+    fn add(&self) -> LetGo {
         let mut all = self.0.lock().expect("nothing panics with it");
         let number = all.last_key_value().map_or(0, |(last, _)| last + 1);
-        let token = shutdown.child_token();
+        let token = CancellationToken::new();
         all.insert(number, token.clone());
         LetGo { all: self.clone(), number, token }
     }
 
-    /// Asks the oldest to go as soon as it has no request under way; not twice.
+    /// Asks the oldest to go as soon as its node has nothing to do for it; not twice.
     fn let_go(&self) {
         if let Some((_, token)) = self.0.lock().expect("nothing panics with it").pop_first() {
             token.cancel();
@@ -218,6 +240,7 @@ struct Line {
     router: Router,
     turns: Arc<Turns>,
     let_go: LetGo,
+    shutdown: CancellationToken,
     patience: Patience,
 }
 
@@ -231,7 +254,11 @@ impl Line {
         let _ = SockRef::from(&stream).set_send_buffer_size(SEND_BUFFER_BYTES);
         let Some(tls) = tls else { return self.talk(stream, Certified(false)).await };
         // Whoever is slow here is as slow as with a head.
-        match tokio::time::timeout(self.patience.head, tls.accept(stream)).await {
+        let accepted = tokio::select! {
+            accepted = tokio::time::timeout(self.patience.head, tls.accept(stream)) => accepted,
+            () = async { tokio::join!(self.let_go.token.cancelled(), tokio::time::sleep(LINGER)); } => return,
+        };
+        match accepted {
             Ok(Ok(stream)) => {
                 let shown = certified(&stream);
                 self.talk(stream, shown).await;
@@ -242,13 +269,17 @@ impl Line {
     }
 
     async fn talk(self, stream: impl Io + 'static, shown: Certified) {
-        let Line { remote, router, turns, let_go, patience } = self;
+        let Line { remote, router, turns, let_go, shutdown, patience } = self;
         let refused = Arc::new(Mutex::new(None));
+        let under_way = UnderWay::default();
+        let (hurry, attend) = (Hurry(let_go.token.clone()), under_way.clone());
         let service = service_fn(move |request: hyper::Request<Incoming>| {
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(ConnectInfo(remote));
             request.extensions_mut().insert(shown);
+            request.extensions_mut().insert(hurry.clone());
             let (router, refused, turns) = (router.clone(), Arc::clone(&refused), Arc::clone(&turns));
+            let attended = attend.begin();
             async move {
                 if door::counts(&request) {
                     let refused = refused.lock().expect("nothing panics with it").take();
@@ -261,30 +292,85 @@ impl Line {
                 if let Some(now) = response.extensions().get::<Refused>() {
                     *refused.lock().expect("nothing panics with it") = Some(now.clone());
                 }
-                Ok::<_, Infallible>(response)
+                Ok::<_, Infallible>(response.map(|body| Attended { body, _attended: attended }))
             }
         });
-        let io = TokioIo::new(Patient::new(stream, patience.write));
+        let stream = Patient::new(stream, patience.write);
+        let is_waiting = stream.is_waiting();
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(patience.head)
             .max_buf_size(BUFFER_BYTES_MAX)
             .max_header_size(HEAD_BYTES_MAX)
             .max_headers(HEADERS_MAX)
-            .serve_connection(io, service)
+            .serve_connection(TokioIo::new(stream), service)
             .with_upgrades();
         let mut connection = std::pin::pin!(connection);
         let result = tokio::select! {
             biased;
             result = connection.as_mut() => result,
-            () = let_go.token.cancelled() => {
+            () = shutdown.cancelled() => {
                 connection.as_mut().graceful_shutdown();
                 connection.await
+            }
+            () = let_go.token.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                let is_idle = || under_way.is_none() && !is_waiting.load(Ordering::Relaxed);
+                loop {
+                    match tokio::time::timeout(LINGER, connection.as_mut()).await {
+                        Ok(result) => break result,
+                        // All that this connection does is to wait for the rest of a head.
+                        Err(_) if is_idle() => break Ok(()),
+                        Err(_) => {}
+                    }
+                }
             }
         };
         if let Err(error) = result {
             tracing::debug!(%remote, "the connection ended: {error}");
         }
+    }
+}
+
+/// How many requests of a connection are under way, their answers included.
+#[derive(Clone, Debug, Default)]
+struct UnderWay(Arc<()>);
+
+impl UnderWay {
+    /// One more, until what this returns is dropped.
+    fn begin(&self) -> Arc<()> {
+        Arc::clone(&self.0)
+    }
+
+    /// Besides this one and the service's, nobody has any.
+    fn is_none(&self) -> bool {
+        Arc::strong_count(&self.0) <= 2
+    }
+}
+
+/// The body of an answer that is under way.
+struct Attended {
+    body: Body,
+    _attended: Arc<()>,
+}
+
+impl HttpBody for Attended {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 

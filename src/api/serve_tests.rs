@@ -232,3 +232,103 @@ async fn refused_connections_get_their_turns_apart_and_none_rests_longer_than_th
     assert_eq!(rests, [100, 150, 150]);
     assert_eq!((turns.take(now + Duration::from_secs(1)) - now).as_millis(), 1_100, "a pause leaves no debt");
 }
+
+#[tokio::test]
+async fn a_crowd_that_comes_at_once_waits_in_line() {
+    let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = listener.local_addr().unwrap();
+
+    // Nobody takes them, and each is connected all the same, at once.
+    let mut crowd = Vec::new();
+    for number in 0..600 {
+        let stream = tokio::time::timeout(SOON / 20, TcpStream::connect(address)).await;
+        crowd.push(stream.unwrap_or_else(|_| panic!("number {number} has to try again")).unwrap());
+    }
+}
+
+#[tokio::test]
+async fn clients_in_the_midst_of_heads_let_go_of_their_places_once_others_wait() {
+    let patience = Patience { connections_max: 2, head: Duration::from_secs(60), ..quick() };
+    let served = served(slow(), patience).await;
+    let mut slow = Vec::new();
+    for _ in 0..4 {
+        let mut stream = served.connect().await;
+        stream.write_all(b"GET /now HTTP/1.1\r\nhost:").await.unwrap();
+        slow.push(stream);
+    }
+
+    assert!(served.talk(&format!("GET /now {CLOSE}")).await.ends_with("done"));
+}
+
+#[tokio::test]
+async fn clients_in_the_midst_of_bodies_let_go_of_their_places_once_others_wait() {
+    let served = served(Bed::new().router, Patience { connections_max: 2, ..Patience::default() }).await;
+    let mut slow = Vec::new();
+    for _ in 0..4 {
+        let mut stream = served.connect().await;
+        stream.write_all(b"PUT /kv/a HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n1").await.unwrap();
+        slow.push(stream);
+    }
+
+    assert!(served.talk(&format!("GET /livez {CLOSE}")).await.contains("HTTP/1.1 200"));
+    assert!(rest(&mut slow[0]).await.contains("body-timeout"), "and it is told why");
+}
+
+#[tokio::test]
+async fn an_answer_that_is_under_way_is_not_cut_off_for_those_who_wait() {
+    let long = get(|| async {
+        tokio::time::sleep(LINGER * 2).await;
+        let parts = futures_util::stream::unfold(0, |part| async move {
+            tokio::time::sleep(LINGER / 2).await;
+            (part < 4).then_some((Ok::<_, Infallible>("part "), part + 1))
+        });
+        Body::from_stream(parts)
+    });
+    let router = slow().route("/long", long);
+    let served = served(router, Patience { connections_max: 1, head: SOON, ..quick() }).await;
+    let mut first = served.connect().await;
+    first.write_all(format!("GET /long {CLOSE}").as_bytes()).await.unwrap();
+
+    let second = served.talk(&format!("GET /now {CLOSE}")).await;
+
+    assert_eq!(rest(&mut first).await.matches("part").count(), 4);
+    assert!(second.ends_with("done"), "{second}");
+}
+
+#[tokio::test]
+async fn what_is_left_of_a_refused_body_is_taken_and_the_connection_goes_on() {
+    let served = served(Bed::new().router, Patience::default()).await;
+    for line in [
+        "POST /batch?nonsense=1",
+        "POST /import?nonsense=1",
+        "POST /nothing",
+        "POST /health",
+        "PUT /kv/a//b",
+        "DELETE /kv/a",
+    ] {
+        let body = "x".repeat(300 << 10);
+        let head = format!("{line} HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n", body.len());
+
+        let both = served.talk(&format!("{head}{body}GET /livez {CLOSE}")).await;
+
+        assert_eq!(both.matches("HTTP/1.1 ").count(), 2, "{line}: {both}");
+        assert!(both.ends_with(r#"{"status":"ok"}"#), "{line}: {both}");
+    }
+}
+
+#[tokio::test]
+async fn a_request_names_its_host_once() {
+    let served = served(Bed::new().router, Patience::default()).await;
+    let ask = |hosts: &'static str, version: &'static str| {
+        let served = &served;
+        async move { served.talk(&format!("GET /livez HTTP/{version}\r\n{hosts}connection: close\r\n\r\n")).await }
+    };
+    for hosts in ["", "host: a\r\nhost: a\r\n", "host: a\r\nhost: b\r\n", "host: a b\r\n"] {
+        let answer = ask(hosts, "1.1").await;
+        assert!(answer.starts_with("HTTP/1.1 400") && answer.contains("bad-header"), "{hosts:?}: {answer}");
+    }
+    for (hosts, version) in [("host: [::1]:80\r\n", "1.1"), ("host:\r\n", "1.1"), ("", "1.0")] {
+        let answer = ask(hosts, version).await;
+        assert!(answer.contains(" 200 "), "{hosts:?}: {answer}");
+    }
+}

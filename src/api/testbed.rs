@@ -9,7 +9,8 @@ use async_trait::async_trait;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
-use axum::http::{HeaderMap, Request as HttpRequest, StatusCode};
+use axum::http::header::HOST;
+use axum::http::{HeaderMap, HeaderValue, Request as HttpRequest, StatusCode};
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use serde_json::Value;
@@ -262,6 +263,7 @@ impl Bed {
             request = request.header(*name, *value);
         }
         let mut request = request.body(body.into()).unwrap();
+        request.headers_mut().entry(HOST).or_insert(HeaderValue::from_static("node1"));
         let from: SocketAddr = from.parse().unwrap();
         request.extensions_mut().insert(ConnectInfo(from));
         let response = self.router.clone().oneshot(request).await.unwrap();

@@ -144,6 +144,52 @@ async fn a_node_without_room_refuses_before_it_looks_and_tells_the_same_as_after
     assert!(metrics.text().contains(line), "{}", metrics.text());
 }
 
+/// A body of which nothing comes.
+fn silent() -> Body {
+    Body::from_stream(futures_util::stream::pending::<Result<Bytes, std::io::Error>>())
+}
+
+#[tokio::test]
+async fn clients_that_send_no_body_keep_nobody_out() {
+    let mut setup = Setup::new();
+    setup.limits.requests_max = 1;
+    setup.limits.bodies_bytes_max = 2 << 10;
+    let bed = setup.start();
+    let mut silent: Vec<_> = ["PUT /kv/s", "POST /batch", "POST /members/mode"]
+        .into_iter()
+        .map(|line| Box::pin(bed.send(line, &[("content-length", "1000000")], silent())))
+        .collect();
+    for asked in &mut silent {
+        assert!(asked.now_or_never().is_none(), "it waits for its body");
+    }
+
+    bed.put("a", "1").await;
+    assert_eq!(bed.ask("GET /kv/a").await.text(), "1");
+}
+
+#[tokio::test]
+async fn bodies_take_room_as_they_come() {
+    let mut setup = Setup::new();
+    setup.limits.bodies_bytes_max = 200 << 10;
+    let bed = setup.start();
+    let (sender, receiver) = tokio::sync::mpsc::channel::<Result<Bytes, std::io::Error>>(1);
+    let parts = futures_util::stream::unfold(receiver, |mut receiver| async {
+        receiver.recv().await.map(|part| (part, receiver))
+    });
+    let mut half = Box::pin(bed.send("PUT /kv/half", &[], Body::from_stream(parts)));
+    sender.send(Ok(Bytes::from(vec![b' '; 100 << 10]))).await.unwrap();
+    assert!((&mut half).now_or_never().is_none());
+
+    let other = bed.send("PUT /kv/other", &[], " ".repeat(150 << 10)).await;
+
+    assert_eq!(other.problem(), problem(503, "busy"));
+    assert_eq!(other.json()["limit"], 200 << 10);
+    sender.send(Ok(Bytes::from_static(b"1"))).await.unwrap();
+    drop(sender);
+    assert_eq!(half.await.status, 200, "it had its room");
+    assert_eq!(bed.send("PUT /kv/other", &[], format!("1{}", " ".repeat(150 << 10))).await.status, 200);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_node_that_does_not_answer_is_not_waited_for_for_ever() {
     let (mailbox, _letters) = crate::driver::mailbox();

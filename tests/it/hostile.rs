@@ -143,6 +143,70 @@ fn a_thousand_slow_clients_keep_nobody_out_and_take_little_memory() {
 }
 
 #[test]
+fn clients_that_are_slow_to_send_bodies_keep_nobody_out_and_take_little_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = node(&folder);
+    let before = memory(&server);
+
+    // More than may be under way at once, and together they declare far more than may be held.
+    let mut slow: Vec<_> = (0..900).map(|_| connect(&server)).collect();
+    let mut worst = Duration::ZERO;
+    for round in 0..3 {
+        for (number, stream) in slow.iter_mut().enumerate() {
+            let head = match number % 3 {
+                _ if round > 0 => "x",
+                0 => "PUT /kv/slow HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n",
+                1 => "POST /batch HTTP/1.1\r\nHost: x\r\nContent-Length: 16000000\r\n\r\n",
+                _ => "POST /batch HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n",
+            };
+            let _ = stream.write_all(head.as_bytes());
+        }
+        let began = Instant::now();
+        server.http.put_json("/kv/kept", &json!("before"));
+        worst = worst.max(began.elapsed());
+    }
+
+    let during = memory(&server);
+    println!("900 slow bodies: {before} MiB before, {during} MiB during; the slowest write took {worst:?}");
+    assert!(during < before + 192, "{before} MiB before, {during} MiB during");
+    assert!(worst < Duration::from_secs(2), "{worst:?}");
+    drop(slow);
+    still_well(&server);
+}
+
+#[test]
+fn watches_that_read_nothing_are_bounded() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = node(&folder);
+    // Bytes that JSON writes as six each.
+    let value = vec![1; 1 << 20];
+    for number in 0..8 {
+        let path = format!("/kv/big/{number}");
+        assert_eq!(server.http.put(&path, "text/plain", &value).status, 200);
+    }
+    let before = memory(&server);
+
+    let deaf: Vec<_> = (0..250)
+        .map(|_| {
+            let mut stream = connect(&server);
+            let head = "GET /changes HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n";
+            stream.write_all(head.as_bytes()).unwrap();
+            stream
+        })
+        .collect();
+    let mut most = 0;
+    for _ in 0..50 {
+        thread::sleep(Duration::from_millis(100));
+        most = most.max(memory(&server));
+    }
+
+    println!("250 watches that read nothing: {before} MiB before, at most {most} MiB");
+    assert!(most < before + 448, "{before} MiB before, {most} MiB");
+    drop(deaf);
+    still_well(&server);
+}
+
+#[test]
 fn clients_that_ask_for_much_and_read_nothing_are_bounded() {
     let folder = tempfile::tempdir().unwrap();
     let server = node(&folder);

@@ -21,6 +21,7 @@ use reknit::model::{Reply, Request};
 use reknit::node::Node;
 use reknit::storage::StorageError;
 use reknit::storage::engine::Engine;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
@@ -186,6 +187,7 @@ fn run(arguments: &ArgMatches) -> Result<(), Failure> {
         let counted = restored.map_err(|error| Failure::start(&what(), error))?;
         tracing::info!(event = "restored", rows = counted.rows, bytes = counted.bytes, "{}", what());
     }
+    allow_many_files();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::start("start the I/O runtime", error))?;
     let reread = || configuration(arguments);
@@ -205,6 +207,15 @@ fn configuration(arguments: &ArgMatches) -> Result<Config, Failure> {
     Config::load(file, variables, KEYS.iter().filter_map(flag)).map_err(Failure::Config)
 }
 
+/// As many files as the system allows this process: the usual 1024 would be used up by clients alone, and the node could
+/// then neither call its peers nor open a file of its own.
+fn allow_many_files() {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
+        tracing::warn!(event = "few-files", "no more than {current:?} files may be open: {error}");
+    }
+}
+
 /// The whole life of the process, between the configuration and the exit code.
 async fn live(config: Config, log: &LogHandle, reread: Reread<'_>) -> Result<(), Failure> {
     let deaf = |error| Failure::start("listen for signals", error);
@@ -212,9 +223,8 @@ async fn live(config: Config, log: &LogHandle, reread: Reread<'_>) -> Result<(),
     // Asks to read the configuration, tokens and certificates again.
     let mut hangup = signal(SignalKind::hangup()).map_err(deaf)?;
     // The port first: whoever starts a node twice should read that, and nothing be touched.
-    let listener = TcpListener::bind(config.listen()).await;
-    let listener =
-        listener.map_err(|error| Failure::start(&format!("listen on {}", config.listen()), error))?;
+    let listener = api::listen(config.listen())
+        .map_err(|error| Failure::start(&format!("listen on {}", config.listen()), error))?;
 
     let mut parts = Parts::start(&config, listener)?;
     announce(&config);
