@@ -205,6 +205,31 @@ proptest! {
     }
 
     #[test]
+    fn a_patch_takes_effect_exactly_where_it_was_made_on_top_of_the_last_delete_or_a_full_write_after_it(
+        writes in vec(write(), 1..12),
+    ) {
+        let dag = graph(&history(&writes));
+        for strategy in Strategy::ALL {
+            let view = View::of(&dag, strategy);
+            // The rule as it is told, word for word; no view looks at all ancestors of all.
+            let (mut openers, mut is_first) = (BTreeSet::new(), true);
+            for &at in &view.order {
+                match dag.transaction(at).kind {
+                    Kind::Delete => {
+                        openers = [at].into();
+                        is_first = false;
+                    }
+                    Kind::Full => drop(openers.insert(at)),
+                    Kind::Patch { .. } => {
+                        let is_of_generation = is_first || !dag.ancestors([at]).is_disjoint(&openers);
+                        prop_assert_eq!(view.skipped.contains(&at), !is_of_generation, "{:?} {:?}", strategy, dag);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
     fn the_common_part_lies_on_every_path(writes in vec(write(), 1..10)) {
         let dag = graph(&history(&writes));
         let without = |cut: usize| {

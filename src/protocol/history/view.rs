@@ -175,54 +175,79 @@ fn with_ancestors(dag: &Dag, at: usize) -> Vec<usize> {
 /// Applies transactions one after the other. A delete empties the value, and what follows is a new generation: a
 /// patch belongs to it only if its writer had seen the delete, or a full write that came after it.
 fn replay(dag: &Dag, order: &[usize]) -> (Option<State>, BTreeSet<usize>) {
-    let mut state: Option<State> = None;
+    let mut draft: Option<Draft> = None;
     let mut skipped = BTreeSet::new();
-    // The last delete and the full writes after it: who opened the generation that is being written.
-    let mut openers: Vec<usize> = Vec::new();
-    let mut was_deleted = false;
+    // Of each transaction, whether it was made on top of the last delete, or of a full write after it.
+    let mut is_of_generation = vec![true; dag.transactions().len()];
     for &at in order {
         let transaction = dag.transaction(at);
         match transaction.kind {
             Kind::Delete => {
-                state = None;
-                was_deleted = true;
-                openers = vec![at];
+                draft = None;
+                is_of_generation.fill(false);
+                mark_all_on_top(dag, at, &mut is_of_generation);
             }
             Kind::Full => {
-                state = Some(State {
-                    bytes: transaction.bytes.clone(),
-                    content_type: transaction.content_type.clone(),
-                    expires_at: transaction.expires_at,
-                });
-                openers.push(at);
+                draft = Some(Draft::of(transaction));
+                mark_all_on_top(dag, at, &mut is_of_generation);
             }
             Kind::Patch { offset } => {
-                let is_of_generation = || {
-                    let seen = dag.ancestors([at]);
-                    openers.iter().any(|opener| seen.contains(opener))
-                };
-                if was_deleted && !is_of_generation() && !crate::mutants::is_on("history-mixes-generations") {
-                    skipped.insert(at);
+                if is_of_generation[at] || crate::mutants::is_on("history-mixes-generations") {
+                    draft.get_or_insert_with(|| Draft::below(transaction)).patch(offset, &transaction.bytes);
                 } else {
-                    state = Some(patched(state, offset, transaction));
+                    skipped.insert(at);
                 }
             }
         }
     }
-    (state, skipped)
+    (draft.map(Draft::finish), skipped)
 }
 
-fn patched(state: Option<State>, offset: u64, patch: &Transaction) -> State {
-    let (old, content_type, expires_at) = match state {
-        Some(State { bytes, content_type, expires_at }) => (bytes, content_type, expires_at),
-        None => (Bytes::new(), patch.content_type.clone(), patch.expires_at),
-    };
-    // What ends beyond the largest value is read as no patch.
-    let offset = usize::try_from(offset).expect("offsets are bounded where they are read");
-    let mut bytes = old.to_vec();
-    if bytes.len() < offset + patch.bytes.len() {
-        bytes.resize(offset + patch.bytes.len(), 0);
+/// Marks a transaction and all that was made on top of it. Where one is marked, so is all on top of it.
+fn mark_all_on_top(dag: &Dag, at: usize, marks: &mut [bool]) {
+    let mut todo = vec![at];
+    while let Some(at) = todo.pop() {
+        if !std::mem::replace(&mut marks[at], true) {
+            todo.extend(dag.children(at));
+        }
     }
-    bytes[offset..offset + patch.bytes.len()].copy_from_slice(&patch.bytes);
-    State { bytes: bytes.into(), content_type, expires_at }
+}
+
+/// A value in the making: its bytes are copied with the first patch, and not with each.
+struct Draft {
+    state: State,
+    patched: Option<Vec<u8>>,
+}
+
+impl Draft {
+    fn of(full: &Transaction) -> Draft {
+        Draft { state: State { bytes: full.bytes.clone(), ..Draft::below(full).state }, patched: None }
+    }
+
+    /// Nothing yet, with what a transaction says besides its bytes.
+    fn below(first: &Transaction) -> Draft {
+        let content_type = first.content_type.clone();
+        Draft {
+            state: State { bytes: Bytes::new(), content_type, expires_at: first.expires_at },
+            patched: None,
+        }
+    }
+
+    fn patch(&mut self, offset: u64, patch: &[u8]) {
+        let bytes = self.patched.get_or_insert_with(|| self.state.bytes.to_vec());
+        // What ends beyond the largest value is read as no patch.
+        let offset = usize::try_from(offset).expect("offsets are bounded where they are read");
+        let end = offset + patch.len();
+        if bytes.len() < end {
+            bytes.resize(end, 0);
+        }
+        bytes[offset..end].copy_from_slice(patch);
+    }
+
+    fn finish(self) -> State {
+        match self.patched {
+            Some(bytes) => State { bytes: bytes.into(), ..self.state },
+            None => self.state,
+        }
+    }
 }
