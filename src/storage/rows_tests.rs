@@ -3,6 +3,7 @@ use proptest::option;
 use proptest::prelude::*;
 
 use super::*;
+use crate::model::{Address, Member, MemberState, Mode, NodeId, ProtocolRange};
 use crate::storage::memory::Memory;
 use crate::storage::{Storage, Table};
 
