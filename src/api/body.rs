@@ -106,6 +106,7 @@ pub async fn take(head: &Parts, mut body: Body, bounds: Bounds<'_>) -> Result<Wh
         return Err(bounds.too_large());
     }
     tokio::select! {
+        biased;
         whole = collect(&mut body, &bounds) => whole,
         () = tokio::time::sleep(bounds.patience) => {
             let detail = format!("the body did not come within {} s", bounds.patience.as_secs_f64());

@@ -255,6 +255,7 @@ impl Line {
         let Some(tls) = tls else { return self.talk(stream, Certified(false)).await };
         // Whoever is slow here is as slow as with a head.
         let accepted = tokio::select! {
+            biased;
             accepted = tokio::time::timeout(self.patience.head, tls.accept(stream)) => accepted,
             () = async { tokio::join!(self.let_go.token.cancelled(), tokio::time::sleep(LINGER)); } => return,
         };
