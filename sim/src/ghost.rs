@@ -128,7 +128,7 @@ impl Ghost {
             Request::Members
             | Request::Status
             | Request::Join { .. }
-            | Request::Leave
+            | Request::Leave { .. }
             | Request::Remove { .. }
             | Request::Sync { .. }
             | Request::Drain

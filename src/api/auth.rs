@@ -52,6 +52,11 @@ pub enum TokensError {
     /// A line is none.
     #[error("{0}: line {1}: {2}")]
     Line(String, usize, String),
+    /// It has none at all.
+    #[error(
+        "{0} has no token; without `tokens_file` anybody may do everything, with it somebody must be able to do something"
+    )]
+    Empty(String),
 }
 
 /// The tokens of a node. Cheap to clone; all clones change together.
@@ -88,7 +93,11 @@ impl Tokens {
         let mut text = String::new();
         let file = std::fs::File::open(path).map_err(unreadable)?;
         file.take(FILE_BYTES_MAX).read_to_string(&mut text).map_err(unreadable)?;
-        let tokens = parse(&text).map_err(|(line, why)| TokensError::Line(name, line, why))?;
+        let tokens = parse(&text).map_err(|(line, why)| TokensError::Line(name.clone(), line, why))?;
+        // Without tokens everybody may do everything: that is asked for by naming no file, never by an empty one.
+        if tokens.is_empty() {
+            return Err(TokensError::Empty(name));
+        }
         *self.0.write().expect("nobody panics while holding it") = tokens;
         Ok(())
     }

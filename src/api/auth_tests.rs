@@ -104,3 +104,20 @@ fn a_new_token_is_known_by_its_line() {
     assert!(new_token("ci", "fly", "", [7; 32]).is_err());
     assert!(!line.contains(&token));
 }
+
+#[tokio::test]
+async fn a_file_without_a_token_opens_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tokens");
+    std::fs::write(&path, line("reader", "read", READER, "")).unwrap();
+    let tokens = Tokens::read(&path).unwrap();
+    let bed = Bed::guarded(tokens.clone());
+
+    for empty in ["", "\n# everybody went\n"] {
+        std::fs::write(&path, empty).unwrap();
+        assert!(matches!(tokens.reload(&path), Err(TokensError::Empty(_))), "{empty:?}");
+        assert!(matches!(Tokens::read(&path), Err(TokensError::Empty(_))), "{empty:?}");
+        assert_eq!(bed.ask("GET /kv/a").await.status, 401, "the tokens are as before");
+        assert_eq!(status(&bed, READER, "GET /kv/a").await, 404);
+    }
+}

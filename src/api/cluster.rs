@@ -97,7 +97,11 @@ pub struct Remove {
 
 #[derive(JsonSchema, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Leave {}
+pub struct Leave {
+    /// Even if no other member is known to hold what this node holds.
+    #[serde(default)]
+    force: bool,
+}
 
 /// What was begun or done.
 #[derive(JsonSchema, Serialize)]
@@ -114,8 +118,8 @@ pub async fn join(State(shared): State<Arc<Shared>>, request: HttpRequest) -> Re
 
 /// `POST /members/leave`: answers once the node has said goodbye.
 pub async fn leave(State(shared): State<Arc<Shared>>, request: HttpRequest) -> Result<Response, Problem> {
-    let Leave {} = wish(&shared, request).await?;
-    shared.ask(Request::Leave, LEAVING).await?;
+    let Leave { force } = wish(&shared, request).await?;
+    shared.ask(Request::Leave { force }, LEAVING).await?;
     Ok(json(&Done { status: "left" }))
 }
 

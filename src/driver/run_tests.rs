@@ -287,7 +287,7 @@ async fn the_power_can_fail_between_persist_and_reply() {
 async fn a_node_that_leaves_answers_first() {
     let (clock, mut network) = (TestClock::default(), TestNetwork::default());
     let (clients, mut letters) = mailbox();
-    let mut reply = post(&clients, Request::Leave);
+    let mut reply = post(&clients, Request::Leave { force: false });
 
     let ended = run(&mut node(Memory::default()), &clock, &mut network, &mut letters).await;
 

@@ -133,8 +133,11 @@ pub enum Request {
         /// Any member of it.
         address: Address,
     },
-    /// Say goodbye to the cluster; the node then drains.
-    Leave,
+    /// Say goodbye to the cluster once another member holds what this node holds; the node then ends.
+    Leave {
+        /// Even if nobody is known to.
+        force: bool,
+    },
     /// Forget a member that will not come back.
     Remove {
         /// Which.

@@ -33,7 +33,11 @@ pub const ORIGINS_MAX: usize = 1 << 15;
 #[derive(Debug)]
 pub(super) struct Leaving {
     asked_by: Vec<RequestId>,
+    /// Whether it goes even if nobody is known to hold what it holds.
+    is_forced: bool,
     pub(super) at_latest: Instant,
+    /// The mode to go back to, if it stays.
+    before: Mode,
 }
 
 /// How a write is to be confirmed.
@@ -82,7 +86,7 @@ impl<S: Storage> Node<S> {
                 self.membership.join(now, address);
                 self.out.reply(id, Reply::Done);
             }
-            Request::Leave => self.begin_leaving(now, id),
+            Request::Leave { force } => self.begin_leaving(now, id, force),
             Request::Remove { id: member, force } => {
                 let reply = match self.membership.remove(now, &member, force, &mut self.out) {
                     Ok(()) => {
@@ -176,14 +180,16 @@ impl<S: Storage> Node<S> {
     }
 
     /// Takes no more writes, and goes once somebody else holds what this node holds.
-    fn begin_leaving(&mut self, now: Now, id: RequestId) {
-        if self.membership.me().mode != Mode::Draining {
+    fn begin_leaving(&mut self, now: Now, id: RequestId, force: bool) {
+        let before = self.membership.me().mode;
+        if before != Mode::Draining {
             self.membership.update_me(now, |me| me.mode = Mode::Draining);
         }
-        match &mut self.leaving {
-            Some(leaving) => leaving.asked_by.push(id),
-            None => self.leaving = Some(Leaving { asked_by: vec![id], at_latest: now.mono + LEAVE_PATIENCE }),
-        }
+        let at_latest = now.mono + LEAVE_PATIENCE;
+        let new = || Leaving { asked_by: Vec::new(), is_forced: false, at_latest, before };
+        let leaving = self.leaving.get_or_insert_with(new);
+        leaving.asked_by.push(id);
+        leaving.is_forced |= force;
     }
 
     pub(super) fn leave_if_done(&mut self, now: Now) {
@@ -195,16 +201,29 @@ impl<S: Storage> Node<S> {
         if !is_held && now.mono < leaving.at_latest {
             return;
         }
-        if !is_held {
-            let text = "nobody confirmed to hold all that this node holds".into();
-            self.out.event(Level::Warn, "left-unconfirmed", text);
-        }
         let leaving = self.leaving.take().expect("just looked");
+        if !is_held {
+            let text = "nobody confirmed to hold all that this node holds";
+            if !leaving.is_forced {
+                return self.stay(now, leaving, text);
+            }
+            self.out.event(Level::Warn, "left-unconfirmed", text.into());
+        }
         self.membership.leave(now, &mut self.out);
         for id in leaving.asked_by {
             self.out.reply(id, Reply::Done);
         }
         self.out.stop();
+    }
+
+    /// Does not leave after all: what only this node holds would be gone with its disk.
+    fn stay(&mut self, now: Now, leaving: Leaving, why: &str) {
+        let text = format!("{why}, so it stays; bring back a member, or force it");
+        self.out.event(Level::Warn, "leave-unconfirmed", text.clone());
+        self.membership.update_me(now, |me| me.mode = leaving.before);
+        for id in leaving.asked_by {
+            self.out.reply(id, Reply::Refused(Refusal::Member(text.clone())));
+        }
     }
 
     fn on_write(

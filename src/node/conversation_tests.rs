@@ -661,7 +661,7 @@ fn a_restart_begins_a_new_life_and_a_new_origin_and_asks_at_once_what_it_missed(
 }
 
 #[test]
-fn a_node_that_leaves_without_anybody_to_hand_over_to_waits_and_says_so() {
+fn a_node_that_leaves_without_anybody_to_hand_over_to_waits_and_stays() {
     check(
         "
         set probe 4s
@@ -670,6 +670,7 @@ fn a_node_that_leaves_without_anybody_to_hand_over_to_waits_and_says_so() {
         after 12s
         leave
         after 10s
+        put k blue
         ",
         expect![[r#"
             set probe 4s
@@ -690,6 +691,53 @@ fn a_node_that_leaves_without_anybody_to_hand_over_to_waits_and_says_so() {
               13000 event member-suspect: b at b:7000
               13000 send b: ping a/1.1 b/1.0-suspect
             leave
+              send b: news unreached b a/1.2 b/1.0-suspect
+            after 10s
+              13800 send b: news unreached b a/1.2 b/1.0-suspect
+              14600 send b: news unreached b a/1.2 b/1.0-suspect
+              15000 send b: ping a/1.2 b/1.0-suspect
+              15400 send b: news unreached b a/1.2 b/1.0-suspect
+              15500 event member-down: b at b:7000
+              17000 send b: ping a/1.2 b/1.0-down
+              21000 send b: ping a/1.2 b/1.0-down
+              23000 event leave-unconfirmed: nobody confirmed to hold all that this node holds, so it stays; bring back a member, or force it
+              23000 reply #1: refused: nobody confirmed to hold all that this node holds, so it stays; bring back a member, or force it
+            put k blue
+              reply #2: ok @23000.1.a2 on 1
+        "#]],
+    );
+}
+
+#[test]
+fn a_node_that_is_forced_to_leave_without_anybody_to_hand_over_to_waits_and_says_so() {
+    check(
+        "
+        set probe 4s
+        meet b
+        put k red
+        after 12s
+        leave force
+        after 10s
+        ",
+        expect![[r#"
+            set probe 4s
+            meet b
+            put k red
+              reply #0: ok @1000.1.a1 on 1
+              send b: news a/1.1
+              send b: push k=red @1000.1.a1
+            after 12s
+              1800 send b: news a/1.1
+              2600 send b: news a/1.1
+              3400 send b: news a/1.1
+              4200 send b: news a/1.1
+              5000 send b: ping a/1.1
+              7000 send b: ping a/1.1
+              9000 send b: ping a/1.1
+              11000 send b: ping a/1.1
+              13000 event member-suspect: b at b:7000
+              13000 send b: ping a/1.1 b/1.0-suspect
+            leave force
               send b: news unreached b a/1.2 b/1.0-suspect
             after 10s
               13800 send b: news unreached b a/1.2 b/1.0-suspect

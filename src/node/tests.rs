@@ -126,7 +126,7 @@ fn a_node_that_leaves_goes_only_once_another_holds_what_it_holds() {
     cluster.run(std::time::Duration::from_millis(100));
     cluster.heal();
 
-    cluster.ask('b', crate::model::Request::Leave);
+    cluster.ask('b', crate::model::Request::Leave { force: false });
     cluster.crash('b');
 
     assert_eq!(cluster.get('a', "k"), "red");

@@ -194,7 +194,8 @@ pub(super) fn request(line: &str, names: &mut Names) -> Request {
         ["delete", at] => Request::Delete { key: key(at), condition, ack, timeout },
         ["get", at] => Request::Get { key: key(at) },
         ["status"] => Request::Status,
-        ["leave"] => Request::Leave,
+        ["leave"] => Request::Leave { force: false },
+        ["leave", "force"] => Request::Leave { force: true },
         _ => panic!("no line of a script: {line}"),
     }
 }

@@ -213,12 +213,19 @@ enum Wish {
         /// Such as 10.0.0.7:8080
         address: String,
     },
-    /// Let the node say goodbye and stop
-    Leave,
+    /// Let the node say goodbye and stop, once another member holds what it holds
+    Leave {
+        /// Even if nobody is known to hold it
+        #[arg(long)]
+        force: bool,
+    },
     /// Remove a member that is down and will not come back
     Remove {
         /// The member's id
         id: String,
+        /// Even if it seems to live
+        #[arg(long)]
+        force: bool,
     },
 }
 
@@ -352,8 +359,8 @@ impl Wish {
     fn tell(&self, client: &Client, output: Output) -> Result<(), Failure> {
         let (path, body) = match self {
             Wish::Join { address } => ("/members/join", json!({ "address": address })),
-            Wish::Leave => ("/members/leave", json!({})),
-            Wish::Remove { id } => ("/members/remove", json!({ "id": id })),
+            Wish::Leave { force } => ("/members/leave", json!({ "force": force })),
+            Wish::Remove { id, force } => ("/members/remove", json!({ "id": id, "force": force })),
         };
         show(output, &client.post(path, &[], body.to_string().as_bytes())?, status_table)
     }

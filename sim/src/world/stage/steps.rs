@@ -60,7 +60,7 @@ impl Stage {
             }
             Step::Leave(node) => {
                 let node = self.number(node);
-                self.ask(at, node, Question::operator("leave", Request::Leave, None));
+                self.ask(at, node, Question::operator("leave", Request::Leave { force: true }, None));
             }
             Step::Remove(node) => self.ask_remove(at, node),
             Step::Partition(_) | Step::Isolate(_) | Step::Cut { .. } | Step::Heal => self.cut(at, step),
