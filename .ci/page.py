@@ -180,6 +180,34 @@ def use(browser, nodes, screenshot):
     eventually("both versions", lambda: text("#history").count("shown") == 2)
     check("2 concurrent values" in text("#conflicts"), "the conflict is not named")
 
+    # What others write keeps the place in a long listing, and the value that is looked at.
+    lines = "".join(json.dumps({"op": "put", "key": f"many/k{number:04}", "value": number}) + "\n" for number in range(450))
+    http("POST", f"{at[0]}/batch", lines.encode(), "application/x-ndjson")
+    click("#crumbs", "/")
+    click("#list", "many/")
+    count = "document.querySelectorAll('#list button').length"
+    for length in [200, 400, 450]:
+        eventually(f"{length} keys", lambda: browser.see(count) == length)
+        browser.see("document.getElementById('more').click()")
+    browser.see("[...document.querySelectorAll('#list button')].find(one => one.textContent === 'k0420').focus()")
+    http("PUT", f"{at[1]}/kv/many/new", b"1")
+    eventually("a write in the listing", lambda: browser.see(count) == 451)
+    check(browser.see("document.activeElement.textContent") == "k0420", "a write takes the focus away")
+    # A number is shown as it was written, a key however long it is, and one that ends as a folder does can be reached.
+    long = "wide/" + "L" * 900
+    http("PUT", f"{at[0]}/kv/{long}", b'{"n":12345678901234567890,"f":1.0}')
+    http("PUT", f"{at[0]}/kv/wide/end/", b"1")
+    http("PUT", f"{at[0]}/kv/wide/end/more", b"1")
+    click("#crumbs", "/")
+    click("#list", "wide/")
+    click("#list", "LLLL")
+    eventually("the number as it was written", lambda: '"n":12345678901234567890,"f":1.0' in text("#detail pre"))
+    check(browser.see("document.documentElement.scrollWidth <= innerWidth"), "a long key makes the page wide")
+    click("#list", "end/")
+    click("#list", "(this very key)")
+    eventually("the key that ends as a folder does", lambda: text("#detail h3") == "wide/end/")
+    click("#crumbs", "wide/")
+    click("#list", "LLLL")
     browser.call("Emulation.setDeviceMetricsOverride", width=360, height=740, deviceScaleFactor=1, mobile=True)
     width = browser.see("document.documentElement.scrollWidth")
     check(width <= 360, f"a screen of 360 pixels has to be scrolled sideways: {width}")
@@ -194,11 +222,38 @@ def use(browser, nodes, screenshot):
     nodes[2].kill()
     nodes[2].wait()
     eventually("the killed node down", lambda: any("node3" in text and "down" in text for text in browser.see(row)))
+    check(any("node3" in text and "in step" not in text for text in browser.see(row)), "who is down is in step")
+    http("PUT", f"{at[0]}/kv/lag", b"1")
+    eventually("what it has not confirmed", lambda: any("node3" in text and "1 not confirmed there" in text for text in browser.see(row)))
     check(not browser.console, f"the console is not silent: {browser.console}")
 
     # The check can fail: an error in the page is noticed.
     browser.see("setTimeout(() => { throw new Error('planted'); }); 1")
     eventually("a planted error in the console", lambda: browser.see("1") and browser.console)
+
+
+def use_with_tokens(node, folder, browser):
+    """Who has a token that opens too little can give another one."""
+    tokens, lines = {}, ""
+    for name, more in [("cart", ["--scopes", "read", "--prefix", "cart/"]), ("all", ["--scopes", "read"])]:
+        made = subprocess.run([node, "token", name] + more, capture_output=True, text=True, check=True)
+        tokens[name], lines = made.stderr.strip(), lines + made.stdout
+    with open(f"{folder}/tokens", "w") as file:
+        file.write(lines)
+    process = subprocess.Popen([node, "--port", "28184", "--node-id", "guarded", "--data-dir", "guarded", "--tokens-file", "tokens",
+                                "--log-level", "error"], cwd=folder, stdout=subprocess.DEVNULL)
+    try:
+        eventually("the guarded node", lambda: http("GET", "http://127.0.0.1:28184/readyz"))
+        browser.call("Page.navigate", url="http://127.0.0.1:28184/ui")
+        mode = "document.getElementById('mode')?.textContent"
+        for word, token in [("a token is needed", None), ("does not open", tokens["cart"]), ("normal", tokens["all"])]:
+            if token:
+                browser.see(f"document.getElementById('token').value = '{token}'; document.querySelector('#login button').click()")
+            eventually(f"{word} of a guarded node", lambda: word in (browser.see(mode) or ""))
+            check(browser.see("document.getElementById('login').hidden") == (word == "normal"), f"{word}: the form for a token")
+    finally:
+        process.kill()
+        process.wait()
 
 
 def main():
@@ -217,6 +272,7 @@ def main():
             http("PUT", f"{first}/kv/home/room/closet/socks", b'"red"')
             browser = Browser(binary, folder, f"{first}/ui")
             use(browser, nodes, screenshot)
+            use_with_tokens(node, folder, browser)
         finally:
             for process in nodes + ([browser.process] if browser else []):
                 process.kill()
