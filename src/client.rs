@@ -260,16 +260,27 @@ impl Client {
         bytes_of(self.call(&Call { method: Method::Post, path, headers: &headers, body })?)
     }
 
-    /// Sends what `body` gives to the first endpoint, however much it is and however long it takes.
+    /// Sends what `body` gives, however much it is and however long it takes, to the first endpoint to which a connection
+    /// comes about.
     ///
     /// # Errors
     /// As [`Client::post`]; and whatever reading `body` fails with.
     pub fn post_stream(&self, path: &str, body: &mut dyn Read) -> Result<Vec<u8>, ClientError> {
-        let endpoint = &self.endpoints[0];
-        let request = self.agent.post(format!("{endpoint}{path}")).content_type("application/x-ndjson");
-        let request = request.config().timeout_global(None).build();
-        let answer = self.authorized(request).send(SendBody::from_reader(body));
-        bytes_of(accepted(answer.map_err(|error| ClientError::Unreachable(format!("{endpoint}: {error}")))?)?)
+        let mut reasons = Vec::new();
+        for endpoint in &self.endpoints {
+            let request = self.agent.post(format!("{endpoint}{path}")).content_type("application/x-ndjson");
+            let request = request.config().timeout_global(None).build();
+            match self.authorized(request).send(SendBody::from_reader(&mut *body)) {
+                Ok(answer) => return bytes_of(accepted(answer)?),
+                Err(error) => {
+                    reasons.push(format!("{endpoint}: {error}"));
+                    if !never_arrived(&error) {
+                        break;
+                    }
+                }
+            }
+        }
+        Err(ClientError::Unreachable(reasons.join("; ")))
     }
 
     /// The answer to a path, to be read bit by bit: it may have any length and take any time.

@@ -85,6 +85,24 @@ fn a_read_and_a_write_go_on_to_the_next_endpoint_where_nobody_listens() {
 }
 
 #[test]
+fn a_stream_goes_to_the_first_endpoint_that_is_there_and_to_no_other() {
+    let (address, server) = answer_once("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}");
+    let lines = || "line".as_bytes();
+
+    let answer = client(&[&nobody(), &address]).post_stream("/import", &mut lines());
+
+    assert_eq!(answer.unwrap(), b"{}");
+    assert!(server.join().unwrap().starts_with("POST /import HTTP/1.1\r\n"));
+    let (first, server) = answer_once("");
+    let second = TcpListener::bind("127.0.0.1:0").unwrap();
+    second.set_nonblocking(true).unwrap();
+    let both = client(&[&first, &second.local_addr().unwrap().to_string()]);
+    assert!(both.post_stream("/import", &mut lines()).is_err());
+    assert!(second.accept().is_err(), "a part of it may be taken already");
+    server.join().unwrap();
+}
+
+#[test]
 fn a_write_whose_answer_is_lost_is_not_sent_to_another_node() {
     let (first, server) = answer_once("");
     let second = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -5,7 +5,7 @@
 //! its client waits or not, and is then answered again and not done again, as long as this node remembers it. Keys of
 //! different tokens are different keys.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
@@ -174,19 +174,42 @@ fn items(bytes: &[u8]) -> Result<Vec<Item>, Problem> {
     Ok(items)
 }
 
+/// Parts that are done one after the other: reads see what is durable, so one of a key that was written before it, in the
+/// same batch, begins a part of its own.
+fn parts(items: Vec<Item>) -> Vec<Vec<Item>> {
+    let mut parts = vec![Vec::new()];
+    let mut written = BTreeSet::new();
+    for item in items {
+        // What is no key is refused in its turn.
+        let key = Key::from_path(&item.key).ok();
+        if item.op == Op::Get && key.as_ref().is_some_and(|key| written.contains(key)) {
+            parts.push(Vec::new());
+            written.clear();
+        } else if item.op != Op::Get {
+            written.extend(key);
+        }
+        parts.last_mut().expect("there is always one").push(item);
+    }
+    parts
+}
+
 type Doing<'a> = Pin<Box<dyn Future<Output = Outcome> + Send + 'a>>;
 
 impl Shared {
     /// Does the operations, several at once but asked in their order, and returns their lines in that order.
     async fn run(&self, items: Vec<Item>, wanted: Wanted, grant: &Grant) -> Bytes {
-        let doing = items.into_iter().enumerate();
-        let doing =
-            doing.map(|(index, item)| -> Doing<'_> { Box::pin(self.item(index, item, wanted, grant)) });
-        let mut outcomes = futures_util::stream::iter(doing).buffered(AT_ONCE);
         let mut lines = Vec::new();
-        while let Some(outcome) = outcomes.next().await {
-            serde_json::to_writer(&mut lines, &outcome).expect("our own structs are JSON");
-            lines.push(b'\n');
+        let mut index = 0;
+        for part in parts(items) {
+            let doing = part.into_iter().zip(index..);
+            let doing =
+                doing.map(|(item, index)| -> Doing<'_> { Box::pin(self.item(index, item, wanted, grant)) });
+            let mut outcomes = futures_util::stream::iter(doing).buffered(AT_ONCE);
+            while let Some(outcome) = outcomes.next().await {
+                serde_json::to_writer(&mut lines, &outcome).expect("our own structs are JSON");
+                lines.push(b'\n');
+                index += 1;
+            }
         }
         lines.into()
     }

@@ -178,3 +178,38 @@ fn what_is_remembered_is_bounded_in_bytes() {
     let book = answered.0.lock().unwrap();
     assert_eq!((book.pages.len(), book.bytes), (4, ANSWERS_BYTES_MAX));
 }
+
+#[tokio::test]
+async fn a_get_sees_the_writes_before_it_in_the_batch_and_none_behind_it() {
+    let bed = Bed::new();
+    bed.put("a/b", "\"old\"").await;
+    let lines = [
+        r#"{"op":"get","key":"a/b"}"#,
+        r#"{"op":"put","key":"a/b","value":"new"}"#,
+        r#"{"op":"get","key":"a%2Fb"}"#,
+        r#"{"op":"get","key":"/a/b"}"#,
+        r#"{"op":"delete","key":"a/b"}"#,
+        r#"{"op":"get","key":"a/b"}"#,
+        r#"{"op":"put","key":"a/b","value":"again"}"#,
+    ];
+
+    let answer = bed.send("POST /batch", &[], lines.join("\n")).await;
+
+    let told: Vec<Value> = answer.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let told: Vec<_> =
+        told.iter().map(|one| (one["index"].as_u64(), one["status"].as_u64(), &one["value"])).collect();
+    let value = |text: &str| Value::from(text);
+    assert_eq!(
+        told.iter().map(|(_, status, value)| (status.unwrap(), (*value).clone())).collect::<Vec<_>>(),
+        [
+            (200, value("old")),
+            (200, Value::Null),
+            (200, value("new")),
+            (200, value("new")),
+            (204, Value::Null),
+            (404, Value::Null),
+            (200, Value::Null),
+        ]
+    );
+    assert!(told.iter().enumerate().all(|(at, (index, ..))| *index == Some(at as u64)), "{told:?}");
+}

@@ -737,7 +737,6 @@ impl Operation {
                 "name": "key",
                 "in": "path",
                 "required": true,
-                "allowReserved": true,
                 "description": format!("1 to {} bytes, percent-encoded; `/` stands for itself", Key::BYTES_MAX),
                 "schema": { "type": "string" },
             })

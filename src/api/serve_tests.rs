@@ -332,3 +332,23 @@ async fn a_request_names_its_host_once() {
         assert!(answer.contains(" 200 "), "{hosts:?}: {answer}");
     }
 }
+
+#[tokio::test]
+async fn two_codings_are_refused_and_a_length_beside_one_ends_the_connection() {
+    let served = served(Bed::new().router, Patience::default()).await;
+    let chunks = "1\r\n1\r\n0\r\n\r\n";
+    let twice = "transfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n";
+    let head = format!("PUT /kv/a HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{twice}\r\n");
+    let answer = served.talk(&format!("{head}{chunks}")).await;
+    assert!(answer.starts_with("HTTP/1.1 400") && answer.contains("bad-header"), "{answer}");
+
+    let (length, coding) = ("content-length: 4\r\n", "transfer-encoding: chunked\r\n");
+    for both in [[length, coding], [coding, length]] {
+        let head = format!("PUT /kv/a HTTP/1.1\r\nhost: x\r\n{}\r\n", both.concat());
+
+        // The second request is not kept open by anything but the first one's end.
+        let answer = served.talk(&format!("{head}{chunks}GET /livez HTTP/1.1\r\nhost: x\r\n\r\n")).await;
+
+        assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{answer}");
+    }
+}

@@ -61,6 +61,8 @@ fn requests_that_two_readers_would_take_apart_differently_are_refused() {
     for head in [
         // Two lengths that differ, a length beside chunks, chunks hidden in several ways, obsolete folding.
         format!("PUT /kv/s HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nContent-Length: {length}\r\n\r\n"),
+        "PUT /kv/s HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n"
+            .into(),
         "PUT /kv/s HTTP/1.1\r\nHost: x\r\nContent-Length: 5, 6\r\n\r\n".into(),
         "PUT /kv/s HTTP/1.1\r\nHost: x\r\nContent-Length: +5\r\n\r\n".into(),
         "PUT /kv/s HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: xchunked\r\n\r\n".into(),

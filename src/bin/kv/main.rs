@@ -132,7 +132,7 @@ enum Command {
         /// Such as users/; without it, all keys
         #[arg(default_value = "", value_parser = prefix)]
         prefix: Prefix,
-        /// Begin after this cursor of an earlier watch (-o json shows them) or `start`
+        /// Begin after this cursor of an earlier watch (-o json shows one with the last change of an answer) or `start`
         #[arg(long, value_name = "CURSOR", default_value = "now")]
         since: String,
         /// Stop after this many changes

@@ -13,6 +13,8 @@ use crate::{Failure, Output, not_understood};
 
 /// How long one question may wait for something new, unless the timeout is shorter.
 const WAIT_MAX: Duration = Duration::from_secs(30);
+/// Most changes that are asked for at once.
+const AT_ONCE_MAX: usize = 500;
 /// The time between two attempts while no node answers.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -32,12 +34,14 @@ pub fn watch(
     limit: usize,
     timeout: Duration,
 ) -> Result<(), Failure> {
-    let wait = WAIT_MAX.min(timeout / 2).max(Duration::from_secs(1));
+    let wait = WAIT_MAX.min(timeout / 2).max(Duration::from_millis(1));
     let mut cursor = (since != "start").then(|| since.to_owned());
     let (mut left, mut has_answered) = (limit, false);
     while left > 0 {
         let mut parameters =
-            vec![("prefix", prefix.to_vec()), ("wait", format!("{}s", wait.as_secs()).into_bytes())];
+            vec![("prefix", prefix.to_vec()), ("wait", format!("{}ms", wait.as_millis()).into_bytes())];
+        // No more than are shown, so that the cursor is behind the last of them.
+        parameters.push(("limit", left.min(AT_ONCE_MAX).to_string().into_bytes()));
         parameters.extend(cursor.iter().map(|cursor| ("since", cursor.clone().into_bytes())));
         let polled: Polled = match client.read("/changes", &parameters) {
             Ok(answer) => serde_json::from_slice(&answer).map_err(not_understood)?,
@@ -53,10 +57,10 @@ pub fn watch(
             eprintln!("kv: the node has not covered what this watch has seen; it begins anew");
         }
         cursor = Some(polled.next.clone());
-        let shown = polled.changes.len().min(left);
-        left -= shown;
-        for change in &polled.changes[..shown] {
-            print(line(output, change, &polled.next).as_bytes())?;
+        left -= polled.changes.len().min(left);
+        for (number, change) in polled.changes.iter().enumerate() {
+            let is_last = number + 1 == polled.changes.len();
+            print(line(output, change, is_last.then_some(polled.next.as_str())).as_bytes())?;
         }
     }
     Ok(())
@@ -76,8 +80,8 @@ fn pause() {
     std::thread::sleep(PAUSE);
 }
 
-/// One change; `-o json` has the cursor to go on from, which is right once the whole answer is shown.
-fn line(output: Output, change: &Json, next: &str) -> String {
+/// One change; with `-o json` the last one of an answer has the cursor to go on from.
+fn line(output: Output, change: &Json, next: Option<&str>) -> String {
     match output {
         Output::Table => {
             let time = time_text(change.get("timestamp"));
@@ -89,6 +93,9 @@ fn line(output: Output, change: &Json, next: &str) -> String {
             )
         }
         Output::Raw => format!("{change}\n"),
-        Output::Json => format!("{}\n", json!({ "change": change, "next": next })),
+        Output::Json => match next {
+            Some(next) => format!("{}\n", json!({ "change": change, "next": next })),
+            None => format!("{}\n", json!({ "change": change })),
+        },
     }
 }
