@@ -228,35 +228,35 @@ pub async fn read_on(mut body: Body) {
     let _ = tokio::time::timeout(DISCARD_PATIENCE, read_on).await;
 }
 
-/// A body that keeps its room until its bytes are with the system, or its client is gone. The body itself is
+/// A body that keeps something until its bytes are with the system, or its client is gone. The body itself is
 /// dropped as soon as its last bytes are queued to be written, and a client that reads nothing leaves them there:
-/// so the bytes keep the room as well.
+/// so the bytes keep it as well.
 #[derive(Debug)]
-pub struct Held {
+pub struct Held<T> {
     body: Body,
-    room: Arc<OwnedSemaphorePermit>,
+    kept: Arc<T>,
 }
 
-impl Held {
-    /// Holds `room` as long as `body`, or any bytes of it, live.
-    pub fn body(body: Body, room: OwnedSemaphorePermit) -> Body {
-        Body::new(Held { body, room: Arc::new(room) })
+impl<T: Send + Sync + 'static> Held<T> {
+    /// Keeps `kept` as long as `body`, or any bytes of it, live.
+    pub fn body(body: Body, kept: T) -> Body {
+        Body::new(Held { body, kept: Arc::new(kept) })
     }
 }
 
-/// Bytes that keep room for themselves.
-struct Roomy {
+/// Bytes that keep something.
+struct Keeping<T> {
     bytes: Bytes,
-    _room: Arc<OwnedSemaphorePermit>,
+    _kept: Arc<T>,
 }
 
-impl AsRef<[u8]> for Roomy {
+impl<T> AsRef<[u8]> for Keeping<T> {
     fn as_ref(&self) -> &[u8] {
         &self.bytes
     }
 }
 
-impl HttpBody for Held {
+impl<T: Send + Sync + 'static> HttpBody for Held<T> {
     type Data = Bytes;
     type Error = axum::Error;
 
@@ -265,8 +265,8 @@ impl HttpBody for Held {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let held = self.get_mut();
-        let room = &held.room;
-        let hold = |bytes| Bytes::from_owner(Roomy { bytes, _room: Arc::clone(room) });
+        let kept = &held.kept;
+        let hold = |bytes| Bytes::from_owner(Keeping { bytes, _kept: Arc::clone(kept) });
         Pin::new(&mut held.body).poll_frame(cx).map_ok(|frame| frame.map_data(hold))
     }
 

@@ -12,7 +12,7 @@ use std::task::{Context, Poll};
 use axum::Router;
 use axum::body::{Body, HttpBody};
 use axum::extract::Request;
-use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT, RETRY_AFTER};
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT, RETRY_AFTER, TRANSFER_ENCODING};
 use axum::http::{HeaderValue, Method, StatusCode};
 use axum::response::Response;
 use futures_util::FutureExt;
@@ -93,9 +93,10 @@ impl Door {
         Door { shared, routes, refusal: Arc::new((before.to_owned(), after.to_owned())) }
     }
 
-    /// Whether this is one of the requests that are counted, and there is no room for it.
+    /// Whether this is one of the requests that are counted, and there is no room for it. Whether a coding makes sense is
+    /// looked at behind the door.
     fn refuses(&self, request: &Request) -> bool {
-        counts(request) && self.shared.room.is_full()
+        counts(request) && !request.headers().contains_key(TRANSFER_ENCODING) && self.shared.room.is_full()
     }
 
     async fn refuse(self, request: Request) -> Response {

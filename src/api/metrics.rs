@@ -127,6 +127,17 @@ struct Counted {
     event: &'static str,
 }
 
+/// What is counted of clients' connections.
+#[derive(Clone, Debug, Default)]
+pub struct Connections {
+    /// Open now.
+    pub open: Gauge,
+    /// Asked to go because others waited for their places.
+    pub let_go: Counter,
+    /// Of these, closed in the midst of a head, or of agreeing on encryption.
+    pub cut: Counter,
+}
+
 /// What the API itself counts.
 pub struct Metrics {
     registry: Registry,
@@ -142,8 +153,15 @@ fn durations() -> Histogram {
 
 impl Metrics {
     /// Counts from zero.
-    pub fn new(info: &Info) -> Metrics {
+    pub fn new(info: &Info, connections: &Connections) -> Metrics {
         let mut registry = Registry::with_prefix("reknit");
+        let Connections { open, let_go, cut } = connections.clone();
+        registry.register("http_connections", "Clients' connections open now", open);
+        let help = "Connections that were asked to go because others waited for their places";
+        registry.register("http_connections_let_go", help, let_go);
+        let help =
+            "Connections that were closed in the midst of a head because others waited for their places";
+        registry.register("http_connections_cut", help, cut);
         let answered = Family::default();
         let took: Family<Timed, Histogram, fn() -> Histogram> = Family::new_with_constructor(durations);
         let corrupt_records = Counter::default();

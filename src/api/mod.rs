@@ -52,7 +52,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, HttpBody};
 use axum::extract::{ConnectInfo, MatchedPath, Request as HttpRequest, State};
-use axum::http::header::{CONTENT_TYPE, HOST, HeaderValue, TRANSFER_ENCODING};
+use axum::http::header::{CONNECTION, CONTENT_TYPE, HOST, HeaderValue, TRANSFER_ENCODING};
 use axum::http::request::Parts;
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderName, Method, StatusCode, Version as HttpVersion};
@@ -71,6 +71,7 @@ use crate::model::{NodeId, Policies, Reply, Request, Status, Version, WallTime};
 use auth::Grant;
 pub use auth::{Tokens, TokensError, new_token};
 use door::{Door, Room};
+pub use metrics::Connections;
 use metrics::{Metrics, Route};
 pub use peer::router_with_peers;
 use problem::{Code, Problem};
@@ -110,6 +111,8 @@ pub struct App {
     pub limits: Limits,
     /// Beats when there may be something new to read.
     pub pulse: Pulse,
+    /// Counts the connections of the port.
+    pub connections: Connections,
     /// Ends what would otherwise never end: watches.
     pub stop: CancellationToken,
     /// Who may ask what.
@@ -289,7 +292,10 @@ async fn finish(State(shared): State<Arc<Shared>>, request: HttpRequest, next: N
     let route = Route::of(request.extensions().get::<MatchedPath>());
     let (request, leftover) = body::lend(request);
 
-    let response = match shared.admit(request, route) {
+    // Where the body ends is not sure: what comes behind it must not be taken for a request.
+    let coding = check_coding(request.headers());
+    let is_sound = coding.is_ok();
+    let response = match coding.and_then(|()| shared.admit(request, route)) {
         Ok((request, place)) => {
             let response = next.run(request).await;
             drop(place);
@@ -308,6 +314,9 @@ async fn finish(State(shared): State<Arc<Shared>>, request: HttpRequest, next: N
     let mut response = problem::render(response, &id, method == Method::HEAD);
     let value = HeaderValue::from_str(&id).expect("ids are checked or made here");
     response.headers_mut().insert(REQUEST_ID, value);
+    if !is_sound {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
     let took = shared.app.clock.now().mono.since(began);
     shared.metrics.answered(route, &method, response.status(), took);
     response
@@ -317,7 +326,7 @@ impl Shared {
     fn new(app: App, peers: Option<Peers>) -> Arc<Shared> {
         assert!(app.limits.value_bytes_max <= Version::VALUE_BYTES_MAX, "what is taken can be stored");
         Arc::new(Shared {
-            metrics: Metrics::new(&app.info),
+            metrics: Metrics::new(&app.info, &app.connections),
             scans: Arc::new(Semaphore::new(SCANS_MAX)),
             watches: Arc::new(Semaphore::new(changes::WATCHES_MAX)),
             room: Arc::new(Room::new(app.limits.requests_max)),
@@ -367,7 +376,6 @@ impl Shared {
         };
         grant.check_request(parts, route.name())?;
         check_host(parts)?;
-        check_coding(&parts.headers)?;
         auth::check_origin(parts)?;
         Ok(grant)
     }

@@ -22,6 +22,7 @@ fn with_peers() -> Bed {
         info: info(Vec::new()),
         limits: Default::default(),
         pulse: Default::default(),
+        connections: Default::default(),
         stop: Default::default(),
         tokens: Default::default(),
         spool_dir: std::env::temp_dir(),

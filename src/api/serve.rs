@@ -7,20 +7,19 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::{Body, HttpBody};
+use axum::body::Body;
 use axum::extract::ConnectInfo;
-use bytes::Bytes;
-use hyper::body::{Frame, Incoming, SizeHint};
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -29,8 +28,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-use super::body::Hurry;
+use super::body::{Held, Hurry};
 use super::door::{self, Refused};
+use super::metrics::Connections;
 use super::patient::Patient;
 use crate::driver::tokio_world::Tls;
 use crate::driver::tokio_world::tls::{Certified, Io, certified};
@@ -43,12 +43,17 @@ const BUFFER_BYTES_MAX: usize = 128 << 10;
 const HEADERS_MAX: usize = 100;
 /// What the system may buffer of an answer; Linux takes twice as much.
 const SEND_BUFFER_BYTES: usize = 256 << 10;
-/// While no place is left, the connection that has been here longest is let go this often, as soon as it is idle.
+/// While no place is left, those connections that have been here longest are let go this often, as soon as they are idle.
 const LET_GO_EVERY: Duration = Duration::from_millis(20);
+/// First one at a time, then twice as many each time up to this, until none had to go for a while: a crowd that sends its heads byte by
+/// byte, and comes again as often as it is cut, must not make a client that waits behind it lose its patience.
+const LET_GO_AT_ONCE_MAX: usize = 16;
 /// Connections that the system keeps until they are taken: a crowd that comes at once is not made to try again.
 const BACKLOG: u32 = 1024;
 /// A connection that was asked to go is looked at this often: one whose client is in the midst of a head goes then.
 const LINGER: Duration = Duration::from_secs(1);
+/// After so long without anybody who had to go, it begins with one at a time again.
+const LET_GO_FORGOTTEN: Duration = Duration::from_secs(5);
 /// How long to wait after the system refused a connection for lack of means.
 const ACCEPT_RETRY: Duration = Duration::from_millis(200);
 
@@ -120,8 +125,14 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 
 /// Serves until `shutdown`, then until the last request is answered or patience ends. With `tls` nobody is
 /// answered in plain text.
-pub async fn serve(listener: TcpListener, router: Router, shutdown: CancellationToken, tls: Option<Tls>) {
-    serve_with(listener, router, shutdown, tls, Patience::default()).await;
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    shutdown: CancellationToken,
+    tls: Option<Tls>,
+    counted: Connections,
+) {
+    serve_with(listener, router, shutdown, tls, counted, Patience::default()).await;
 }
 
 /// [`serve`] with bounds of one's own.
@@ -130,12 +141,14 @@ pub async fn serve_with(
     router: Router,
     shutdown: CancellationToken,
     tls: Option<Tls>,
+    counted: Connections,
     patience: Patience,
 ) {
     let places = Arc::new(Semaphore::new(patience.connections_max));
     let turns = Arc::new(Turns::new(&patience));
     let oldest = Oldest::default();
     let mut connections = JoinSet::new();
+    let mut usher = Usher::new(&oldest, &counted);
     let mut was_full = false;
     loop {
         was_full = warn_once_full(&places, was_full, patience.connections_max);
@@ -143,7 +156,7 @@ pub async fn serve_with(
             biased;
             () = shutdown.cancelled() => break,
             Some(_) = connections.join_next() => {}
-            (place, accepted) = accept(&listener, &places, &oldest) => match accepted {
+            (place, accepted) = accept(&listener, &places, &mut usher) => match accepted {
                 Ok((stream, remote)) => {
                     let line = Line {
                         remote,
@@ -151,12 +164,14 @@ pub async fn serve_with(
                         turns: Arc::clone(&turns),
                         let_go: oldest.add(),
                         shutdown: shutdown.clone(),
+                        counted: counted.clone(),
                         patience: patience.clone(),
                     };
                     let tls = tls.clone();
+                    let open = Open::new(&counted);
                     connections.spawn(async move {
                         line.open(stream, tls).await;
-                        drop(place);
+                        drop((open, place));
                     });
                 }
                 Err(error) => {
@@ -174,20 +189,50 @@ pub async fn serve_with(
     }
 }
 
-/// Waits for a place first: without one, a connection stays in the system's queue, and those who only keep theirs for
-/// later are let go.
+/// How those who wait for a place are helped to one. Kept beside the wait itself, which begins anew with every connection
+/// that ends.
+struct Usher {
+    oldest: Oldest,
+    let_go: Counter,
+    at_once: usize,
+    next: Instant,
+}
+
+impl Usher {
+    fn new(oldest: &Oldest, counted: &Connections) -> Usher {
+        Usher { oldest: oldest.clone(), let_go: counted.let_go.clone(), at_once: 1, next: Instant::now() }
+    }
+
+    /// A place; while there is none, those who have been here longest are let go.
+    async fn place(&mut self, places: &Arc<Semaphore>) -> OwnedSemaphorePermit {
+        let now = Instant::now();
+        if now > self.next + LET_GO_FORGOTTEN {
+            self.at_once = 1;
+        }
+        // Long past: nobody was waiting then.
+        if now > self.next + LET_GO_EVERY {
+            self.next = now + LET_GO_EVERY;
+        }
+        loop {
+            let place = Arc::clone(places).acquire_owned();
+            if let Ok(place) = tokio::time::timeout_at(self.next, place).await {
+                return place.expect("it is never closed");
+            }
+            self.let_go.inc_by((0..self.at_once).filter(|_| self.oldest.let_go()).count() as u64);
+            self.at_once = LET_GO_AT_ONCE_MAX.min(2 * self.at_once);
+            self.next = Instant::now() + LET_GO_EVERY;
+        }
+    }
+}
+
+/// Waits for a place first: without one, a connection stays in the system's queue.
 async fn accept(
     listener: &TcpListener,
     places: &Arc<Semaphore>,
-    oldest: &Oldest,
+    usher: &mut Usher,
 ) -> (OwnedSemaphorePermit, io::Result<(TcpStream, SocketAddr)>) {
-    loop {
-        let place = Arc::clone(places).acquire_owned();
-        if let Ok(place) = tokio::time::timeout(LET_GO_EVERY, place).await {
-            return (place.expect("it is never closed"), listener.accept().await);
-        }
-        oldest.let_go();
-    }
+    let place = usher.place(places).await;
+    (place, listener.accept().await)
 }
 
 /// One line when the places run out, and not another before half of them were free again.
@@ -220,17 +265,32 @@ impl Oldest {
         LetGo { all: self.clone(), number, token }
     }
 
-    /// Asks the oldest to go as soon as its node has nothing to do for it; not twice.
-    fn let_go(&self) {
-        if let Some((_, token)) = self.0.lock().expect("nothing panics with it").pop_first() {
-            token.cancel();
-        }
+    /// Asks the oldest to go as soon as its node has nothing to do for it; not twice. False if there is none left.
+    fn let_go(&self) -> bool {
+        let oldest = self.0.lock().expect("nothing panics with it").pop_first();
+        oldest.inspect(|(_, token)| token.cancel()).is_some()
     }
 }
 
 impl Drop for LetGo {
     fn drop(&mut self) {
         self.all.0.lock().expect("nothing panics with it").remove(&self.number);
+    }
+}
+
+/// A connection, as long as it is open.
+struct Open(Gauge);
+
+impl Open {
+    fn new(counted: &Connections) -> Open {
+        counted.open.inc();
+        Open(counted.open.clone())
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.dec();
     }
 }
 
@@ -241,6 +301,7 @@ struct Line {
     turns: Arc<Turns>,
     let_go: LetGo,
     shutdown: CancellationToken,
+    counted: Connections,
     patience: Patience,
 }
 
@@ -257,7 +318,10 @@ impl Line {
         let accepted = tokio::select! {
             biased;
             accepted = tokio::time::timeout(self.patience.head, tls.accept(stream)) => accepted,
-            () = async { tokio::join!(self.let_go.token.cancelled(), tokio::time::sleep(LINGER)); } => return,
+            () = async { tokio::join!(self.let_go.token.cancelled(), tokio::time::sleep(LINGER)); } => {
+                self.counted.cut.inc();
+                return;
+            }
         };
         match accepted {
             Ok(Ok(stream)) => {
@@ -270,7 +334,7 @@ impl Line {
     }
 
     async fn talk(self, stream: impl Io + 'static, shown: Certified) {
-        let Line { remote, router, turns, let_go, shutdown, patience } = self;
+        let Line { remote, router, turns, let_go, shutdown, counted, patience } = self;
         let refused = Arc::new(Mutex::new(None));
         let under_way = UnderWay::default();
         let (hurry, attend) = (Hurry(let_go.token.clone()), under_way.clone());
@@ -293,7 +357,7 @@ impl Line {
                 if let Some(now) = response.extensions().get::<Refused>() {
                     *refused.lock().expect("nothing panics with it") = Some(now.clone());
                 }
-                Ok::<_, Infallible>(response.map(|body| Attended { body, _attended: attended }))
+                Ok::<_, Infallible>(response.map(|body| Held::body(body, attended)))
             }
         });
         let stream = Patient::new(stream, patience.write);
@@ -321,7 +385,10 @@ impl Line {
                     match tokio::time::timeout(LINGER, connection.as_mut()).await {
                         Ok(result) => break result,
                         // All that this connection does is to wait for the rest of a head.
-                        Err(_) if is_idle() => break Ok(()),
+                        Err(_) if is_idle() => {
+                            counted.cut.inc();
+                            break Ok(());
+                        }
                         Err(_) => {}
                     }
                 }
@@ -346,32 +413,6 @@ impl UnderWay {
     /// Besides this one and the service's, nobody has any.
     fn is_none(&self) -> bool {
         Arc::strong_count(&self.0) <= 2
-    }
-}
-
-/// The body of an answer that is under way.
-struct Attended {
-    body: Body,
-    _attended: Arc<()>,
-}
-
-impl HttpBody for Attended {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }
 

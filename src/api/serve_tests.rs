@@ -11,6 +11,7 @@ const SOON: Duration = Duration::from_secs(10);
 struct Served {
     address: SocketAddr,
     shutdown: CancellationToken,
+    counted: Connections,
     task: JoinHandle<()>,
 }
 
@@ -29,9 +30,9 @@ fn quick() -> Patience {
 async fn served(router: Router, patience: Patience) -> Served {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let shutdown = CancellationToken::new();
-    let task = tokio::spawn(serve_with(listener, router, shutdown.clone(), None, patience));
-    Served { address, shutdown, task }
+    let (shutdown, counted) = (CancellationToken::new(), Connections::default());
+    let task = tokio::spawn(serve_with(listener, router, shutdown.clone(), None, counted.clone(), patience));
+    Served { address, shutdown, counted, task }
 }
 
 impl Served {
@@ -240,7 +241,7 @@ async fn a_crowd_that_comes_at_once_waits_in_line() {
 
     // Nobody takes them, and each is connected all the same, at once.
     let mut crowd = Vec::new();
-    for number in 0..600 {
+    for number in 0..200 {
         let stream = tokio::time::timeout(SOON / 20, TcpStream::connect(address)).await;
         crowd.push(stream.unwrap_or_else(|_| panic!("number {number} has to try again")).unwrap());
     }
@@ -258,6 +259,25 @@ async fn clients_in_the_midst_of_heads_let_go_of_their_places_once_others_wait()
     }
 
     assert!(served.talk(&format!("GET /now {CLOSE}")).await.ends_with("done"));
+    assert!(served.counted.let_go.get() >= 2 && served.counted.cut.get() >= 2, "{:?}", served.counted);
+}
+
+#[tokio::test]
+async fn who_waits_behind_many_that_are_in_the_midst_of_heads_waits_for_seconds_only() {
+    let patience = Patience { connections_max: 150, head: Duration::from_secs(60), ..quick() };
+    let served = served(slow(), patience).await;
+    let mut slow = Vec::new();
+    for _ in 0..300 {
+        let mut stream = served.connect().await;
+        stream.write_all(b"GET /now HTTP/1.1\r\nhost:").await.unwrap();
+        slow.push(stream);
+    }
+
+    let asked = std::time::Instant::now();
+    // All of them had their turn before it, each a second.
+    assert!(served.talk(&format!("GET /now {CLOSE}")).await.ends_with("done"));
+    assert!(served.counted.cut.get() > 150, "{:?}", served.counted);
+    assert!(asked.elapsed() < SOON / 2, "{:?}", asked.elapsed());
 }
 
 #[tokio::test]
@@ -341,6 +361,9 @@ async fn two_codings_are_refused_and_a_length_beside_one_ends_the_connection() {
     let head = format!("PUT /kv/a HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{twice}\r\n");
     let answer = served.talk(&format!("{head}{chunks}")).await;
     assert!(answer.starts_with("HTTP/1.1 400") && answer.contains("bad-header"), "{answer}");
+    let head = format!("PUT /kv/a HTTP/1.1\r\nhost: x\r\n{twice}\r\n");
+    let answer = served.talk(&format!("{head}{chunks}GET /livez HTTP/1.1\r\nhost: x\r\n\r\n")).await;
+    assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{answer}");
 
     let (length, coding) = ("content-length: 4\r\n", "transfer-encoding: chunked\r\n");
     for both in [[length, coding], [coding, length]] {

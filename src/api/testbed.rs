@@ -18,7 +18,7 @@ use tokio::time::Instant as TokioInstant;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-use super::{App, Info, Limits, Shared, SharedReader, Tokens};
+use super::{App, Connections, Info, Limits, Shared, SharedReader, Tokens};
 use crate::driver::{self, Clock, Mailbox, Network, Observer, Pulse};
 use crate::model::{
     Address, Dot, Entry, Instant, Key, Member, MemberState, Mode, NodeId, Now, Origin, Policies, Stamp,
@@ -236,6 +236,7 @@ impl Bed {
             info,
             limits,
             pulse,
+            connections: Connections::default(),
             stop: CancellationToken::new(),
             tokens,
             spool_dir: std::env::temp_dir(),

@@ -176,22 +176,12 @@ fn clients_that_are_slow_to_send_bodies_keep_nobody_out_and_take_little_memory()
     still_well(&server);
 }
 
-#[test]
-fn watches_that_read_nothing_are_bounded() {
-    let folder = tempfile::tempdir().unwrap();
-    let server = node(&folder);
-    // Bytes that JSON writes as six each.
-    let value = vec![1; 1 << 20];
-    for number in 0..8 {
-        let path = format!("/kv/big/{number}");
-        assert_eq!(server.http.put(&path, "text/plain", &value).status, 200);
-    }
-    let before = memory(&server);
-
-    let deaf: Vec<_> = (0..250)
+/// Most memory while so many clients ask with this head and read nothing, in MiB, before and meanwhile.
+fn memory_with_deaf(server: &Server, count: usize, head: &str) -> (u64, u64) {
+    let before = memory(server);
+    let deaf: Vec<_> = (0..count)
         .map(|_| {
-            let mut stream = connect(&server);
-            let head = "GET /changes HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n";
+            let mut stream = connect(server);
             stream.write_all(head.as_bytes()).unwrap();
             stream
         })
@@ -199,12 +189,32 @@ fn watches_that_read_nothing_are_bounded() {
     let mut most = 0;
     for _ in 0..50 {
         thread::sleep(Duration::from_millis(100));
-        most = most.max(memory(&server));
+        most = most.max(memory(server));
     }
+    assert_eq!(server.http.get("/kv/kept").json(), json!("before"));
+    drop(deaf);
+    (before, most)
+}
+
+fn put_eight(server: &Server, media_type: &str, byte: u8) {
+    for number in 0..8 {
+        let path = format!("/kv/big/{number}");
+        assert_eq!(server.http.put(&path, media_type, &vec![byte; 1 << 20]).status, 200);
+    }
+}
+
+#[test]
+fn watches_that_read_nothing_are_bounded() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = node(&folder);
+    // Bytes that JSON writes as six each.
+    put_eight(&server, "text/plain", 1);
+
+    let head = "GET /changes HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n";
+    let (before, most) = memory_with_deaf(&server, 250, head);
 
     println!("250 watches that read nothing: {before} MiB before, at most {most} MiB");
     assert!(most < before + 448, "{before} MiB before, {most} MiB");
-    drop(deaf);
     still_well(&server);
 }
 
@@ -212,31 +222,13 @@ fn watches_that_read_nothing_are_bounded() {
 fn clients_that_ask_for_much_and_read_nothing_are_bounded() {
     let folder = tempfile::tempdir().unwrap();
     let server = node(&folder);
-    let value = vec![b'x'; 1 << 20];
-    for number in 0..8 {
-        let path = format!("/kv/big/{number}");
-        assert_eq!(server.http.put(&path, "application/octet-stream", &value).status, 200);
-    }
-    let before = memory(&server);
+    put_eight(&server, "application/octet-stream", b'x');
 
     // A page of the listing is 4 MiB and more as base64: without a bound this would be a GiB.
-    let deaf: Vec<_> = (0..200)
-        .map(|_| {
-            let mut stream = connect(&server);
-            stream.write_all(b"GET /kv?prefix=big/ HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
-            stream
-        })
-        .collect();
-    let mut most = 0;
-    for _ in 0..30 {
-        thread::sleep(Duration::from_millis(100));
-        most = most.max(memory(&server));
-    }
+    let (before, most) = memory_with_deaf(&server, 200, "GET /kv?prefix=big/ HTTP/1.1\r\nHost: x\r\n\r\n");
 
     println!("200 clients that ask for 4 MiB and read nothing: {before} MiB before, at most {most} MiB");
     assert!(most < before + 448, "{before} MiB before, {most} MiB");
-    assert_eq!(server.http.get("/kv/kept").json(), json!("before"));
-    drop(deaf);
     still_well(&server);
 }
 

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
-use reknit::api::{self, App, Info, Limits, SharedReader, Tokens};
+use reknit::api::{self, App, Connections, Info, Limits, SharedReader, Tokens};
 use reknit::config::{Config, ConfigError, KEYS, LogFormat, LogLevel};
 use reknit::driver::tokio_world::{
     LoopFailure, LoopThread, Peers, PeersSettings, SystemClock, TcpNetwork, Tls, spawn_loop,
@@ -311,6 +311,7 @@ impl Parts {
         let running =
             spawn_loop(node, clock, network, letters, pulse.clone(), reopen).map_err(Failure::Loop)?;
         let stop = CancellationToken::new();
+        let connections = Connections::default();
         let app = App {
             mailbox: mailbox.clone(),
             reader,
@@ -318,12 +319,13 @@ impl Parts {
             info: info(config),
             limits: Limits::default(),
             pulse,
+            connections: connections.clone(),
             stop: stop.clone(),
             tokens: tokens.clone(),
             spool_dir: config.data_dir.clone(),
         };
         let router = api::router_with_peers(app, peers.clone());
-        let serving = start_serving(listener, router, &stop, tls.clone());
+        let serving = start_serving(listener, router, &stop, tls.clone(), connections);
         Ok(Parts { running, mailbox, peers, serving, tokens, tls, stop })
     }
 
@@ -365,8 +367,9 @@ fn start_serving(
     router: axum::Router,
     stop: &CancellationToken,
     tls: Option<Tls>,
+    connections: Connections,
 ) -> JoinHandle<()> {
-    tokio::spawn(api::serve(listener, router, stop.clone(), tls))
+    tokio::spawn(api::serve(listener, router, stop.clone(), tls, connections))
 }
 
 #[allow(clippy::disallowed_methods, reason = "the watchdog is a task of the I/O runtime, which is ours")]
