@@ -221,6 +221,8 @@ impl Play {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1000))]
+
     #[test]
     fn a_node_survives_whatever_its_peers_say(story in vec(happens(), 1..60)) {
         let mut play = Play::new();
@@ -228,6 +230,23 @@ proptest! {
         for happens in story {
             play.step(happens);
         }
+    }
+}
+
+#[test]
+fn a_version_with_a_number_that_none_has_is_dropped_and_its_sender_covers_nothing_by_it() {
+    for seq in [0, Dot::SEQ_MAX + 1, u64::MAX] {
+        let mut play = Play::new();
+        let b = NodeId::new("b").expect("a letter is a node id");
+        let key = Key::from_path("k").expect("a test's key");
+        let none = Version { dot: Dot { origin: Origin(1), seq }, ..second_version() };
+        let push = Message::Push { entries: vec![Entry { key, version: none }] };
+        for message in [Message::Table { members: vec![member(&b)], answer: false }, meet(), push] {
+            let message = play.within(&b, message);
+            play.turn(Some(Input::Message { from: b.clone(), message }));
+        }
+
+        play.pass(Duration::from_secs(5));
     }
 }
 

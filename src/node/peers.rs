@@ -258,8 +258,13 @@ impl<S: Storage> Node<S> {
 
     fn on_push(&mut self, now: Now, from: &NodeId, entries: &[Entry]) -> Result<(), StorageError> {
         let mut origins: BTreeSet<Origin> = BTreeSet::new();
+        let mut theirs = DotSet::default();
         let merged = self.replica.merge_all(now, &mut self.store, entries)?;
         for (entry, merged) in entries.iter().zip(merged) {
+            // What is malformed may have a number that no version has.
+            if merged != Merged::Malformed {
+                theirs.insert(entry.version.dot);
+            }
             match merged {
                 Merged::Won | Merged::Lost => {
                     origins.insert(entry.version.dot.origin);
@@ -276,7 +281,7 @@ impl<S: Storage> Node<S> {
                 .for_each(|entry| jumped.insert_run(entry.version.dot.origin, 1, entry.version.dot.seq));
             self.replica.cover(&jumped);
         }
-        self.meetings.covers(from, &entries.iter().map(|entry| entry.version.dot).collect());
+        self.meetings.covers(from, &theirs);
         let seen = self.replica.seen();
         let durable = entries.iter().map(|entry| entry.version.dot).filter(|dot| seen.contains(*dot));
         self.pushes.owe(from, durable);
