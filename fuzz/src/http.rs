@@ -12,7 +12,7 @@ use axum::http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode,
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use redb::backends::InMemoryBackend;
-use reknit::api::{self, App, Info, Limits, SharedReader, Tokens};
+use reknit::api::{self, App, Connections, Info, Limits, SharedReader, Tokens};
 use reknit::driver::{self, Clock, Network, Pulse};
 use reknit::model::{Address, Instant, NodeId, Now, WallTime};
 use reknit::node::{Node, Settings};
@@ -206,6 +206,7 @@ fn app() -> App {
         pulse: Pulse::default(),
         stop: CancellationToken::new(),
         tokens: Tokens::default(),
+        connections: Connections::default(),
         spool_dir: PathBuf::from("/nonexistent"),
     }
 }
