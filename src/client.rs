@@ -44,6 +44,16 @@ pub enum ClientError {
     /// The node answered with an error.
     #[error("{0}")]
     Refused(Problem),
+    /// Several concurrent values lie under a key: the node's list of them, `tag` for all of them together.
+    #[error("{count} concurrent values lie under this key; a write with --if-match {tag} replaces them")]
+    Siblings {
+        /// How many.
+        count: usize,
+        /// For `If-Match`.
+        tag: String,
+        /// JSON, as the node sent it.
+        document: Vec<u8>,
+    },
     /// The answer is not what the API gives; the other end may be no reknit node.
     #[error("the answer is not understood: {0}")]
     Answer(String),
@@ -92,6 +102,9 @@ pub struct Written {
     pub uuid: String,
     /// The version's time, in milliseconds.
     pub timestamp: u64,
+    /// On how many nodes it is known to be durable; only if more than the one that answers were asked for.
+    #[serde(default)]
+    pub acked: Option<u16>,
 }
 
 /// What a write asks for beyond the bytes; pairs of a query parameter or a header and its value.
@@ -194,8 +207,16 @@ impl Client {
     /// # Errors
     /// The node refuses, or nobody answers.
     pub fn get(&self, key: &Key) -> Result<Option<Value>, ClientError> {
-        let call = Call { method: Method::Get, path: format!("/kv/{key}"), headers: &[], body: &[] };
-        let response = match self.call(&call) {
+        // Several values at once can only be told as a list.
+        let headers = [("Accept".to_owned(), "*/*, application/json".to_owned())];
+        let call = Call { method: Method::Get, path: format!("/kv/{key}"), headers: &headers, body: &[] };
+        let response = self.answered(&call)?;
+        let header = |name| header_text(&response, name);
+        if let Ok(count) = header("x-reknit-siblings").parse() {
+            let tag = header("etag").trim_matches('"').to_owned();
+            return Err(ClientError::Siblings { count, tag, document: bytes_of(response)? });
+        }
+        let response = match accepted(response) {
             Err(ClientError::Refused(problem)) if problem.status == 404 => return Ok(None),
             other => other?,
         };
@@ -313,10 +334,15 @@ impl Client {
     }
 
     fn call(&self, call: &Call<'_>) -> Result<Response<Body>, ClientError> {
+        accepted(self.answered(call)?)
+    }
+
+    /// The first answer, whatever its status.
+    fn answered(&self, call: &Call<'_>) -> Result<Response<Body>, ClientError> {
         let mut reasons = Vec::new();
         for endpoint in &self.endpoints {
             match self.send(endpoint, call) {
-                Ok(response) => return accepted(response),
+                Ok(response) => return Ok(response),
                 Err(error) => {
                     reasons.push(format!("{endpoint}: {error}"));
                     if !matches!(call.method, Method::Get) && !never_arrived(&error) {

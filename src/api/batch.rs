@@ -263,13 +263,15 @@ impl Shared {
                 let ttl = item.ttl.as_ref().map(|ttl| params::duration_within("ttl", ttl, TTL_MAX));
                 let (ttl, condition) = (ttl.transpose()?, item.condition()?);
                 let request = Request::Put { key, value, content_type, ttl, condition, ack, timeout };
-                Ok(Done::Written(Written::of(self.write(request, timeout).await?)))
+                let (id, acked) = self.write(request, timeout).await?;
+                Ok(Done::Written(Written::of(id).acked(acked, ack)))
             }
             Op::Delete => {
                 item.has_no_value()?;
                 let condition = item.condition()?;
                 let request = Request::Delete { key, condition, ack, timeout };
-                Ok(Done::Deleted(Written::of(self.write(request, timeout).await?)))
+                let (id, acked) = self.write(request, timeout).await?;
+                Ok(Done::Deleted(Written::of(id).acked(acked, ack)))
             }
             Op::Get => {
                 grant.check(Scope::Read)?;

@@ -40,6 +40,9 @@ pub struct Shown {
     mode: Mode,
     life: u64,
     incarnation: u32,
+    /// The author of what it writes in this life, once it has written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    origin: Option<String>,
     /// Digest of its policies by prefix; no data flows where they differ.
     policies: String,
     #[schemars(with = "super::openapi::ProtocolVersions")]
@@ -73,6 +76,7 @@ fn show(MemberView { member, last_seen }: MemberView) -> Shown {
         mode: member.mode,
         life: member.life,
         incarnation: member.incarnation,
+        origin: member.origin.map(|origin| origin.to_string()),
         policies: format!("{:016x}", member.policies),
         protocol: member.protocol,
     }

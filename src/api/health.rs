@@ -121,6 +121,9 @@ pub struct Peer {
     id: NodeId,
     stream: &'static str,
     in_step: bool,
+    /// As last heard from it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seen_hash: Option<String>,
     lag: u64,
     behind: u64,
     divergent_ms: u64,
@@ -144,6 +147,7 @@ pub async fn status(State(shared): State<Arc<Shared>>) -> Result<Response, Probl
         id: peer.id,
         stream: peer.stream,
         in_step: peer.in_step,
+        seen_hash: peer.seen_hash.map(|hash| format!("{hash:016x}")),
         lag: peer.lag,
         behind: peer.behind,
         divergent_ms: peer.divergent_ms,

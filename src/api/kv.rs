@@ -37,6 +37,8 @@ pub const TTL_MAX: Duration = Duration::from_secs(3650 * 86_400);
 
 const TIMESTAMP: HeaderName = HeaderName::from_static("x-reknit-timestamp");
 const NODE: HeaderName = HeaderName::from_static("x-reknit-node");
+/// On how many nodes a write is known to be durable, the one that answers included.
+const ACKED: HeaderName = HeaderName::from_static("x-reknit-acked");
 
 /// A write as its client sees it.
 #[derive(JsonSchema, Clone, Copy, Debug, Serialize)]
@@ -55,7 +57,12 @@ impl Written {
         Written { uuid: id.uuid, timestamp: id.stamp.millis, acked: None, asked: None }
     }
 
-    /// On how many nodes it is known to be, of how many that were asked for.
+    /// On how many nodes it is known to be: told where more than this one were asked for.
+    pub fn acked(self, acked: u16, ack: Ack) -> Written {
+        Written { acked: (ack != Ack::Local).then_some(acked), ..self }
+    }
+
+    /// On how many nodes it is known to be, of how many that were asked for and did not all answer.
     pub fn confirmed(self, acked: u16, asked: u16) -> Written {
         Written { acked: Some(acked), asked: Some(asked), ..self }
     }
@@ -83,9 +90,10 @@ pub async fn put(State(shared): State<Arc<Shared>>, request: HttpRequest) -> Res
             Request::Put { key, value, content_type, ttl, condition, ack, timeout }
         }
     };
-    let id = shared.write(request, timeout).await?;
-    let mut response = json(&Written::of(id));
+    let (id, acked) = shared.write(request, timeout).await?;
+    let mut response = json(&Written::of(id).acked(acked, ack));
     response.headers_mut().insert(ETAG, etag(id.uuid));
+    response.headers_mut().insert(ACKED, HeaderValue::from(acked));
     shared.tell_context(response.headers_mut(), sibling.as_ref(), id)?;
     Ok(response)
 }
@@ -98,9 +106,9 @@ pub async fn delete(State(shared): State<Arc<Shared>>, request: HttpRequest) -> 
     let Write { condition, ack, timeout } = Write::read(&params, &parts.headers)?;
     let condition = shared.with_token(&parts.headers, &key, condition)?;
     let sibling = shared.is_sibling(&key).then(|| key.clone());
-    let id = shared.write(Request::Delete { key, condition, ack, timeout }, timeout).await?;
-    let timestamp = HeaderValue::from(id.stamp.millis);
-    let mut response = (StatusCode::NO_CONTENT, [(TIMESTAMP, timestamp)]).into_response();
+    let (id, acked) = shared.write(Request::Delete { key, condition, ack, timeout }, timeout).await?;
+    let told = [(TIMESTAMP, HeaderValue::from(id.stamp.millis)), (ACKED, HeaderValue::from(acked))];
+    let mut response = (StatusCode::NO_CONTENT, told).into_response();
     shared.tell_context(response.headers_mut(), sibling.as_ref(), id)?;
     Ok(response)
 }
@@ -169,9 +177,14 @@ pub(super) struct Found {
 }
 
 impl Shared {
-    pub(super) async fn write(&self, request: Request, timeout: Duration) -> Result<VersionId, Problem> {
+    /// The version that was written, and on how many nodes it is known to be.
+    pub(super) async fn write(
+        &self,
+        request: Request,
+        timeout: Duration,
+    ) -> Result<(VersionId, u16), Problem> {
         match self.ask(request, timeout).await? {
-            Reply::Written { id, .. } => Ok(id),
+            Reply::Written { id, acked } => Ok((id, acked)),
             other => Err(odd(&other)),
         }
     }

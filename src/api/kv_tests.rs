@@ -2,6 +2,8 @@ use crate::api::testbed::{Answer, Bed, Setup, problem};
 use crate::model::{Key, MemberState, Mode, Version};
 use std::time::Duration;
 
+use serde_json::json;
+
 const JSON: &str = "application/json";
 
 #[tokio::test]
@@ -320,8 +322,12 @@ async fn parameters_that_make_no_sense_are_refused() {
 #[tokio::test(start_paused = true)]
 async fn acknowledgements_are_counted_and_named_when_they_are_missing() {
     let bed = Setup::new().with_member("node2", MemberState::Alive).start();
-    for ack in ["local", "1"] {
-        assert_eq!(bed.send(&format!("PUT /kv/a?ack={ack}"), &[], "1").await.status, 200);
+    for (ack, told) in [("local", json!(null)), ("1", json!(1))] {
+        let put = bed.send(&format!("PUT /kv/a?ack={ack}"), &[], "1").await;
+        assert_eq!((put.status.as_u16(), put.header("x-reknit-acked")), (200, "1"));
+        assert_eq!(put.json()["acked"], told, "told where it was asked for");
+        let delete = bed.ask(&format!("DELETE /kv/a?ack={ack}")).await;
+        assert_eq!((delete.status.as_u16(), delete.header("x-reknit-acked")), (204, "1"));
     }
 
     let above = bed.send("PUT /kv/b?ack=3", &[], "1").await;

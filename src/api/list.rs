@@ -1,11 +1,13 @@
-//! Listings: keys in order, in pages that together are the whole, each page bounded in every direction.
+//! Listings: keys in order, in pages that together are the whole, each page bounded in every direction. As one JSON
+//! text, or a line for each key where the client takes that.
 
 use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{Request as HttpRequest, State};
-use axum::response::Response;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use schemars::JsonSchema;
@@ -16,6 +18,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::params::{self, Params};
 use super::problem::{Code, Problem};
+use super::shown::{NDJSON, accepts, one_line};
 use super::{Shared, json, media, reads};
 use crate::model::{Key, KeyError, Policies, Policy, Version, key, row};
 use crate::protocol::resolve;
@@ -46,7 +49,8 @@ pub async fn list(State(shared): State<Arc<Shared>>, request: HttpRequest) -> Re
     let known = ["prefix", "delimiter", "start", "end", "limit", "reverse", "keys_only", "cursor"];
     let params = Params::parse(request.uri().query(), &known)?;
     let query = Query::read(&params)?;
-    let listing = shared.scan(move |shared| {
+    let in_lines = accepts(request.headers(), NDJSON);
+    let response = shared.scan(move |shared| {
         let began = shared.app.clock.now();
         let mut has_time = || shared.app.clock.now().mono.since(began.mono) < SCAN_TIME_MAX;
         let page = shared.app.reader.snapshot(|store| {
@@ -58,9 +62,19 @@ pub async fn list(State(shared): State<Arc<Shared>>, request: HttpRequest) -> Re
                 shared.metrics.corrupt_record();
             }
         }
-        Ok(page.listing(&query))
+        Ok(if in_lines { lines(page.lines(&query)) } else { json(&page.listing(&query)) })
     });
-    Ok(json(&listing.await?))
+    response.await
+}
+
+fn lines(lines: Vec<Line>) -> Response {
+    let mut bytes = Vec::new();
+    for line in lines {
+        serde_json::to_writer(&mut bytes, &line).expect("our own structs are JSON");
+        bytes.push(b'\n');
+    }
+    bytes.shrink_to_fit();
+    ([(CONTENT_TYPE, NDJSON)], bytes).into_response()
 }
 
 /// Which keys, and how they are shown.
@@ -352,12 +366,32 @@ impl Page {
     }
 
     fn listing(self, query: &Query) -> Listing {
-        let next = self.next.as_ref().map(|position| query.cursor(position));
         Listing {
-            items: self.items.into_iter().map(|item| item.shown(query.keys_only)).collect(),
+            next: self.cursor(query),
+            items: self.items.into_iter().map(|item| item.shown(query.keys_only, media::raw_json)).collect(),
             prefixes: self.prefixes.iter().map(|prefix| key::encode(prefix)).collect(),
-            next,
         }
+    }
+
+    /// The same in one order, the cursor last: who has that line has all of them.
+    fn lines(self, query: &Query) -> Vec<Line> {
+        let next = Line::Next { next: self.cursor(query) };
+        let prefixes =
+            self.prefixes.into_iter().map(|prefix| (Line::Prefix { prefix: key::encode(&prefix) }, prefix));
+        let items = self.items.into_iter().map(|item| {
+            let key = item.key().as_bytes().to_vec();
+            (Line::Item(item.shown(query.keys_only, one_line)), key)
+        });
+        let mut lines: Vec<_> = items.chain(prefixes).collect();
+        lines.sort_by(|(_, one), (_, other)| one.cmp(other));
+        if query.reverse {
+            lines.reverse();
+        }
+        lines.into_iter().map(|(line, _)| line).chain([next]).collect()
+    }
+
+    fn cursor(&self, query: &Query) -> Option<String> {
+        self.next.as_ref().map(|position| query.cursor(position))
     }
 }
 
@@ -410,6 +444,16 @@ pub struct Listing {
     next: Option<String>,
 }
 
+/// A listing's line.
+#[derive(JsonSchema, Serialize)]
+#[serde(untagged)]
+#[schemars(rename = "ListingLine")]
+pub enum Line {
+    Item(Shown),
+    Prefix { prefix: String },
+    Next { next: Option<String> },
+}
+
 /// An item as clients see it.
 #[derive(JsonSchema, Serialize)]
 #[serde(untagged)]
@@ -440,6 +484,12 @@ pub enum Shown {
 }
 
 impl Item {
+    fn key(&self) -> &Key {
+        match self {
+            Item::Live(key, _) | Item::Broken(key, _) | Item::Siblings(key, _) => key,
+        }
+    }
+
     fn bytes(&self) -> usize {
         match self {
             Item::Live(key, version) => key.as_bytes().len() + version.value.len(),
@@ -447,7 +497,8 @@ impl Item {
         }
     }
 
-    fn shown(self, keys_only: bool) -> Shown {
+    /// `json` shows a value that is JSON.
+    fn shown(self, keys_only: bool, json: fn(&Version) -> Option<Box<RawValue>>) -> Shown {
         let (key, version) = match self {
             Item::Live(key, version) => (key, version),
             Item::Siblings(key, versions) => {
@@ -463,7 +514,7 @@ impl Item {
                 return Shown::Broken { key: key.to_string(), error: code.name() };
             }
         };
-        let value = if keys_only { None } else { media::raw_json(&version) };
+        let value = if keys_only { None } else { json(&version) };
         let is_other = !keys_only && value.is_none();
         Shown::Live {
             key: key.to_string(),

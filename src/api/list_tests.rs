@@ -45,6 +45,35 @@ async fn a_listing_shows_json_as_json_and_anything_else_as_base64() {
 }
 
 #[tokio::test]
+async fn a_listing_in_lines_has_one_order_and_its_cursor_last() {
+    let bed = Bed::new();
+    for key in ["a/b", "a/d/x", "a/d/y", "a/e"] {
+        bed.put(key, "{\"n\":\n 1e999}").await;
+    }
+    let take = [("accept", NDJSON)];
+
+    let answer = bed.send("GET /kv?prefix=a/&delimiter=/&limit=2&reverse", &take, "").await;
+
+    assert_eq!(answer.header("content-type"), NDJSON);
+    let lines: Vec<&str> = answer.text().lines().collect();
+    assert_eq!(lines.len(), 3, "{}", answer.text());
+    assert!(
+        lines[0].starts_with("{\"key\":\"a/e\",") && lines[0].contains("\"value\":{\"n\":1e999}"),
+        "{}",
+        lines[0]
+    );
+    assert_eq!(lines[1], "{\"prefix\":\"a/d/\"}");
+    let last: serde_json::Value = serde_json::from_str(lines[2]).unwrap();
+    let cursor = last["next"].as_str().unwrap();
+    let rest = bed
+        .send(&format!("GET /kv?prefix=a/&delimiter=/&limit=2&reverse&keys_only&cursor={cursor}"), &take, "")
+        .await;
+    let lines: Vec<&str> = rest.text().lines().collect();
+    assert!(lines[0].starts_with("{\"key\":\"a/b\",") && !lines[0].contains("value"), "{}", lines[0]);
+    assert_eq!(lines[1..], ["{\"next\":null}"]);
+}
+
+#[tokio::test]
 async fn a_listing_goes_on_where_its_cursor_stands() {
     let bed = Bed::new();
     for number in 0..7 {

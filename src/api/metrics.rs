@@ -19,7 +19,7 @@ use super::health::PROBE_PATIENCE;
 use super::problem::Problem;
 use super::shown::accepts;
 use super::{Info, Shared};
-use crate::model::{MemberState, MemberView, Status};
+use crate::model::{Member, MemberState, MemberView, Status};
 
 /// Prometheus' older form, for whoever does not ask for OpenMetrics.
 pub const PLAIN: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -261,13 +261,18 @@ fn of_node(node: Option<(Status, Vec<MemberView>)>) -> Registry {
         let label = OfPeer { peer: peer.id.to_string() };
         lag.get_or_create(&label).set(i64::try_from(peer.lag).unwrap_or(i64::MAX));
         behind.get_or_create(&label).set(i64::try_from(peer.behind).unwrap_or(i64::MAX));
-        age.get_or_create(&label).set(peer.divergent_ms as f64 / 1000.0);
+        // Who is down cannot be in step, which is another matter with an alert of its own.
+        let is_up = |member: &Member| matches!(member.state, MemberState::Alive | MemberState::Suspect);
+        if members.iter().any(|view| view.member.id == peer.id && is_up(&view.member)) {
+            age.get_or_create(&label).set(peer.divergent_ms as f64 / 1000.0);
+        }
     }
     let help = "Versions that this node has covered and the peer is not known to have";
     registry.register("convergence_lag_versions", help, lag);
     let help = "Versions that the peer is known to have covered and this node has not";
     registry.register("convergence_behind_versions", help, behind);
-    let help = "Time since the peer was last known to hold just what this node holds; 0 while it does";
+    let help =
+        "Time since a peer that is up was last known to hold just what this node holds; 0 while it does";
     registry.register_with_unit("divergence_age", help, Unit::Seconds, age);
 
     let in_state: Family<InState, Gauge> = Family::default();

@@ -252,6 +252,49 @@ const VALUE_HEADERS: &[(&str, &str)] = &[
     ("X-Reknit-Context", "Under policy siblings: the token to send with the next write"),
 ];
 
+/// What a read tells where it has no value to show, too.
+const READER_HEADERS: &[(&str, &str)] = &[VALUE_HEADERS[2], VALUE_HEADERS[3]];
+const WRITTEN: &[(&str, &str)] = &[
+    ("ETag", "The version's uuid in quotes"),
+    ("X-Reknit-Acked", "On how many nodes the write is known to be durable"),
+    ("X-Reknit-Context", "Under policy siblings: the token to send with the next write"),
+];
+const DELETED: &[(&str, &str)] =
+    &[("X-Reknit-Timestamp", "When, in milliseconds since 1970"), WRITTEN[1], WRITTEN[2]];
+const REQUEST_ID: (&str, &str) = ("X-Request-Id", "The request's own, or one that was made for it");
+const RETRY_AFTER: (&str, &str) = ("Retry-After", "Seconds after which the same request may succeed");
+
+const READ_PARAMETERS: &[&Parameter] =
+    &[&READ, &TIMEOUT, &HEADS, &VERSIONS, &SHOWN, &AT, &EXPLAIN, &IF_MATCH, &IF_NONE_MATCH];
+const READ_PROBLEMS: &[&[Code]] = &[
+    KEYS,
+    PARAMETERS,
+    HEADERS,
+    CONDITIONS,
+    LOOP,
+    DISK,
+    &[
+        Code::NotFound,
+        Code::AckAboveMembers,
+        Code::ReadTimeout,
+        Code::TooManyPending,
+        Code::HistoryHeads,
+        Code::PolicyRefused,
+    ],
+];
+const KNOWN: Answer =
+    Answer { status: 304, about: "The client has it already", content: &[], headers: VALUE_HEADERS };
+const NO_VALUE: Answer =
+    Answer { status: 404, about: "There is no value here", content: &[], headers: READER_HEADERS };
+const OTHER_VALUE: Answer =
+    Answer { status: 412, about: "The value is another one", content: &[], headers: READER_HEADERS };
+const SIBLINGS: &[(&str, &str)] = &[
+    ("X-Reknit-Siblings", "How many values there are"),
+    ("ETag", "The name of the set, in quotes"),
+    VALUE_HEADERS[2],
+    VALUE_HEADERS[3],
+];
+
 const fn good(status: u16, about: &'static str, content: &'static [(&'static str, Shape)]) -> Answer {
     Answer { status, about, content, headers: &[] }
 }
@@ -274,7 +317,7 @@ static OPERATIONS: &[Operation] = &[
             status: 200,
             about: "Stored",
             content: &[(media::JSON, Shape::One(of::<kv::Written>))],
-            headers: &[("ETag", "The version's uuid in quotes")],
+            headers: WRITTEN,
         }],
         problems: &[
             KEYS,
@@ -292,7 +335,7 @@ static OPERATIONS: &[Operation] = &[
         path: "/kv/{*key}",
         id: "get",
         about: "The value under a key, byte for byte; or an answer about its history",
-        parameters: &[&READ, &TIMEOUT, &HEADS, &VERSIONS, &SHOWN, &AT, &EXPLAIN, &IF_MATCH, &IF_NONE_MATCH],
+        parameters: READ_PARAMETERS,
         sent: None,
         answers: &[
             Answer {
@@ -301,7 +344,9 @@ static OPERATIONS: &[Operation] = &[
                 content: &[("*/*", Shape::Bytes), (media::JSON, Shape::One(history_or_value))],
                 headers: VALUE_HEADERS,
             },
-            Answer { status: 304, about: "The client has it already", content: &[], headers: VALUE_HEADERS },
+            KNOWN,
+            NO_VALUE,
+            OTHER_VALUE,
             Answer {
                 status: 409,
                 about: "Under policy siblings: all concurrent values; as JSON where the client accepts it",
@@ -309,25 +354,31 @@ static OPERATIONS: &[Operation] = &[
                     ("multipart/mixed", Shape::Bytes),
                     (media::JSON, Shape::One(of::<siblings::Conflict<'_>>)),
                 ],
-                headers: &[("X-Reknit-Siblings", "How many values there are")],
+                headers: SIBLINGS,
             },
         ],
-        problems: &[
-            KEYS,
-            PARAMETERS,
-            HEADERS,
-            CONDITIONS,
-            LOOP,
-            DISK,
-            &[
-                Code::NotFound,
-                Code::AckAboveMembers,
-                Code::ReadTimeout,
-                Code::TooManyPending,
-                Code::HistoryHeads,
-                Code::PolicyRefused,
-            ],
+        problems: READ_PROBLEMS,
+    },
+    Operation {
+        method: "head",
+        path: "/kv/{*key}",
+        id: "head",
+        about: "What a read would say, without the value",
+        parameters: READ_PARAMETERS,
+        sent: None,
+        answers: &[
+            Answer { status: 200, about: "There is a value", content: &[], headers: VALUE_HEADERS },
+            KNOWN,
+            NO_VALUE,
+            OTHER_VALUE,
+            Answer {
+                status: 409,
+                about: "Under policy siblings: there are concurrent values",
+                content: &[],
+                headers: SIBLINGS,
+            },
         ],
+        problems: READ_PROBLEMS,
     },
     Operation {
         method: "delete",
@@ -336,12 +387,7 @@ static OPERATIONS: &[Operation] = &[
         about: "Writes a tombstone, whether or not there is a value",
         parameters: &[&ACK, &TIMEOUT, &IF_MATCH, &IF_NONE_MATCH, &CONTEXT],
         sent: None,
-        answers: &[Answer {
-            status: 204,
-            about: "Deleted",
-            content: &[],
-            headers: &[("X-Reknit-Timestamp", "When, in milliseconds since 1970")],
-        }],
+        answers: &[Answer { status: 204, about: "Deleted", content: &[], headers: DELETED }],
         problems: &[KEYS, PARAMETERS, HEADERS, CONDITIONS, LOOP, WRITES],
     },
     Operation {
@@ -351,7 +397,11 @@ static OPERATIONS: &[Operation] = &[
         about: "Keys in order, page by page",
         parameters: &[&PREFIX, &DELIMITER, &START, &END, &LISTED, &REVERSE, &KEYS_ONLY, &CURSOR],
         sent: None,
-        answers: &[good(200, "A page", &[(media::JSON, Shape::One(of::<list::Listing>))])],
+        answers: &[good(
+            200,
+            "A page; in lines where the client accepts them, in key order, the cursor last",
+            &[(media::JSON, Shape::One(of::<list::Listing>)), (NDJSON, Shape::Each(of::<list::Line>))],
+        )],
         problems: &[PARAMETERS, DISK, &[Code::KeyTooLong, Code::BadCursor]],
     },
     Operation {
@@ -680,6 +730,10 @@ fn document() -> Json {
         "paths": paths,
         "components": {
             "schemas": schemas,
+            "headers": {
+                (REQUEST_ID.0): header_of(REQUEST_ID.1),
+                (RETRY_AFTER.0): header_of(RETRY_AFTER.1),
+            },
             "securitySchemes": {
                 "token": {
                     "type": "http",
@@ -755,20 +809,27 @@ impl Operation {
         }
         for (status, codes) in self.codes(scope) {
             let names: Vec<_> = codes.keys().copied().collect();
-            let titles: Vec<_> = codes.iter().map(|(name, title)| format!("`{name}`: {title}")).collect();
+            let titles: Vec<_> =
+                codes.iter().map(|(name, code)| format!("`{name}`: {}", code.title())).collect();
             let problem = generators.answered.subschema_for::<Document<'static>>();
             let schema = json!({ "allOf": [problem, { "properties": { "code": { "enum": names } } }] });
             let text = titles.join("; ");
             // A status may have a good answer as well.
             let response =
                 responses.entry(status.to_string()).or_insert_with(|| json!({ "description": text }));
-            response["content"]["application/problem+json"] = json!({ "schema": schema });
+            if self.method != "head" {
+                response["content"]["application/problem+json"] = json!({ "schema": schema });
+            }
+            response["headers"][REQUEST_ID.0] = shared_header(REQUEST_ID);
+            if codes.values().any(|code| code.retry_after().is_some()) {
+                response["headers"][RETRY_AFTER.0] = shared_header(RETRY_AFTER);
+            }
         }
         Json::Object(responses)
     }
 
     /// The problems by status, then by name.
-    fn codes(&self, scope: Option<Scope>) -> BTreeMap<u16, BTreeMap<&'static str, &'static str>> {
+    fn codes(&self, scope: Option<Scope>) -> BTreeMap<u16, BTreeMap<&'static str, Code>> {
         // What is decided before the handler.
         let guarded: &[Code] = match scope {
             Some(_) => &[Code::Unauthorized, Code::Forbidden, Code::Busy],
@@ -778,7 +839,7 @@ impl Operation {
         // A panic, and heads that two readers could take apart differently.
         let always: &[Code] = &[Code::Internal, Code::BadHeader];
         for code in self.problems.iter().copied().flatten().chain(guarded).chain(always) {
-            all.entry(code.status().as_u16()).or_default().insert(code.name(), code.title());
+            all.entry(code.status().as_u16()).or_default().insert(code.name(), *code);
         }
         all
     }
@@ -793,17 +854,21 @@ impl Answer {
         if !content.is_empty() {
             described["content"] = Json::Object(content);
         }
-        let headers = self.headers.iter();
-        let headers: Map<_, _> = headers
-            .map(|(name, about)| {
-                ((*name).to_owned(), json!({ "description": about, "schema": { "type": "string" } }))
-            })
-            .collect();
-        if !headers.is_empty() {
-            described["headers"] = Json::Object(headers);
+        described["headers"] = json!({ (REQUEST_ID.0): shared_header(REQUEST_ID) });
+        for (name, about) in self.headers {
+            described["headers"][*name] = header_of(about);
         }
         described
     }
+}
+
+/// A header that nearly every answer has, described once.
+fn shared_header((name, _): (&str, &str)) -> Json {
+    json!({ "$ref": format!("#/components/headers/{name}") })
+}
+
+fn header_of(about: &str) -> Json {
+    json!({ "description": about, "schema": { "type": "string" } })
 }
 
 /// Lines are described by the name that OpenAPI 3.2 gives them, which 3.1 lets stand.

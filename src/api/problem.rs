@@ -211,7 +211,7 @@ impl Code {
     }
 
     /// Seconds after which another attempt makes sense, for those that say so.
-    fn retry_after(self) -> Option<u32> {
+    pub fn retry_after(self) -> Option<u32> {
         match self {
             Code::Busy | Code::TooManyPending | Code::Stopped | Code::Syncing => Some(1),
             Code::ReadOnly | Code::Draining | Code::DiskFull => Some(5),

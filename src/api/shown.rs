@@ -63,7 +63,7 @@ impl Shown {
 }
 
 /// A JSON value without its blanks between tokens; the numbers and texts stay as they were written.
-fn one_line(version: &Version) -> Option<Box<RawValue>> {
+pub fn one_line(version: &Version) -> Option<Box<RawValue>> {
     if !media::is_json(&version.content_type) {
         return None;
     }

@@ -389,6 +389,8 @@ pub struct PeerStatus {
     pub stream: &'static str,
     /// Whether the last digest heard from it equals our own.
     pub in_step: bool,
+    /// That digest: what it had covered.
+    pub seen_hash: Option<u64>,
     /// How many of the versions that this node has covered it is not known to have.
     pub lag: u64,
     /// How many versions it is known to have covered and this node has not.

@@ -380,6 +380,7 @@ impl<S: Storage> Node<S> {
                 id: member.id.clone(),
                 stream,
                 in_step: in_step && lag + behind == 0,
+                seen_hash: self.pulls.digest(&member.id),
                 lag,
                 behind,
                 divergent_ms: millis(self.pulls.divergent_for(now, &member.id, lag + behind > 0)),

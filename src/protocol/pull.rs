@@ -435,6 +435,11 @@ impl Pulls {
         self.by_peer.get(peer).map_or(("waiting", false), |pull| (pull.state.word(), pull.in_step))
     }
 
+    /// The digest of the peer's `seen` as last heard.
+    pub fn digest(&self, peer: &NodeId) -> Option<u64> {
+        self.by_peer.get(peer)?.digest
+    }
+
     /// What streams have brought.
     pub fn progress(&self) -> Progress {
         let is_in_step = self.by_peer.values().any(|pull| pull.in_step);

@@ -57,6 +57,7 @@ fn a_write_is_acknowledged_by_as_many_nodes_as_it_asks_for() {
     let answer = node2.http.put("/kv/a?ack=3", "application/json", b"1");
 
     assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!(answer.json()["acked"], 3);
     for node in [&node1, &node3] {
         assert_eq!(node.http.get("/kv/a").text(), "1");
     }

@@ -73,7 +73,9 @@ fn the_exit_code_says_what_happened() {
     assert_eq!(client.code(&["put", "a", "2", "--if-none-match", "*"]), 4);
     assert_eq!(client.code(&["put", "a", "2", "--if-match", &uuid]), 0);
     assert_eq!(client.code(&["put", "a", "3", "--if-match", &uuid]), 4);
-    assert_eq!(client.code(&["put", "a", "3", "--ack", "9"]), 1);
+    assert_eq!(client.code(&["put", "a", "3", "--ack", "9"]), 2);
+    assert_eq!(client.code(&["put", "a", "3", "--ttl", "soon"]), 2);
+    assert_eq!(client.code(&["sync", "alone"]), 4);
     assert_eq!(client.code(&["put", "a", "@no-such-file"]), 1);
     assert_eq!(client.code(&["put", "a//b", "1"]), 2);
     assert_eq!(client.code(&["frobnicate"]), 2);
@@ -90,6 +92,60 @@ fn the_exit_code_says_what_happened() {
     );
     let help = client.ok(&["--help"]);
     assert!(help.contains("3  no such key"), "{help}");
+}
+
+#[test]
+fn json_output_has_numbers_as_they_were_written_and_counts_acknowledgements() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = Server::alone(&folder);
+    let client = Client::of(&[node.http.port]);
+
+    let put = client.ok(&["put", "n", "[12345678901234567890123,1.0]", "--ack", "1", "-o", "json"]);
+
+    assert!(put.contains("\"acked\": 1"), "{put}");
+    let get = client.ok(&["get", "n", "-o", "json"]);
+    assert!(get.contains("[12345678901234567890123,1.0]"), "{get}");
+}
+
+#[test]
+fn concurrent_values_are_told_from_one_and_can_be_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    let port = free_port();
+    let arguments = ["--port", &port.to_string(), "--node-id", "alone", "--policies", "cart/=siblings"];
+    let node = Server::start(folder.path(), port, &arguments);
+    let client = Client::of(&[node.http.port]);
+    client.ok(&["put", "cart/anna", "1e999"]);
+    client.ok(&["put", "cart/anna", "shoes"]);
+
+    let plain = client.run(&["get", "cart/anna"]);
+    assert_eq!((plain.status.code(), plain.stdout), (Some(4), Vec::new()));
+    let told = String::from_utf8_lossy(&plain.stderr).into_owned();
+    assert!(told.starts_with("kv: 2 concurrent values"), "{told}");
+    let json = client.run(&["get", "cart/anna", "-o", "json"]);
+    assert_eq!(json.status.code(), Some(4));
+    let text = String::from_utf8_lossy(&json.stdout).into_owned();
+    assert!(text.contains("1e999") && text.contains("c2hvZXM="), "{text}");
+
+    let tag = told.split("--if-match ").nth(1).unwrap().split_whitespace().next().unwrap();
+    client.ok(&["put", "cart/anna", "socks", "--if-match", tag]);
+    assert_eq!(client.ok(&["get", "cart/anna"]), "socks");
+}
+
+#[test]
+fn what_nobody_answered_is_no_success() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = Server::alone(&folder);
+    let client = Client::of(&[node.http.port]);
+    client.ok(&["put", "a", "1"]);
+
+    // A token that is told aloud counts, whatever the environment says, and an empty variable says nothing.
+    let mut command = command("kv", client.folder.path(), &["--token", "x", "get", "a"]);
+    command
+        .env("REKNIT_ENDPOINTS", &client.nodes)
+        .env("REKNIT_TOKEN", "")
+        .env("REKNIT_TOKEN_FILE", "/nowhere");
+    assert_eq!(command.output().unwrap().stdout, b"1");
+    assert_eq!(client.code(&["explain", "a"]), 0);
 }
 
 #[test]

@@ -16,29 +16,37 @@ use crate::{Failure, Output, not_understood};
 /// Asks every member that the first node knows of.
 pub fn explain(client: &Client, output: Output, key: &Key) -> Result<(), Failure> {
     let members: Json = serde_json::from_slice(&client.read("/members/", &[])?).map_err(not_understood)?;
-    let mut rows = Vec::new();
+    let (mut rows, mut why, mut learned) = (Vec::new(), None, false);
     for member in members.as_array().into_iter().flatten() {
-        rows.extend(held(client, member, key));
+        let id = text(member, "id");
+        match held(client, member, key) {
+            Ok(found) => {
+                rows.extend(found);
+                learned = true;
+            }
+            Err(failure) => {
+                rows.push(json!({ "member": id, "holds": format!("not known: {failure}") }));
+                why = Some(failure);
+            }
+        }
     }
     match output {
-        Output::Json | Output::Raw => print_json(&Json::Array(rows)),
-        Output::Table => table(&rows),
+        Output::Json | Output::Raw => print_json(&Json::Array(rows))?,
+        Output::Table => table(&rows)?,
     }
+    why.filter(|_| !learned).map_or(Ok(()), |why| Err(Failure::NothingLearned(Box::new(why))))
 }
 
-/// One row per version that a member holds, or one that says why there is none.
-fn held(client: &Client, member: &Json, key: &Key) -> Vec<Json> {
+/// One row per version that a member holds, or one that says that there is none.
+fn held(client: &Client, member: &Json, key: &Key) -> Result<Vec<Json>, Failure> {
     let id = text(member, "id");
-    let versions = client.at(&text(member, "address")).map_err(Failure::from);
-    match versions.and_then(|client| versions_at(&client, key)) {
-        Ok(versions) if versions.is_empty() => vec![json!({ "member": id, "holds": "nothing" })],
-        Ok(mut versions) => {
-            versions.sort_by_key(|version| Reverse(rank(version)));
-            let row = |(place, version)| json!({ "member": id, "holds": kind(&version), "place": place, "version": version });
-            versions.into_iter().enumerate().map(row).collect()
-        }
-        Err(why) => vec![json!({ "member": id, "holds": format!("not known: {why}") })],
+    let mut versions = versions_at(&client.at(&text(member, "address"))?, key)?;
+    if versions.is_empty() {
+        return Ok(vec![json!({ "member": id, "holds": "nothing" })]);
     }
+    versions.sort_by_key(|version| Reverse(rank(version)));
+    let row = |(place, version)| json!({ "member": id, "holds": kind(&version), "place": place, "version": version });
+    Ok(versions.into_iter().enumerate().map(row).collect())
 }
 
 fn versions_at(client: &Client, key: &Key) -> Result<Vec<Json>, Failure> {

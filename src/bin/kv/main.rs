@@ -16,6 +16,8 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use reknit::client::{Client, ClientError, Options, Value};
 use reknit::model::{Key, key};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use serde_json::{Value as Json, json};
 
 use list::Listing;
@@ -26,7 +28,7 @@ const EXIT_CODES: &str = "Keys are written as in the URL: %25 is a percent sign,
 Exit codes:
   0  done
   1  the node could not do it
-  2  wrong arguments
+  2  wrong arguments, or a value that cannot be stored
   3  no such key
   4  a condition did not hold, or another conflict
   5  no node answered in time; a write may be stored
@@ -52,11 +54,11 @@ struct Cli {
         global = true
     )]
     nodes: Vec<String>,
-    /// Bearer token; better in the environment or a file, where no list of processes shows it
-    #[arg(long, env = "REKNIT_TOKEN", hide_env_values = true, value_name = "TOKEN", global = true)]
+    /// Bearer token; better in the environment or a file, where no list of processes shows it [env: REKNIT_TOKEN]
+    #[arg(long, value_name = "TOKEN", global = true)]
     token: Option<String>,
-    /// File with the token
-    #[arg(long, env = "REKNIT_TOKEN_FILE", value_name = "FILE", conflicts_with = "token", global = true)]
+    /// File with the token [env: REKNIT_TOKEN_FILE, after REKNIT_TOKEN]
+    #[arg(long, value_name = "FILE", conflicts_with = "token", global = true)]
     token_file: Option<PathBuf>,
     /// Certificate authority (PEM) that https:// nodes are checked against
     #[arg(long, env = "REKNIT_CA", value_name = "FILE", global = true)]
@@ -258,6 +260,10 @@ enum Failure {
     Io(String, io::Error),
     /// What was asked for cannot be shown.
     Output(&'static str),
+    /// A comparison ended before it was through, and how.
+    BrokenOff(String),
+    /// No member could be asked.
+    NothingLearned(Box<Failure>),
 }
 
 fn main() -> ExitCode {
@@ -277,8 +283,11 @@ fn run(cli: &Cli) -> Result<(), Failure> {
     let client = client(cli)?;
     match &cli.command {
         Command::Get { key } => {
-            let value = client.get(key)?.ok_or_else(|| Failure::NoSuchKey(key.clone()))?;
-            print_value(cli.output, key, &value)
+            let found = client.get(key);
+            if let (Output::Json, Err(ClientError::Siblings { document, .. })) = (cli.output, &found) {
+                print_json(&serde_json::from_slice::<Pretty>(document).map_err(not_understood)?)?;
+            }
+            print_value(cli.output, key, &found?.ok_or_else(|| Failure::NoSuchKey(key.clone()))?)
         }
         Command::Put { key, value, content_type, ttl, options } => {
             let bytes = value_bytes(value)?;
@@ -289,7 +298,11 @@ fn run(cli: &Cli) -> Result<(), Failure> {
             match cli.output {
                 Output::Table => print(format!("{}\n", written.uuid).as_bytes()),
                 Output::Json | Output::Raw => {
-                    print_json(&json!({ "uuid": written.uuid, "timestamp": written.timestamp }))
+                    let mut shown = json!({ "uuid": written.uuid, "timestamp": written.timestamp });
+                    if let Some(acked) = written.acked {
+                        shown["acked"] = acked.into();
+                    }
+                    print_json(&shown)
                 }
             }
         }
@@ -322,7 +335,9 @@ fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Sync { peer, prefix, dry_run } => {
             let mut parameters = vec![("peer", peer.clone().into_bytes()), ("prefix", prefix.0.clone())];
             parameters.extend(dry_run.then(|| ("dry_run", b"true".to_vec())));
-            show(cli.output, &client.post("/sync", &parameters, b"")?, status_table)
+            let answer = client.post("/sync", &parameters, b"")?;
+            show(cli.output, &answer, status_table)?;
+            broken_off(&answer)
         }
         Command::Bench(bench) => bench.run(&client, cli.output),
         Command::Completions { shell } => {
@@ -346,13 +361,35 @@ fn client(cli: &Cli) -> Result<Client, Failure> {
         file.take(bytes_max).read_to_string(&mut text).map_err(io)?;
         Ok::<_, Failure>(text)
     };
-    let token = match &cli.token_file {
-        Some(path) => Some(file(path, TOKEN_BYTES_MAX)?),
-        None => cli.token.clone(),
+    // What is said aloud comes before what lies about in the environment.
+    let path = cli.token_file.clone().map(Ok).or_else(|| match &cli.token {
+        Some(token) => Some(Err(token.clone())),
+        None => variable("REKNIT_TOKEN")
+            .map(Err)
+            .or_else(|| variable("REKNIT_TOKEN_FILE").map(|path| Ok(path.into()))),
+    });
+    let token = match path {
+        Some(Ok(path)) => Some(file(&path, TOKEN_BYTES_MAX)?),
+        Some(Err(token)) => Some(token),
+        None => None,
     };
     let ca = cli.ca.as_ref().map(|path| file(path, VALUE_BYTES_MAX)).transpose()?;
     let token = token.map(|token| token.trim().to_owned());
     Ok(Client::with(&cli.nodes, cli.timeout, token, ca.as_deref())?)
+}
+
+/// What the environment says; an empty variable says nothing.
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|text| !text.is_empty())
+}
+
+/// A comparison that ended before it was through has shown nothing.
+fn broken_off(report: &[u8]) -> Result<(), Failure> {
+    let report: Json = serde_json::from_slice(report).map_err(not_understood)?;
+    match show::text(&report, "ended").as_str() {
+        "equal" | "repaired" => Ok(()),
+        how => Err(Failure::BrokenOff(how.to_owned())),
+    }
 }
 
 impl Wish {
@@ -370,20 +407,49 @@ fn print_value(output: Output, key: &Key, value: &Value) -> Result<(), Failure> 
     if output != Output::Json {
         return print(&value.bytes);
     }
-    let shown = match serde_json::from_slice::<Json>(&value.bytes) {
-        Ok(json) if value.content_type.starts_with("application/json") => json,
-        _ => match std::str::from_utf8(&value.bytes) {
-            Ok(text) => Json::String(text.to_owned()),
-            Err(_) => return Err(Failure::Output("the value is no text; -o raw writes its bytes")),
-        },
+    let is_json = value.content_type.starts_with("application/json");
+    // As it was written: what is read as a number and written again may be another one.
+    let exact = serde_json::from_slice::<&RawValue>(&value.bytes).ok().filter(|_| is_json);
+    let shown = match (exact, std::str::from_utf8(&value.bytes)) {
+        (Some(json), _) => json.to_owned(),
+        (None, Ok(text)) => serde_json::value::to_raw_value(text).expect("a text is JSON"),
+        (None, Err(_)) => return Err(Failure::Output("the value is no text; -o raw writes its bytes")),
     };
-    print_json(&json!({
-        "key": key.to_string(),
-        "uuid": value.uuid,
-        "timestamp": value.timestamp,
-        "content_type": value.content_type,
-        "value": shown,
-    }))
+    print_json(&Shown {
+        content_type: &value.content_type,
+        key: key.to_string(),
+        timestamp: value.timestamp,
+        uuid: &value.uuid,
+        value: shown,
+    })
+}
+
+/// A value with what the node says about it.
+#[derive(Serialize)]
+struct Shown<'a> {
+    content_type: &'a str,
+    key: String,
+    timestamp: u64,
+    uuid: &'a str,
+    value: Box<RawValue>,
+}
+
+/// A node's list of concurrent values; the values stand as they were written.
+#[derive(Serialize, Deserialize)]
+struct Pretty {
+    etag: String,
+    siblings: Vec<Sibling>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Sibling {
+    uuid: String,
+    timestamp: u64,
+    content_type: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value: Option<Box<RawValue>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value_base64: Option<String>,
 }
 
 /// The bytes that a value argument stands for.
@@ -456,7 +522,11 @@ impl Failure {
             Failure::Client(ClientError::Endpoint(_) | ClientError::Authority(_)) => 2,
             Failure::Client(ClientError::Unreachable(_)) => 5,
             Failure::Client(ClientError::Answer(_)) => 1,
+            Failure::Client(ClientError::Siblings { .. }) => 4,
+            Failure::NothingLearned(why) => why.exit_code(),
             Failure::Client(ClientError::Refused(problem)) => match problem.status {
+                // The node understands its parameters and bodies better than this program does.
+                400 | 413 | 414 | 415 | 422 => 2,
                 401 | 403 => 6,
                 404 if problem.code == "not-found" => 3,
                 409 | 412 | 428 => 4,
@@ -464,6 +534,7 @@ impl Failure {
                 _ => 1,
             },
             Failure::NoSuchKey(_) => 3,
+            Failure::BrokenOff(_) => 5,
             Failure::Io(..) | Failure::Output(_) => 1,
         }
     }
@@ -476,6 +547,8 @@ impl std::fmt::Display for Failure {
             Failure::NoSuchKey(key) => write!(f, "no such key: {key}"),
             Failure::Io(name, error) => write!(f, "{name}: {error}"),
             Failure::Output(why) => f.write_str(why),
+            Failure::BrokenOff(how) => write!(f, "the comparison was not finished: {how}"),
+            Failure::NothingLearned(why) => write!(f, "no member could be asked: {why}"),
         }
     }
 }

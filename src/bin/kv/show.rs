@@ -4,6 +4,7 @@ use std::io::{self, Write};
 
 use comfy_table::{Table, presets};
 use reknit::client::ClientError;
+use serde::Serialize;
 use serde_json::{Value as Json, json};
 
 use crate::{Failure, Output, not_understood};
@@ -100,8 +101,10 @@ pub fn print_table(
 }
 
 /// JSON for people and programs.
-pub fn print_json(json: &Json) -> Result<(), Failure> {
-    print(format!("{json:#}\n").as_bytes())
+pub fn print_json(json: &impl Serialize) -> Result<(), Failure> {
+    let mut text = serde_json::to_string_pretty(json).expect("our own structs are JSON");
+    text.push('\n');
+    print(text.as_bytes())
 }
 
 /// Exactly these bytes.

@@ -71,7 +71,10 @@ fn is_passing(error: &ClientError) -> bool {
     match error {
         ClientError::Unreachable(_) => true,
         ClientError::Refused(problem) => problem.retryable,
-        ClientError::Endpoint(_) | ClientError::Authority(_) | ClientError::Answer(_) => false,
+        ClientError::Endpoint(_)
+        | ClientError::Authority(_)
+        | ClientError::Answer(_)
+        | ClientError::Siblings { .. } => false,
     }
 }
 
