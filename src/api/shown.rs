@@ -21,7 +21,12 @@ pub const EVENT_STREAM: &str = "text/event-stream";
 pub fn accepts(headers: &HeaderMap, media_type: &str) -> bool {
     let given = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
     given.flat_map(|value| value.split(',')).any(|range| {
-        range.split(';').next().is_some_and(|range| range.trim().eq_ignore_ascii_case(media_type))
+        let mut parts = range.split(';').map(str::trim);
+        let is_named = parts.next().is_some_and(|name| name.eq_ignore_ascii_case(media_type));
+        // A weight of zero says that it is not taken.
+        let is_refused =
+            |part: &str| part.strip_prefix("q=").is_some_and(|weight| weight.parse() == Ok(0.0_f32));
+        is_named && !parts.any(is_refused)
     })
 }
 

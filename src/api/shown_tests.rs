@@ -34,6 +34,7 @@ fn only_a_named_media_type_is_accepted() {
     assert!(accepts(&headers("text/html, Text/Event-Stream;q=0.5"), EVENT_STREAM));
     assert!(!accepts(&headers("*/*"), EVENT_STREAM));
     assert!(!accepts(&HeaderMap::new(), EVENT_STREAM));
+    assert!(!accepts(&headers("*/*, text/event-stream; q=0.0"), EVENT_STREAM));
 }
 
 proptest! {

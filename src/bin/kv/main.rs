@@ -30,8 +30,8 @@ Exit codes:
   1  the node could not do it
   2  wrong arguments, or a value that cannot be stored
   3  no such key
-  4  a condition did not hold, or another conflict
-  5  no node answered in time; a write may be stored
+  4  a condition did not hold, or another conflict, such as concurrent values
+  5  no node answered in time, or a comparison was not finished; a write may be stored
   6  the node wants a token, or this one may not do it";
 
 /// Longest value that is read from a file or standard input; the node's own limit is lower.
@@ -285,7 +285,7 @@ fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Get { key } => {
             let found = client.get(key);
             if let (Output::Json, Err(ClientError::Siblings { document, .. })) = (cli.output, &found) {
-                print_json(&serde_json::from_slice::<Pretty>(document).map_err(not_understood)?)?;
+                print_json(&serde_json::from_slice::<Siblings>(document).map_err(not_understood)?)?;
             }
             print_value(cli.output, key, &found?.ok_or_else(|| Failure::NoSuchKey(key.clone()))?)
         }
@@ -362,16 +362,16 @@ fn client(cli: &Cli) -> Result<Client, Failure> {
         Ok::<_, Failure>(text)
     };
     // What is said aloud comes before what lies about in the environment.
-    let path = cli.token_file.clone().map(Ok).or_else(|| match &cli.token {
-        Some(token) => Some(Err(token.clone())),
-        None => variable("REKNIT_TOKEN")
-            .map(Err)
-            .or_else(|| variable("REKNIT_TOKEN_FILE").map(|path| Ok(path.into()))),
-    });
+    let (path, word) = match (cli.token_file.clone(), cli.token.clone()) {
+        (None, None) => match variable("REKNIT_TOKEN") {
+            None => (variable("REKNIT_TOKEN_FILE").map(PathBuf::from), None),
+            word => (None, word),
+        },
+        said => said,
+    };
     let token = match path {
-        Some(Ok(path)) => Some(file(&path, TOKEN_BYTES_MAX)?),
-        Some(Err(token)) => Some(token),
-        None => None,
+        Some(path) => Some(file(&path, TOKEN_BYTES_MAX)?),
+        None => word,
     };
     let ca = cli.ca.as_ref().map(|path| file(path, VALUE_BYTES_MAX)).transpose()?;
     let token = token.map(|token| token.trim().to_owned());
@@ -436,7 +436,7 @@ struct Shown<'a> {
 
 /// A node's list of concurrent values; the values stand as they were written.
 #[derive(Serialize, Deserialize)]
-struct Pretty {
+struct Siblings {
     etag: String,
     siblings: Vec<Sibling>,
 }
