@@ -5,6 +5,7 @@ mod explain;
 mod list;
 mod show;
 mod transfer;
+mod value;
 mod watch;
 
 use std::io::{self, Read};
@@ -14,10 +15,8 @@ use std::time::Duration;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use reknit::client::{Client, ClientError, Options, Value};
+use reknit::client::{Client, ClientError, Options};
 use reknit::model::{Key, key};
-use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 use serde_json::{Value as Json, json};
 
 use list::Listing;
@@ -282,13 +281,7 @@ fn main() -> ExitCode {
 fn run(cli: &Cli) -> Result<(), Failure> {
     let client = client(cli)?;
     match &cli.command {
-        Command::Get { key } => {
-            let found = client.get(key);
-            if let (Output::Json, Err(ClientError::Siblings { document, .. })) = (cli.output, &found) {
-                print_json(&serde_json::from_slice::<Siblings>(document).map_err(not_understood)?)?;
-            }
-            print_value(cli.output, key, &found?.ok_or_else(|| Failure::NoSuchKey(key.clone()))?)
-        }
+        Command::Get { key } => value::get(&client, cli.output, key),
         Command::Put { key, value, content_type, ttl, options } => {
             let bytes = value_bytes(value)?;
             let content_type = content_type.as_deref().unwrap_or_else(|| guessed_type(&bytes));
@@ -401,55 +394,6 @@ impl Wish {
         };
         show(output, &client.post(path, &[], body.to_string().as_bytes())?, status_table)
     }
-}
-
-fn print_value(output: Output, key: &Key, value: &Value) -> Result<(), Failure> {
-    if output != Output::Json {
-        return print(&value.bytes);
-    }
-    let is_json = value.content_type.starts_with("application/json");
-    // As it was written: what is read as a number and written again may be another one.
-    let exact = serde_json::from_slice::<&RawValue>(&value.bytes).ok().filter(|_| is_json);
-    let shown = match (exact, std::str::from_utf8(&value.bytes)) {
-        (Some(json), _) => json.to_owned(),
-        (None, Ok(text)) => serde_json::value::to_raw_value(text).expect("a text is JSON"),
-        (None, Err(_)) => return Err(Failure::Output("the value is no text; -o raw writes its bytes")),
-    };
-    print_json(&Shown {
-        content_type: &value.content_type,
-        key: key.to_string(),
-        timestamp: value.timestamp,
-        uuid: &value.uuid,
-        value: shown,
-    })
-}
-
-/// A value with what the node says about it.
-#[derive(Serialize)]
-struct Shown<'a> {
-    content_type: &'a str,
-    key: String,
-    timestamp: u64,
-    uuid: &'a str,
-    value: Box<RawValue>,
-}
-
-/// A node's list of concurrent values; the values stand as they were written.
-#[derive(Serialize, Deserialize)]
-struct Siblings {
-    etag: String,
-    siblings: Vec<Sibling>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct Sibling {
-    uuid: String,
-    timestamp: u64,
-    content_type: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    value: Option<Box<RawValue>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    value_base64: Option<String>,
 }
 
 /// The bytes that a value argument stands for.
